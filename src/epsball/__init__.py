@@ -1,0 +1,1 @@
+"""Robust training and certification of neural networks: attack, verify, train and report over perturbation balls."""

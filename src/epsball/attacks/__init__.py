@@ -1,0 +1,1 @@
+"""Falsify: look for an input of the set that breaks the property."""

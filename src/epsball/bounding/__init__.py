@@ -1,0 +1,1 @@
+"""Sound arithmetic: intervals and linear bounds as pure functions over a prepared network."""

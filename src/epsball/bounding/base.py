@@ -1,0 +1,36 @@
+"""What a bound method is, and the output interval that every one of them gives."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+
+from epsball.graph.plan import Prepared
+from epsball.interval import Interval
+from epsball.registry import Registry
+from epsball.rows import Rows
+from epsball.spec.sets import InputSet
+from epsball.types import Tensor
+
+
+class Bounder(Protocol):
+    """A sound, incomplete bound method: a frozen dataclass whose fields are its options."""
+
+    def __call__(self, network: Prepared, input_set: InputSet, rows: Rows) -> Tensor:
+        """Lower bounds (P, Q) of linear forms over the network's output, over the whole set."""
+        ...
+
+
+bounders: Registry[type[Bounder]] = Registry(
+    "bound method", modules=("epsball.bounding.ibp", "epsball.bounding.crown"), verb="bounders"
+)
+
+
+def output_interval(method: Bounder, network: Prepared, input_set: InputSet) -> Interval:
+    """Elementwise bounds (B, K) of the output: the forms +y_k and -y_k."""
+    x = input_set.centre
+    count = network.plan.graph.output_shape[0]
+    unit = torch.eye(count, dtype=x.dtype, device=x.device)[:, None].expand(-1, len(x), -1)
+    bounds = method(network, input_set, Rows(torch.cat((unit, -unit))))
+    return Interval.ordered(bounds[:count].T, -bounds[count:].T)

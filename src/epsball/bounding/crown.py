@@ -1,0 +1,161 @@
+"""CROWN: linear bounds pulled back to the input (Zhang et al. 2018), for any source of the intermediate bounds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import torch
+
+from epsball.bounding.backward import pull_back
+from epsball.bounding.base import bounders
+from epsball.bounding.ibp import Intervals, intervals
+from epsball.errors import BadConfig
+from epsball.graph.operator import Affine, Nonlinear, Relaxed, Slope
+from epsball.interval import Interval
+from epsball.rows import Rows
+
+if TYPE_CHECKING:
+    from epsball.graph.plan import Bound, Prepared
+    from epsball.spec.sets import InputSet
+    from epsball.types import Tensor
+
+Source = Literal["ibp", "crown", "tightest"]
+_CHUNK_BYTES = 2**27  # rows in flight at once; small chunks also keep temporaries recycled
+
+
+@bounders.register("crown")
+@dataclass(frozen=True)
+class Crown:
+    """Backward linear bounds.
+
+    Attributes:
+        slope: the lower line of an unstable ReLU. "adaptive": 1 where u > -l, else 0; "same": the chord's own slope, which makes
+            this Fast-Lin and the dual of Wong and Kolter; "zero" and "one".
+        intermediate: where the bounds of the hidden neurons come from. "ibp": intervals (CROWN-IBP); "crown": this method at every
+            neuron; "tightest": intervals first, this method for the neurons they leave unstable, and the better of the two.
+        chunk_bytes: memory for the rows of one chunk of neurons.
+
+    Shapes:  rows (P, Q, K) over the output; result (P, Q).
+    Sound:   yes, up to floating point (see docs/explanation/rounding).   Complete: no.
+    Cost:    one backward pass of the rows; for "crown" and "tightest" one more for each bounded layer.
+    Raises:  BadConfig for an unknown slope or source.
+    Paper:   Zhang et al. 2018, arXiv:1811.00866, Thm 3.2.  Differs: the source of intermediate bounds is an argument.
+    """
+
+    slope: Slope = "adaptive"
+    intermediate: Source = "tightest"
+    chunk_bytes: int = _CHUNK_BYTES
+
+    def __post_init__(self) -> None:
+        if self.slope not in ("adaptive", "same", "zero", "one"):
+            raise BadConfig(f"unknown slope {self.slope!r}", fix="use adaptive, same, zero or one")
+        if self.intermediate not in ("ibp", "crown", "tightest"):
+            raise BadConfig(f"unknown source {self.intermediate!r}", fix="use ibp, crown or tightest")
+
+    def __call__(self, network: Prepared, input_set: InputSet, rows: Rows) -> Tensor:
+        """Lower bounds of linear forms of the output over the set."""
+        _, relaxed = self.relax(network, input_set)
+        return lower_bound(network, network.plan.output, rows, relaxed, input_set)
+
+    def relax(self, network: Prepared, input_set: InputSet) -> tuple[Intervals, dict[int, Relaxed]]:
+        """The interval of every slot that is read, and the linear bounds of every non-linear one."""
+        if self.intermediate == "ibp":
+            found = intervals(network, input_set.hull())
+            return found, {s.slot: _relax(s, found, self.slope) for s in network.nonlinear}
+        found = {0: input_set.hull()}
+        relaxed: dict[int, Relaxed] = {}
+        for step in network.before_frontier:
+            if isinstance(step.op, Nonlinear):
+                for slot in step.args:
+                    found[slot] = self._refine(network, input_set, step, slot, found, relaxed)
+                relaxed[step.slot] = _relax(step, found, self.slope)
+            found[step.slot] = step.op.interval(*[found[slot] for slot in step.args])
+        return found, relaxed
+
+    def _refine(
+        self,
+        network: Prepared,
+        input_set: InputSet,
+        step: Bound,
+        slot: int,
+        found: Intervals,
+        relaxed: dict[int, Relaxed],
+    ) -> Interval:
+        """Better bounds for the arguments of one non-linear step."""
+        known = found[slot]
+        if slot == 0 or (input_set.is_box and slot in network.exact_on_boxes):
+            return known
+        if self.intermediate == "crown":
+            chosen = torch.ones_like(known.lower, dtype=torch.bool)
+        elif isinstance(step.op, Nonlinear):
+            chosen = ~step.op.linear(*[found[s] for s in step.args])
+        better = self._neurons(network, input_set, slot, chosen, relaxed)
+        return better.of(known) if self.intermediate == "crown" else better.of(known).intersect(known)
+
+    def _neurons(self, network: Prepared, input_set: InputSet, slot: int, chosen: Tensor, relaxed: dict[int, Relaxed]) -> _Sparse:
+        where = chosen.flatten(1).nonzero()
+        x = input_set.centre
+        widest = max(*(_size(s.node.shape) for s in network.steps), x[0].numel())
+        chunk = max(1, self.chunk_bytes // (2 * widest * x.element_size() * 4))
+        parts = []
+        for part in torch.split(where, chunk):
+            rows = Rows.pairs(part[:, 0], part[:, 1], chosen.shape[1:], x.dtype)
+            parts.append(lower_bound(network, slot, rows, relaxed, input_set))
+        bounds = torch.cat(parts, 1) if parts else x.new_zeros(2, 0)
+        return _Sparse(where, bounds)
+
+
+@dataclass(frozen=True, eq=False)
+class _Sparse:
+    """Bounds of some neurons: `where` (M, 2) sample and flat neuron, `bounds` (2, M) lower and minus upper."""
+
+    where: Tensor
+    bounds: Tensor
+
+    def of(self, known: Interval) -> Interval:
+        """The known interval with these neurons replaced."""
+        index = (self.where[:, 0], self.where[:, 1])
+        ends = [
+            end.flatten(1).index_put(index, value).view_as(end)
+            for end, value in ((known.lower, self.bounds[0]), (known.upper, -self.bounds[1]))
+        ]
+        return Interval.ordered(ends[0], ends[1])
+
+
+@bounders.register("crown-ibp")
+@dataclass(frozen=True)
+class CrownIbp(Crown):
+    """CROWN with intermediate bounds from intervals (Zhang et al. 2020, arXiv:1906.06316): one backward pass."""
+
+    intermediate: Source = "ibp"
+
+
+def lower_bound(network: Prepared, slot: int, rows: Rows, relaxed: dict[int, Relaxed], input_set: InputSet) -> Tensor:
+    """Pull forms from a slot to the input and minimise them over the set: (P, Q)."""
+    terms, bias = pull_back(network, slot, rows, relaxed)
+    total = bias
+    for _, form in terms:
+        least = input_set.minimise(form)
+        total = least if total is None else total + least
+    if total is None:
+        raise ValueError("the output does not depend on the input")
+    return total
+
+
+def _relax(step: Bound, found: Intervals, slope: Slope) -> Relaxed:
+    if isinstance(step.op, Affine):
+        raise TypeError(f"{step.node.op} is affine")
+    return step.op.relax(*[found[slot] for slot in step.args], slope=slope)
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    size = 1
+    for n in shape:
+        size *= n
+    return size
+
+
+def with_budget(method: Crown, limit: int) -> Crown:
+    """The same method within another memory budget."""
+    return replace(method, chunk_bytes=min(method.chunk_bytes, limit))

@@ -1,0 +1,95 @@
+"""Convolutions in one, two and three dimensions; stride, padding, dilation and groups."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
+
+from epsball.graph.graph import Node, Shape
+from epsball.graph.operator import Affine, operators, unsupported
+from epsball.interval import Interval
+from epsball.rows import Rows
+from epsball.types import Tensor
+
+_FORWARD = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+_TRANSPOSE: dict[int, Any] = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
+
+
+@dataclass(frozen=True, eq=False)
+class Conv(Affine):
+    """A convolution; `weight` is (out, in / groups, *kernel)."""
+
+    weight: Tensor
+    bias: Tensor | None
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    groups: int
+    shape: Shape  # of the input, without the batch
+
+    @cached_property
+    def magnitude(self) -> Tensor:
+        """|W|."""
+        return self.weight.abs()
+
+    def _apply(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        conv = _FORWARD[len(self.stride)]
+        return conv(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
+
+    def value(self, *xs: Tensor) -> Tensor:
+        return self._apply(xs[0], self.weight, self.bias)
+
+    def interval(self, *xs: Interval) -> Interval:
+        """Centre through W, radius through |W|."""
+        centre, radius = xs[0].centre_radius()
+        centre, radius = (
+            self._apply(centre, self.weight, self.bias),
+            self._apply(radius, self.magnitude, None),
+        )
+        return Interval(centre - radius, centre + radius)
+
+    def pull(self, values: Tensor) -> tuple[Tensor, ...]:
+        """The transposed convolution, grown to the input's size."""
+        transpose = _TRANSPOSE[len(self.stride)]
+        return (
+            transpose(
+                values,
+                self.weight,
+                None,
+                self.stride,
+                self.padding,
+                self._rest(values.shape[2:]),
+                self.groups,
+                self.dilation,
+            ),
+        )
+
+    def _rest(self, out: torch.Size) -> list[int]:
+        """Input positions that the last window left over, on each axis."""
+        kernel = self.weight.shape[2:]
+        return [
+            n - ((o - 1) * s - 2 * p + d * (k - 1) + 1)
+            for n, o, s, p, d, k in zip(self.shape[1:], out, self.stride, self.padding, self.dilation, kernel, strict=True)
+        ]
+
+    def offset(self, rows: Rows) -> Tensor | None:
+        return None if self.bias is None else torch.matmul(rows.values.flatten(3).sum(3), self.bias)
+
+    def scaled(self, scale: Tensor, shift: Tensor) -> Conv:
+        """This convolution followed by `scale * y + shift`, one number a channel each."""
+        bias = shift if self.bias is None else torch.addcmul(shift, self.bias, scale)
+        return replace(self, weight=self.weight * scale.view(-1, *(1,) * (self.weight.dim() - 1)), bias=bias)
+
+
+@operators.register("conv")
+def make(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Affine:
+    weight = constants[1]
+    if constants[0] is not None or weight is None:
+        raise unsupported(node, "the kernel depends on the input", "a convolution with constant weights")
+    a = node.attrs
+    bias = constants[2] if len(constants) > 2 else None
+    return Conv(weight, bias, a["stride"], a["padding"], a["dilation"], a["groups"], shapes[0])

@@ -1,0 +1,60 @@
+"""ReLU and leaky ReLU: the triangle's chord above, a line through the origin below (Zhang et al. 2018, Wong and Kolter 2018)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch.nn.functional import leaky_relu
+
+from epsball.bounding.relaxation import Elementwise, Lines, relaxations
+from epsball.graph.operator import Slope
+from epsball.interval import Interval
+from epsball.types import Tensor
+
+
+@relaxations.register("leaky_relu")
+@dataclass(frozen=True)
+class LeakyRelu(Elementwise):
+    """`max(x, a x)` with `0 <= a <= 1`.
+
+    With `s = u+ / (u+ - l-)` the chord has slope `a + (1 - a) s` and bias `-(1 - a) l- s`; s is 1 for an active unit and 0 for an
+    inactive one, so no case is special.
+    """
+
+    negative_slope: float = 0.01
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return leaky_relu(x, self.negative_slope)
+
+    def linear(self, *pre: Interval) -> Tensor:
+        return (pre[0].lower >= 0) | (pre[0].upper <= 0)
+
+    def lines(self, pre: Interval, slope: Slope = "adaptive") -> Lines:
+        low, high = pre.lower.clamp(max=0), pre.upper.clamp(min=0)
+        share = high / (high - low).clamp(min=torch.finfo(high.dtype).tiny)
+        below = _below(share, slope)
+        bias = -low * share
+        a = self.negative_slope
+        if a == 0:
+            return Lines(below, None, share, bias)
+        return Lines(a + (1 - a) * below, None, a + (1 - a) * share, (1 - a) * bias)
+
+
+@relaxations.register("relu")
+@dataclass(frozen=True)
+class Relu(LeakyRelu):
+    """`max(x, 0)`."""
+
+    negative_slope: float = 0.0
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x.relu()
+
+
+def _below(share: Tensor, slope: Slope) -> Tensor:
+    """Slope of the lower line of a ReLU, exact where the unit is stable (share 0 or 1)."""
+    if slope == "same":
+        return share
+    threshold = {"adaptive": share > 0.5, "zero": share >= 1, "one": share > 0}[slope]
+    return threshold.to(share.dtype)

@@ -1,0 +1,293 @@
+"""nn.Module -> Graph by torch.export. The only file that knows torch.export.
+
+Tried on torch 2.13: the exported graph is functional, layers stay whole, the user's lines survive, and parameters stay
+live, so training differentiates through the graph that verification reads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import operator
+import re
+import warnings
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import nn
+
+from epsball.errors import BadCapture, BadShape, EpsballError, UnsupportedOp, did_you_mean
+from epsball.graph.aten import TABLE, Builder, split
+from epsball.graph.graph import Graph, Node, Shape, Where
+from epsball.graph.plan import Ref
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch.export import ExportedProgram
+
+_SAMPLES = 3  # a batch of 1 would be specialised away
+
+
+def capture(module: nn.Module, input_shape: Shape) -> Graph:
+    """The graph of a module in evaluation mode.
+
+    Args:
+        module: maps (B, *x) to (B, K); its mode, gradients and buffers are left as they are.
+        input_shape: *x, the shape of one sample.
+
+    Returns:
+        The graph; its parameters are named as in the module's `state_dict`.
+
+    Raises:
+        BadCapture: the module mixes its batch, has several outputs, or changes a buffer as it runs.
+        UnsupportedOp: it uses an operator that is not covered; the message names the user's line.
+        BadShape: it cannot be run on such an input.
+    """
+    plain = unwrap(module)
+    example = _example(plain, input_shape)
+    with _as_in_evaluation(plain):
+        return _convert(_export(plain, example))
+
+
+def unwrap(module: nn.Module) -> nn.Module:
+    """The user's own module under compile and data-parallel wrappers."""
+    while isinstance(inner := getattr(module, "_orig_mod", getattr(module, "module", None)), nn.Module):
+        module = inner
+    return module
+
+
+def _example(module: nn.Module, shape: Shape) -> torch.Tensor:
+    like = next((p for p in (*module.parameters(), *module.buffers()) if p.is_floating_point()), torch.empty(0))
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(_SAMPLES, *shape, generator=generator).to(like.device, like.dtype)
+
+
+@contextlib.contextmanager
+def _as_in_evaluation(module: nn.Module) -> Iterator[None]:
+    modes = {m: m.training for m in module.modules()}
+    module.eval()
+    try:
+        with torch.no_grad(), torch.autocast("cpu", enabled=False):
+            yield
+    finally:
+        for m, training in modes.items():
+            m.training = training
+
+
+def _export(module: nn.Module, example: torch.Tensor) -> ExportedProgram:
+    try:
+        module(example)
+    except (RuntimeError, ValueError, IndexError, TypeError) as error:
+        raise BadShape(
+            f"the network cannot be run on inputs of shape {tuple(example.shape[1:])}: {str(error).splitlines()[0]}",
+            fix="give the shape of one sample, without the batch",
+        ) from error
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program = torch.export.export(module, (example,), dynamic_shapes=({0: torch.export.Dim.AUTO},), strict=False)
+            decomposed: ExportedProgram = program.run_decompositions({})
+            return decomposed
+    except Exception as error:
+        raise BadCapture(
+            f"torch.export cannot trace this network: {str(error).strip().splitlines()[0]}",
+            where=type(module).__name__,
+            fix="avoid Python control flow on values; see https://pytorch.org/docs/stable/export.html",
+        ) from error
+
+
+def _convert(program: ExportedProgram) -> Graph:
+    signature = program.graph_signature
+    outputs = [o for o in signature.output_specs if o.kind.name == "USER_OUTPUT"]
+    changed = [
+        o.target for o in signature.output_specs if o.kind.name != "USER_OUTPUT" and "num_batches_tracked" not in str(o.target)
+    ]
+    if len(outputs) != 1 or changed:
+        what = f"changes {changed[0]!r} as it runs" if changed else f"has {len(outputs)} outputs"
+        raise BadCapture(f"the network {what}", fix="return one tensor (B, K) and change nothing")
+    keys = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+    held = {name: program.constants[key] for name, key in signature.inputs_to_lifted_tensor_constants.items()}
+    convert = _Conversion(keys, held)
+    for node in program.graph.nodes:
+        convert(node)
+    output = convert.named.get(outputs[0].arg.name)
+    if not isinstance(output, Node) or not output.varies:
+        raise BadCapture("the network's output does not depend on its input", fix="return the logits")
+    if len(output.shape) != 1:
+        raise BadCapture(f"the network's output has per-sample shape {output.shape}", fix="return logits of shape (B, K)")
+    nodes = _reachable(convert.builder.nodes, output.name)
+    return Graph(nodes, "input", output.name, tuple(convert.dropped))
+
+
+def _reachable(nodes: dict[str, Node], output: str) -> tuple[Node, ...]:
+    needed, todo = {"input"}, [output]
+    while todo:
+        name = todo.pop()
+        if name not in needed:
+            needed.add(name)
+            node = nodes[name]
+            todo.extend(node.inputs)
+            todo.extend(_references(node.attrs.get("args", ())))
+            todo.extend(_references(tuple(node.attrs.get("kwargs", {}).values())))
+    return tuple(node for name, node in nodes.items() if name in needed)
+
+
+def _references(arguments: Any) -> Iterator[str]:  # noqa: ANN401 - arguments of an arbitrary operator
+    for argument in arguments:
+        if isinstance(argument, Ref):
+            yield argument.name
+        elif isinstance(argument, (list, tuple)):
+            yield from _references(argument)
+
+
+class _Conversion:
+    """One pass over the exported nodes, in order."""
+
+    def __init__(self, keys: dict[str, str], held: dict[str, torch.Tensor]) -> None:
+        self.keys, self.held = keys, held
+        self.builder = Builder()
+        self.named: dict[str, Node | list[Node]] = {}
+        self.dropped: list[str] = []
+
+    def __call__(self, node: torch.fx.Node) -> None:
+        self.builder.at = _where(node)
+        if node.op == "call_function" and not isinstance(node.meta.get("val"), (torch.Tensor, tuple, list)):
+            return  # a size: per-sample shapes are read from the results
+        if node.op == "placeholder":
+            self.named[node.name] = self._placeholder(node)
+        elif node.op == "call_function":
+            self.named[node.name] = self._call(node)
+        elif node.op == "get_attr":
+            raise BadCapture(
+                "the network holds a sub-graph (a loop or a branch)",
+                where=str(self.builder.at),
+                fix="unroll it",
+            )
+
+    def _placeholder(self, node: torch.fx.Node) -> Node:
+        shape = tuple(node.meta["val"].shape)
+        if node.name in self.keys:
+            return self.builder.constant("param", tuple(int(s) for s in shape), key=self.keys[node.name])
+        if node.name in self.held:
+            tensor = self.held[node.name]
+            return self.builder.constant("const", tuple(shape), target=lambda: tensor, args=(), kwargs={})
+        return self.builder.keep(Node("input", "input", (), MappingProxyType({}), tuple(int(s) for s in shape[1:])))
+
+    def _call(self, node: torch.fx.Node) -> Node | list[Node]:
+        bound = self._arguments(node)
+        if node.target is operator.getitem:
+            source, index = bound["0"], bound["1"]
+            picked: Node = source[index] if isinstance(source, list) else source
+            if not isinstance(source, list) and index != 0:
+                raise self.builder.refuse("a second result of an operator has no bounds", "use the first result")
+            return picked
+        name = _name(node.target)
+        if not _varies(list(bound.values())):
+            return self._fixed(node)
+        if name in {"split", "split_with_sizes", "chunk", "unbind"}:
+            return self._split(name, bound, node)
+        if name not in TABLE:
+            raise _not_covered(name, self.builder.at)
+        if "dropout" in name:
+            self.dropped.append(self.builder.at.module)
+        value = node.meta.get("val")
+        self.builder.result = self._per_sample(value[0] if isinstance(value, (tuple, list)) else cast("torch.Tensor", value))
+        return TABLE[name](self.builder, {**bound, "__op__": name})
+
+    def _per_sample(self, value: torch.Tensor) -> Shape:
+        try:
+            return tuple(int(size) for size in value.shape[1:])
+        except EpsballError:
+            raise
+        except Exception as error:
+            raise BadCapture(
+                "a per-sample size depends on the batch",
+                where=str(self.builder.at),
+                fix="keep axis 0 as the batch",
+            ) from error
+
+    def _split(self, name: str, bound: dict[str, Any], node: torch.fx.Node) -> list[Node]:
+        dim = int(bound.get("dim", 0))
+        if name == "unbind":
+            raise self.builder.refuse("unbind has no bounds", "index the axis instead: x[:, i]")
+        sizes = [int(v.shape[dim]) for v in node.meta["val"]]
+        return split(self.builder, bound["self"], sizes, dim)
+
+    def _fixed(self, node: torch.fx.Node) -> Node:
+        """An operation on constants only: kept as it is, and run once for each parameter value."""
+
+        def ref(argument: Any) -> Any:  # noqa: ANN401 - arguments of an arbitrary operator
+            if isinstance(argument, torch.fx.Node):
+                made = self.named[argument.name]
+                return [Ref(n.name) for n in made] if isinstance(made, list) else Ref(made.name)
+            if isinstance(argument, (list, tuple)):
+                return [ref(a) for a in argument]
+            return argument
+
+        value = node.meta.get("val")
+        if not isinstance(value, torch.Tensor):
+            raise _not_covered(_name(node.target), self.builder.at)
+        return self.builder.constant(
+            "const",
+            tuple(int(s) for s in value.shape),
+            target=node.target,
+            args=tuple(ref(a) for a in node.args),
+            kwargs={k: ref(v) for k, v in node.kwargs.items()},
+        )
+
+    def _arguments(self, node: torch.fx.Node) -> dict[str, Any]:
+        schema = getattr(node.target, "_schema", None)
+        if schema is None:
+            return {str(i): self._value(a) for i, a in enumerate(node.args)}
+        bound = {a.name: a.default_value for a in schema.arguments if a.has_default_value()}
+        for argument, value in zip(schema.arguments, node.args, strict=False):
+            bound[argument.name] = self._value(value)
+        bound.update({k: self._value(v) for k, v in node.kwargs.items()})
+        return bound
+
+    def _value(self, argument: Any) -> Any:  # noqa: ANN401 - arguments of an arbitrary operator
+        if isinstance(argument, torch.fx.Node):
+            return self.named.get(argument.name)
+        if isinstance(argument, (list, tuple)):
+            return [self._value(a) for a in argument]
+        return argument
+
+
+def _varies(values: list[Any]) -> bool:
+    return any(v.varies if isinstance(v, Node) else isinstance(v, list) and _varies(v) for v in values)
+
+
+def _name(target: object) -> str:
+    packet = getattr(target, "overloadpacket", target)
+    return str(getattr(packet, "__name__", packet))
+
+
+def _where(node: torch.fx.Node) -> Where:
+    stack = node.meta.get("nn_module_stack") or {}
+    path = next((str(entry[0]) for entry in reversed(list(stack.values()))), "")
+    frames = re.findall(r'File "([^"]+)", line (\d+), in \S+\n\s*(.*)', node.meta.get("stack_trace") or "")
+    own = [f for f in frames if "/torch/" not in f[0]] or frames
+    source = f"{own[-1][0]}:{own[-1][1]}: {own[-1][2].strip()}" if own else ""
+    return Where(path, source)
+
+
+_REFUSED = {
+    "detach": "its derivative is zero, so no linear bound follows from it",
+    "round": "its derivative is zero, so no linear bound follows from it",
+    "where": "a choice that depends on the input has no bound rule",
+    "gt": "comparisons have no bound rule",
+    "lt": "comparisons have no bound rule",
+    "ge": "comparisons have no bound rule",
+    "le": "comparisons have no bound rule",
+}
+
+
+def _not_covered(name: str, where: Where) -> UnsupportedOp:
+    why = _REFUSED.get(name, "")
+    hint = did_you_mean(name, TABLE)
+    return UnsupportedOp(
+        f"no bounds for `{name}`" + (f": {why}" if why else ""),
+        where=str(where),
+        fix=f"{hint + ' ' if hint else ''}replace the operator; {len(TABLE)} are covered: epsball list ops",
+    )

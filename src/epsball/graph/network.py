@@ -1,0 +1,118 @@
+"""A module with its graph and plan: what every part of the package receives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from epsball.errors import BadCapture, BadData
+from epsball.graph.capture import capture, unwrap
+from epsball.graph.plan import Plan, Prepared, plan, prepare
+
+if TYPE_CHECKING:
+    from epsball.graph.graph import Graph, Shape
+    from epsball.types import Params, Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A module and what was captured from it.
+
+    Attributes:
+        module: the user's own module; its parameters stay the live ones.
+        plan: its graph, with every look-up done.
+    """
+
+    module: nn.Module
+    plan: Plan
+
+    @classmethod
+    def capture(cls, module: nn.Module, input_shape: Shape) -> Network:
+        """Capture a module, and check the graph against it on three samples together and on each alone.
+
+        Args:
+            module: maps (B, *x) to (B, K).
+            input_shape: *x, the shape of one sample.
+
+        Raises:
+            BadCapture: the graph and the module differ: the module mixes its batch or froze a literal.
+            BadData: a parameter holds NaN or infinity.
+            UnsupportedOp: an operator has no bounds.
+        """
+        plain = unwrap(module)
+        for name, tensor in (*plain.named_parameters(), *plain.named_buffers()):
+            if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+                raise BadData(
+                    f"the network's {name!r} holds NaN or infinity",
+                    fix="train it again, or load a whole checkpoint",
+                )
+        network = cls(plain, plan(capture(plain, input_shape)))
+        _check(network)
+        return network
+
+    @property
+    def graph(self) -> Graph:
+        return self.plan.graph
+
+    @property
+    def input_shape(self) -> Shape:
+        return self.graph.input_shape
+
+    @property
+    def classes(self) -> int:
+        return self.graph.output_shape[0]
+
+    def params(self) -> Params:
+        """Every parameter and buffer that the graph reads, by name: the live tensors of the module."""
+        found: Params = {}
+        for node in self.plan.constants:
+            if node.op == "param":
+                key = node.attrs["key"]
+                owner, _, leaf = key.rpartition(".")
+                found[key] = getattr(self.module.get_submodule(owner), leaf)
+        return found
+
+    def prepare(self, dtype: torch.dtype | None = None) -> Prepared:
+        """Bind the parameters as they are now, for verification: detached, and in another precision if asked.
+
+        Args:
+            dtype: float32 or float64; None keeps the parameters' own.
+        """
+        params = {k: v.detach().to(dtype) if v.is_floating_point() and dtype else v.detach() for k, v in self.params().items()}
+        return prepare(self.plan, params)
+
+
+def _check(network: Network) -> None:
+    module, like = network.module, network.prepare()
+    generator = torch.Generator().manual_seed(1)
+    x = torch.rand(3, *network.input_shape, generator=generator).to(like.device, like.dtype)
+    modes = {m: m.training for m in module.modules()}
+    module.eval()
+    try:
+        with torch.no_grad():
+            together, ours = module(x), like.forward(x)
+            alone = torch.cat([module(x[i : i + 1]) for i in range(len(x))])
+            ours_alone = torch.cat([like.forward(x[i : i + 1]) for i in range(len(x))])
+    finally:
+        for m, training in modes.items():
+            m.training = training
+    scale = 1e-4 * (1 + together.abs().max())
+    for other, what in (
+        (ours, "the captured graph"),
+        (alone, "one sample alone"),
+        (ours_alone, "one sample alone"),
+    ):
+        if not bool(((together - other).abs() <= scale).all()):
+            raise BadCapture(
+                f"the network's answer on a batch differs from {what}",
+                where=type(module).__name__,
+                fix="treat each sample on its own: no batch statistics, no literal batch size in view() or reshape()",
+            )
+
+
+def accuracy(logits: Tensor, y: Tensor) -> float:
+    """The share of samples whose largest logit is the label's."""
+    return float((logits.argmax(1) == y).double().mean())

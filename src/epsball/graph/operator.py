@@ -1,0 +1,110 @@
+"""What an operator is to a bound method: affine, or non-linear with a relaxation.
+
+A factory receives a node and the values of its constant arguments (None for those that vary) and returns the operator with
+its constants bound. Which arguments vary is thus part of the choice: `mul` by a constant is affine, and a factory that
+cannot serve the arguments it is given raises `UnsupportedOp`. There is no fallback by name.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from epsball.errors import UnsupportedOp
+from epsball.graph.graph import Node, Shape
+from epsball.interval import Interval
+from epsball.registry import Registry
+from epsball.rows import Rows
+from epsball.types import Tensor
+
+Slope = Literal["adaptive", "same", "zero", "one"]
+
+
+class Affine(ABC):
+    """`f(x) = A x + f(0)`, one value for each sample, in all arguments that vary together."""
+
+    # A box of inputs stays a box (each output element depends on one input element), so intervals lose nothing.
+    diagonal: bool = False
+
+    @abstractmethod
+    def value(self, *xs: Tensor) -> Tensor:
+        """The operation itself, on a batch."""
+
+    @abstractmethod
+    def interval(self, *xs: Interval) -> Interval:
+        """The tightest interval of the result over a box of arguments."""
+
+    @abstractmethod
+    def pull(self, values: Tensor) -> tuple[Tensor, ...]:
+        """`A^T a` for a batch of forms (N, *out), one tensor (N, *in) for each varying argument."""
+
+    def offset(self, rows: Rows) -> Tensor | None:  # noqa: ARG002 - most operators map 0 to 0
+        """`<a, f(0)>` for each row, or None where f(0) = 0."""
+        return None
+
+
+class Relaxed(ABC):
+    """A non-linear operator between two linear functions, over one box of its arguments."""
+
+    @abstractmethod
+    def pull(self, rows: Rows) -> tuple[tuple[Rows, ...], Tensor | None]:
+        """Forms over the arguments whose value is at most `<a, f(x)>` on the box, and their bias (P, Q)."""
+
+
+class Nonlinear(ABC):
+    """An operator that a linear method must relax."""
+
+    @abstractmethod
+    def value(self, *xs: Tensor) -> Tensor:
+        """The operation itself, on a batch: the oracle of its relaxation."""
+
+    @abstractmethod
+    def interval(self, *pre: Interval) -> Interval:
+        """An interval of the result over a box of arguments."""
+
+    @abstractmethod
+    def relax(self, *pre: Interval, slope: Slope = "adaptive") -> Relaxed:
+        """The linear bounds over a box of arguments."""
+
+    @abstractmethod
+    def linear(self, *pre: Interval) -> Tensor:
+        """Mask (B, *in) of the elements on which the operator is exactly linear over the box."""
+
+
+Operator = Affine | Nonlinear
+Factory = Callable[[Node, tuple[Tensor | None, ...], tuple[Shape, ...]], Operator]
+
+operators: Registry[Factory] = Registry("operator", modules=("epsball.bounding.operators",), verb="ops")
+
+
+@dataclass(frozen=True, eq=False)
+class Autodiff:
+    """`A^T a` by differentiation: right for every affine operator, and the oracle of the explicit ones.
+
+    Attributes:
+        value: the affine operation.
+        shapes: per-sample shapes of its varying arguments.
+    """
+
+    value: Callable[..., Tensor]
+    shapes: tuple[Shape, ...]
+
+    def __call__(self, values: Tensor) -> tuple[Tensor, ...]:
+        """One reverse pass over a batch of N zero arguments: samples are independent, so rows are too."""
+        zeros = [values.new_zeros(len(values), *shape) for shape in self.shapes]
+        pullback = torch.func.vjp(self.value, *zeros)[1]
+        return tuple(pullback(values))
+
+
+def unsupported(node: Node, why: str, nearest: str = "") -> UnsupportedOp:
+    """The error for a node without a rule."""
+    fix = f"use {nearest}, or " if nearest else "replace the operator, or "
+    return UnsupportedOp(
+        f"no bounds for `{node.op}`: {why}",
+        where=str(node.where),
+        fix=f"{fix}register one with epsball.graph.operator.operators; covered ones: epsball list ops",
+    )

@@ -1,0 +1,86 @@
+"""Rows: a batch of linear forms over one node of a network, the one thing that every linear method moves.
+
+A linear form over a node of value `z` is a tensor `a` of the node's own shape, and stands for `<a, z>`. Every method here
+bounds forms from below; an upper bound of `<a, z>` is minus the lower bound of `<-a, z>`.
+
+Two layouts share one class, and differ in what the second axis means:
+
+- shared:  `values (R, B, *n)`, `sample` is None. Each sample has its own R forms: a specification.
+- ragged:  `values (2, M, *n)`, `sample (M,)`. Row pair m belongs to sample `sample[m]`: the pair (lower, minus upper) of one
+  neuron. Each sample brings its own list of neurons, so batching never makes a sample slower.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from epsball.types import Bool, Float, Int, Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Linear forms over one node: see the module's text for the two layouts.
+
+    Attributes:
+        values: (P, Q, *n).
+        sample: None, or (Q,) the sample that each row of the second axis belongs to.
+    """
+
+    values: Tensor
+    sample: Tensor | None = None
+
+    @classmethod
+    def neurons(cls, chosen: Bool[Tensor, B * n], dtype: torch.dtype) -> Rows:
+        """The ragged pair (z_i, -z_i) for every chosen neuron of every sample."""
+        where = chosen.flatten(1).nonzero()
+        return cls.pairs(where[:, 0], where[:, 1], chosen.shape[1:], dtype)
+
+    @classmethod
+    def pairs(cls, sample: Int[Tensor, " M"], neuron: Int[Tensor, " M"], shape: torch.Size, dtype: torch.dtype) -> Rows:
+        """The ragged pair (z_i, -z_i) for listed (sample, flat neuron) pairs."""
+        count = len(sample)
+        unit = torch.zeros(count, shape.numel(), dtype=dtype, device=sample.device)
+        unit.scatter_(1, neuron[:, None], 1.0)
+        unit = unit.view(count, *shape)
+        return cls(torch.stack((unit, -unit)), sample)
+
+    @property
+    def device(self) -> torch.device:
+        return self.values.device
+
+    def like(self, values: Tensor) -> Rows:
+        """The same rows over another node."""
+        return Rows(values, self.sample)
+
+    def plus(self, other: Rows | None) -> Rows:
+        """The sum of two forms over the same node: where a value is used twice, its rows add up."""
+        return self if other is None else self.like(self.values + other.values)
+
+    def at(self, tensor: Float[Tensor, B * n]) -> Float[Tensor, Q * n]:
+        """A tensor of one value a sample, gathered for each row."""
+        return tensor if self.sample is None else tensor[self.sample]
+
+    def flat(self) -> Float[Tensor, N * n]:
+        """All rows along one axis, for operators that know only a batch."""
+        return self.values.flatten(0, 1)
+
+    def unflat(self, values: Float[Tensor, N * m]) -> Rows:
+        """The inverse of `flat`, over another node."""
+        return self.like(values.view(*self.values.shape[:2], *values.shape[1:]))
+
+    def dot(self, tensor: Float[Tensor, B * n]) -> Float[Tensor, "P Q"]:
+        """`<a, t>` for a tensor with one value a sample."""
+        return _inner(self.values, self.at(tensor))
+
+    def minimum(self, centre: Float[Tensor, B * n], radius: Float[Tensor, B * n]) -> Float[Tensor, "P Q"]:
+        """The least value of each form over the box centre +- radius: `<a, c> - <|a|, r>`."""
+        return _inner(self.values, self.at(centre)) - _inner(self.values.abs(), self.at(radius))
+
+
+def _inner(values: Float[Tensor, "P Q *n"], tensor: Float[Tensor, Q * n]) -> Float[Tensor, "P Q"]:
+    """Inner products over the node's axes, as one batched matrix product."""
+    left = values.flatten(2) if values.dim() > 3 else values
+    right = tensor.flatten(1) if tensor.dim() > 2 else tensor
+    return torch.matmul(left.transpose(0, 1), right.unsqueeze(-1)).squeeze(-1).transpose(0, 1)

@@ -1,0 +1,1 @@
+"""Runs: a folder with a record, a lock and whole checkpoints."""

@@ -1,0 +1,177 @@
+"""Run records: one JSON object a line, appended and synced, so that nothing written is ever lost.
+
+The first line is a header (format, command, configuration and its hash, versions, seed, hardware, arithmetic). Every other
+line has a `type`. A line that was cut by a crash is dropped when the record is opened again; what came before it is whole.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import math
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from epsball.errors import BadFile, DiskFull
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+FORMAT = "epsball.run/1"
+Line = dict[str, Any]
+
+
+class Record:
+    """A record open for appending. Use as a context manager."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _drop_cut_line(path)
+        self._file = path.open("ab", buffering=0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; appending again is an error."""
+        self._file.close()
+
+    def header(self, verb: str, config: Mapping[str, Any], *, seed: int, device: str, arithmetic: str) -> None:
+        """Append a header line: everything that is needed to run this again."""
+        self.append(
+            {
+                "type": "header",
+                "format": FORMAT,
+                "verb": verb,
+                "command": ["epsball", *sys.argv[1:]],
+                "config": dict(config),
+                "config_hash": digest(config),
+                "versions": versions(),
+                "seed": seed,
+                "hardware": hardware(device),
+                "arithmetic": arithmetic,
+                "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            }
+        )
+
+    def append(self, line: Mapping[str, Any], *, sync: bool = True) -> None:
+        """Append one line, and sync it to the disk unless told that more follow at once.
+
+        Raises:
+            DiskFull: the disk took only a part; that part is removed, and what was written before is whole.
+        """
+        data = (json.dumps(_plain(line), allow_nan=False, separators=(",", ":")) + "\n").encode()
+        start = self._file.seek(0, os.SEEK_END)
+        try:
+            written = 0
+            while written < len(data):
+                written += self._file.write(data[written:])
+            if sync:
+                os.fsync(self._file.fileno())
+        except OSError as error:
+            os.ftruncate(self._file.fileno(), start)
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise DiskFull(
+                    f"the disk is full: a line of {len(data)} bytes could not be written",
+                    where=str(self.path),
+                    fix="free some space and run again with --resume; every line before this one is whole",
+                ) from error
+            raise
+
+
+def read(path: Path) -> list[Line]:
+    """Every whole line of a record.
+
+    Raises:
+        BadFile: no such record, not a record of this package, or a malformed line before the last one.
+    """
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise BadFile(f"no run record: {error.strerror}", where=str(path), fix="give a run folder") from error
+    lines = list(_parsed(raw, path))
+    if not lines or lines[0].get("format") != FORMAT:
+        found = lines[0].get("format") if lines else "nothing"
+        raise BadFile(f"not a run record of format {FORMAT}: found {found!r}", where=str(path))
+    return lines
+
+
+def _parsed(raw: bytes, path: Path) -> Iterator[Line]:
+    whole, _, _ = raw.rpartition(b"\n")
+    for number, line in enumerate(whole.split(b"\n"), 1):
+        if not line:
+            continue
+        try:
+            parsed = json.loads(line)
+        except ValueError as error:
+            raise BadFile("a malformed line in a run record", where=f"{path}:{number}") from error
+        if not isinstance(parsed, dict):
+            raise BadFile("a line of a run record is not an object", where=f"{path}:{number}")
+        yield parsed
+
+
+def _drop_cut_line(path: Path) -> None:
+    if not path.exists():
+        return
+    raw = path.read_bytes()
+    whole, newline, rest = raw.rpartition(b"\n")
+    if rest:
+        with path.open("r+b") as file:
+            file.truncate(len(whole) + len(newline))
+            os.fsync(file.fileno())
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - anything that JSON can hold
+    """NaN and infinities as null: a record is strict JSON."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict) or hasattr(value, "items"):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, Path):
+        return str(value)
+    return value
+
+
+def digest(config: Mapping[str, Any]) -> str:
+    """A short hash of a configuration, the same for equal values in any order."""
+    text = json.dumps(_plain(config), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    from importlib.metadata import version
+
+    return {
+        "epsball": version("epsball"),
+        "torch": version("torch"),
+        "numpy": version("numpy"),
+        "python": platform.python_version(),
+    }
+
+
+def hardware(device: str) -> dict[str, Any]:
+    """The machine, as far as numbers and seconds depend on it."""
+    import torch
+
+    found: dict[str, Any] = {
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": device,
+    }
+    if device.startswith("cuda"):
+        found["gpu"] = torch.cuda.get_device_name(device)
+    return found

@@ -1,0 +1,1 @@
+"""Make robust: recipes over one training loop."""

@@ -1,0 +1,107 @@
+"""What the loop and the recipes exchange."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Protocol
+
+from epsball.errors import BadData, BadShape
+from epsball.graph.network import Network
+from epsball.registry import Registry
+from epsball.types import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """Labelled inputs as they are stored: pictures as uint8, turned into floats in [0, 1] on the device, a batch at a time.
+
+    Attributes:
+        x: (N, *x), uint8 (0..255) or floating point in the valid range.
+        y: (N,), int64.
+    """
+
+    x: Tensor
+    y: Tensor
+
+    def __post_init__(self) -> None:
+        if self.x.dim() < 2 or self.y.shape != self.x.shape[:1] or self.y.is_floating_point():
+            raise BadShape(
+                f"examples of shape {tuple(self.x.shape)} with labels {self.y.dtype} {tuple(self.y.shape)}",
+                fix="x is (N, *x), y is (N,) of integers",
+            )
+        if self.x.is_floating_point() and not bool(self.x.isfinite().all()):
+            raise BadData("the data hold NaN or infinity")
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one input."""
+        return tuple(self.x.shape[1:])
+
+    def take(self, index: Tensor | slice) -> Examples:
+        """Some of the examples."""
+        return Examples(self.x[index], self.y[index])
+
+    def inputs(self, index: Tensor | slice = slice(None)) -> Tensor:
+        """Inputs as floats: pictures divided by 255."""
+        x = self.x[index]
+        return x if x.is_floating_point() else x.float() / 255
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """One step's inputs as floats (B, *x) and labels (B,)."""
+
+    x: Tensor
+    y: Tensor
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands.
+
+    Attributes:
+        step: steps done so far.
+        steps: steps of the whole run.
+        per_epoch: steps of one epoch.
+    """
+
+    step: int
+    steps: int
+    per_epoch: int
+
+    @property
+    def epoch(self) -> float:
+        return self.step / self.per_epoch
+
+
+@dataclass(frozen=True, eq=False)
+class Loss:
+    """What a recipe returns.
+
+    Attributes:
+        total: the scalar to differentiate.
+        parts: scalars to log, still on the device: reading them synchronises, so the loop does it once in a while.
+    """
+
+    total: Tensor
+    parts: Mapping[str, Tensor] = field(default_factory=lambda: MappingProxyType({}))
+
+
+class Recipe(Protocol):
+    """How to train: a frozen dataclass whose fields are its options."""
+
+    def initialise(self, net: Network) -> None:
+        """Set the weights, once, before the first step. The global random state is seeded by the loop."""
+        ...
+
+    def loss(self, net: Network, batch: Batch, at: Progress) -> Loss:
+        """The objective on one batch; differentiable in the network's parameters."""
+        ...
+
+
+recipes: Registry[type[Recipe]] = Registry("recipe", modules=("epsball.training.recipes",))

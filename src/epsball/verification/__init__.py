@@ -1,0 +1,1 @@
+"""Decide a problem: verified, falsified, unknown, timeout or error, kept apart."""

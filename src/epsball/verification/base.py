@@ -1,0 +1,71 @@
+"""Verdicts, and what a verifier is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+
+from epsball.registry import Registry
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from epsball.spec.problem import Budget, Problem
+    from epsball.types import Tensor
+
+Status = Literal["verified", "falsified", "unknown", "timeout", "error"]
+
+
+@dataclass(frozen=True, eq=False)
+class Witness:
+    """An input of the set that breaks the property, and the network's own output there, evaluated again.
+
+    Attributes:
+        x: (*x).
+        y: (K,).
+    """
+
+    x: Tensor
+    y: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """What is known of one sample. The only thing a report reads.
+
+    Attributes:
+        status: verified, falsified, unknown, timeout or error; the last three are never counted as an answer.
+        margin: proven lower bound of the least of `C y + d`; NaN where nothing was bounded.
+        method: the step that settled it, or the last one tried.
+        arithmetic: dtype and tolerance: what was and what was not proven about rounding.
+        seconds: wall time of the batch, divided by its size.
+        witness: only for "falsified".
+        proof: what a separate checker accepts, if the method writes one.
+        stats: the margin each method found, and its own counters.
+    """
+
+    status: Status
+    margin: float
+    method: str
+    arithmetic: str
+    seconds: float
+    witness: Witness | None = None
+    proof: Path | None = None
+    stats: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+
+
+class Verifier(Protocol):
+    """A frozen dataclass whose fields are its options."""
+
+    complete: ClassVar[bool]
+
+    def __call__(self, problem: Problem, budget: Budget) -> list[Verdict]:
+        """One verdict for each sample of the problem, in its order."""
+        ...
+
+
+verifiers: Registry[type[Verifier]] = Registry(
+    "verifier", modules=("epsball.verification.incomplete", "epsball.verification.ladder")
+)

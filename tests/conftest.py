@@ -1,0 +1,45 @@
+"""Shared settings: one torch thread a worker, shapes checked, and what is left out named in the summary."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+_left_out: list[str] = []
+
+
+def _missing(item: pytest.Item) -> str | None:
+    if item.get_closest_marker("shared") and not (SHARED / "data").is_dir():
+        return "needs ../shared"
+    if item.get_closest_marker("browser") and not shutil.which("chromium"):
+        return "needs chromium"
+    return None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what this machine cannot run, by name and never silently. CI sets EPSBALL_TEST_ALL and leaves out nothing."""
+    if os.environ.get("EPSBALL_TEST_ALL"):
+        return
+    out = [item for item in items if _missing(item)]
+    _left_out.extend(f"{item.nodeid} ({_missing(item)})" for item in out)
+    items[:] = [item for item in items if item not in out]
+    config.hook.pytest_deselected(items=out)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _left_out:
+        terminalreporter.section("left out on this machine")
+        for line in _left_out:
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The real data and networks beside the project."""
+    return SHARED

@@ -1,0 +1,87 @@
+"""Contracts of every operator: affine ones are affine, their pull is the transpose, and the zoo leaves none out."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import zoo
+from epsball.graph.network import Network
+from epsball.graph.operator import Affine, Autodiff, operators
+from epsball.interval import Interval
+from epsball.rows import Rows
+
+
+@pytest.fixture(scope="module")
+def networks() -> dict[str, Network]:
+    made = {}
+    for name in zoo.NETWORKS:
+        module, shape = zoo.build(name, dtype=torch.float64)
+        made[name] = Network.capture(module, shape)
+    return made
+
+
+def test_the_zoo_uses_every_operator(networks):
+    used = {op for network in networks.values() for op in network.graph.operators()}
+    assert set(operators) == used
+
+
+def _steps(network: Network):
+    """Every bound step with its argument shapes, folded batch norms included."""
+    prepared = network.prepare()
+    shapes = {step.slot: step.node.shape for step in network.plan.steps} | {0: network.input_shape}
+    return [(step, [shapes[slot] for slot in step.args]) for step in prepared.steps]
+
+
+@pytest.mark.parametrize("name", zoo.NETWORKS)
+def test_affine_operators_are_affine_and_pull_is_their_transpose(networks, name):
+    generator = torch.Generator().manual_seed(3)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    for step, shapes in _steps(networks[name]):
+        if not isinstance(step.op, Affine):
+            continue
+        a, b = [draw(4, *s) for s in shapes], [draw(4, *s) for s in shapes]
+        zero = [torch.zeros_like(x) for x in a]
+        f = step.op.value
+        both = f(*(x + y for x, y in zip(a, b, strict=True)))
+        torch.testing.assert_close(both - f(*b), f(*a) - f(*zero))
+
+        rows = draw(4, *f(*a).shape[1:])
+        pulled = step.op.pull(rows)
+        inner = sum((p * x).flatten(1).sum(1) for p, x in zip(pulled, a, strict=True))
+        torch.testing.assert_close((rows * (f(*a) - f(*zero))).flatten(1).sum(1), inner)
+        for p, q in zip(pulled, Autodiff(f, tuple(shapes))(rows), strict=True):
+            torch.testing.assert_close(p, q)
+
+        offset = step.op.offset(Rows(rows[None]))
+        expected = (rows * f(*zero)).flatten(1).sum(1)[None]
+        torch.testing.assert_close(torch.zeros_like(expected) if offset is None else offset, expected)
+
+
+@pytest.mark.parametrize("name", zoo.NETWORKS)
+def test_affine_intervals_are_the_tightest(networks, name):
+    """Each end is attained: it equals the extreme of the linear form over the box, row by row."""
+    generator = torch.Generator().manual_seed(4)
+    for step, shapes in _steps(networks[name]):
+        if not isinstance(step.op, Affine) or len(shapes) > 1:
+            continue
+        low = torch.randn(2, *shapes[0], generator=generator, dtype=torch.float64)
+        box = Interval(low, low + torch.rand(low.shape, generator=generator, dtype=torch.float64))
+        got = step.op.interval(box)
+        chosen = torch.ones_like(got.lower, dtype=torch.bool)
+        rows = Rows.neurons(chosen, torch.float64)
+        pulled = rows.unflat(step.op.pull(rows.flat())[0])
+        offset = step.op.offset(rows)
+        least = pulled.minimum(*box.centre_radius()) + (0 if offset is None else offset)
+        torch.testing.assert_close(got.lower.flatten(), least[0])
+        torch.testing.assert_close(got.upper.flatten(), -least[1])
+
+
+@pytest.mark.parametrize("name", zoo.NETWORKS)
+def test_the_folded_network_is_the_same_function(networks, name):
+    network = networks[name]
+    x = torch.rand(6, *network.input_shape, dtype=torch.float64)
+    torch.testing.assert_close(network.prepare().forward(x), network.module(x))
