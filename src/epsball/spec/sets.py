@@ -220,7 +220,8 @@ class LpBall:
         a = rows.values.flatten(2)
         nominal = rows.dot(self.x)
         if self.clip is None:
-            return nominal - self._radius() * torch.linalg.vector_norm(a, dim=2)
+            length: Tensor = torch.linalg.vector_norm(a, dim=2)
+            return nominal - self._radius() * length
         down, up = (rows.at(t) for t in self._room())
         room = torch.where(a > 0, down, up)
         return nominal - _support(a.abs(), room, self._radius())
@@ -239,7 +240,7 @@ class LpBall:
         size = move.abs()
         scale = _scale_to_norm(size, room, self.eps).clamp(max=1)
         moved = torch.copysign(torch.minimum(scale * size, room), move)
-        length = torch.linalg.vector_norm(moved, dim=1, keepdim=True)
+        length: Tensor = torch.linalg.vector_norm(moved, dim=1, keepdim=True)
         moved = moved * (self.eps / length.clamp(min=torch.finfo(x.dtype).tiny)).clamp(max=1)
         projected = self.x + moved.view_as(x)
         return projected if self.clip is None else projected.clamp(*self.clip)

@@ -1,0 +1,93 @@
+"""Tensors on disk: safetensors files with a JSON header, written whole and then renamed. No pickle, ever."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from epsball.errors import BadFile, DiskFull
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from epsball.types import Tensor
+
+_KEY = "epsball"
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file whole: to a neighbour, synced, then renamed over the old one.
+
+    Raises:
+        DiskFull: the disk is full; an older file of that name is still there, whole.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        if error.errno in _FULL:
+            raise DiskFull(
+                f"the disk is full: {len(data):,} bytes could not be written",
+                where=str(path),
+                fix="free some space and run again with --resume; what was written before is whole",
+            ) from error
+        raise
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
+    """Write named tensors and a JSON description as one safetensors file, whole and then renamed.
+
+    Raises:
+        DiskFull: see `write_bytes`.
+    """
+    flat = {name: tensor.detach().to("cpu").contiguous().clone() for name, tensor in tensors.items()}
+    write_bytes(path, save(flat, {_KEY: json.dumps(dict(metadata), sort_keys=True)}))
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Named tensors and their description. The file is data only: reading it executes nothing.
+
+    Raises:
+        BadFile: no such file, truncated, malformed, or not written by this package.
+    """
+    if not path.is_file():
+        raise BadFile("no such checkpoint", where=str(path), fix="give a run folder or a .safetensors file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            described = (file.metadata() or {}).get(_KEY)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except (SafetensorError, OSError, ValueError) as error:
+        raise BadFile(
+            f"the checkpoint is truncated or malformed: {error}", where=str(path), fix="use an older checkpoint of the run"
+        ) from error
+    if described is None:
+        raise BadFile(
+            "a safetensors file that epsball did not write",
+            where=str(path),
+            fix="load its weights into your own module, and pass the module",
+        )
+    try:
+        metadata = json.loads(described)
+    except ValueError as error:
+        raise BadFile("the checkpoint's description is malformed", where=str(path)) from error
+    return tensors, metadata
