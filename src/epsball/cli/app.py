@@ -48,7 +48,9 @@ def run(arguments: list[str]) -> int:
     except EpsballError as error:
         return _fail(arguments, type(error).__name__, error.what, error.where, error.fix, error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        return _fail(arguments, "Interrupted", "interrupted; what was recorded so far is whole", None, "run again with --resume", 130)
+        return _fail(
+            arguments, "Interrupted", "interrupted; what was recorded so far is whole", None, "run again with --resume", 130
+        )
     return int(code or 0)
 
 
@@ -56,7 +58,7 @@ def _usage(arguments: list[str]) -> str:
     return f"{arguments[0]} --help" if arguments and not arguments[0].startswith("-") else "--help"
 
 
-def _fail(arguments: list[str], kind: str, what: str, where: str | None, fix: str | None, code: int) -> int:  # noqa: PLR0913, PLR0917
+def _fail(arguments: list[str], kind: str, what: str, where: str | None, fix: str | None, code: int) -> int:
     if "--json" in arguments:
         body = {"schema": "epsball.error/1", "error": {"kind": kind, "what": what, "where": where, "fix": fix}, "exit_code": code}
         sys.stdout.write(json.dumps(body) + "\n")

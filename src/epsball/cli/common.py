@@ -23,7 +23,9 @@ Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, ...")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print results only.")]
 Data = Annotated[str, typer.Option("--data", help="Data set: see `epsball list data`.")]
-Eps = Annotated[str, typer.Option("--eps", help="Radius in units of the inputs (pixels in [0, 1]); fractions such as 8/255 are exact.")]
+Eps = Annotated[
+    str, typer.Option("--eps", help="Radius in units of the inputs (pixels in [0, 1]); fractions such as 8/255 are exact.")
+]
 NormOption = Annotated[str, typer.Option("--norm", help="linf or l2.")]
 Index = Annotated[str, typer.Option("--index", help="Test examples: 7, 0:200, :200, ::20 or 1,5,9.")]
 Model = Annotated[Path, typer.Argument(help="A run folder or a .safetensors checkpoint.")]
@@ -87,7 +89,9 @@ def radius(text: str, clip: tuple[float, float] | None) -> float:
         raise BadConfig(f"eps {text} is negative", where="--eps", fix="give a radius of at least 0")
     if clip is not None and eps > clip[1] - clip[0]:
         raise BadConfig(
-            f"eps {text} is larger than the whole valid range {clip}", where="--eps", fix="eps is in units of the inputs: 8/255, not 8"
+            f"eps {text} is larger than the whole valid range {clip}",
+            where="--eps",
+            fix="eps is in units of the inputs: 8/255, not 8",
         )
     return eps
 
