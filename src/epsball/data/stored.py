@@ -53,18 +53,19 @@ def read(name: str) -> Dataset:
     """
     path = place(name)
     tensors, described = read_tensors(path)
-    if described.get("format") != FORMAT or set(tensors) != set(KEYS):
-        raise BadFile("not a data set that epsball keeps", where=str(path), fix=f"remove it and add {name!r} again")
+    again = f"remove it and add {name!r} again"
+    if not _ours(described) or set(tensors) != set(KEYS):
+        raise BadFile("not a data set that epsball keeps", where=str(path), fix=again)
     try:
         train, test = (Examples(tensors[f"x_{part}"], tensors[f"y_{part}"]) for part in ("train", "test"))
     except EpsballError as error:
-        raise BadFile(f"a damaged data set: {error.what}", where=str(path), fix=f"remove it and add {name!r} again") from error
+        raise BadFile(f"a damaged data set: {error.what}", where=str(path), fix=again) from error
     found = digest(train, test)
     if found != described["digest"]:
         raise BadFile(
             f"the data changed since they were added: SHA-256 {found[:12]}... instead of {described['digest'][:12]}...",
             where=str(path),
-            fix=f"remove it and add {name!r} again",
+            fix=again,
         )
     mean, std = statistics(train)
     clip = described["clip"]
@@ -78,4 +79,15 @@ def read(name: str) -> Dataset:
         std=std,
         clip=(clip[0], clip[1]) if clip else None,
         digest=found,
+    )
+
+
+def _ours(described: object) -> bool:
+    """Whether a header is one that `write` wrote."""
+    if not isinstance(described, dict) or described.get("format") != FORMAT:
+        return False
+    clip = described.get("clip")
+    kinds = (("digest", str), ("classes", int), ("terms", str))
+    return all(isinstance(described.get(key), kind) for key, kind in kinds) and (
+        clip is None or (isinstance(clip, list) and len(clip) == 2)
     )

@@ -17,7 +17,6 @@ from epsball.registry import Registry
 
 Builder = Callable[..., nn.Module]
 Shape = tuple[int, ...]
-_GIVEN = ("input_shape", "classes")
 
 models: Registry[Builder] = Registry(
     "model", modules=("epsball.models.mlp", "epsball.models.convolutional", "epsball.models.residual")
@@ -77,6 +76,10 @@ class Architecture:
     std: tuple[float, ...] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        options = {str(k): tuple(v) if isinstance(v, list) else v for k, v in self.options.items()}
+        object.__setattr__(self, "options", options)
+
     def build(self) -> nn.Module:
         """A network with fresh weights from the global random state.
 
@@ -124,7 +127,7 @@ class Architecture:
                 classes=int(found["classes"]),
                 mean=mean,
                 std=std,
-                options={str(k): tuple(v) if isinstance(v, list) else v for k, v in dict(found["options"]).items()},
+                options=dict(found["options"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise BadFile(f"a malformed description of an architecture: {error}", where=where) from error
@@ -174,7 +177,7 @@ def defaults(name: str) -> dict[str, Any]:
 
 
 def _options(builder: Builder) -> dict[str, Any]:
-    return {k: p.default for k, p in inspect.signature(builder).parameters.items() if k not in _GIVEN}
+    return {k: p.default for k, p in inspect.signature(builder).parameters.items() if p.default is not p.empty}
 
 
 def _check_options(name: str, builder: Builder, options: Mapping[str, Any]) -> None:
@@ -191,11 +194,11 @@ def _check_options(name: str, builder: Builder, options: Mapping[str, Any]) -> N
 
 
 def _fits(value: object, default: object) -> bool:
-    """Whether a value is of its default's kind: a truth value, or positive whole numbers."""
-    if isinstance(default, bool):
-        return isinstance(value, bool)
+    """Whether a value is of its default's kind: a truth value, positive whole numbers, another number, or a text."""
+    if default is None or isinstance(default, bool) or isinstance(value, bool):
+        return default is None or isinstance(value, type(default))
     if isinstance(default, int):
-        return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+        return isinstance(value, int) and value >= 1
     if isinstance(default, tuple):
         return isinstance(value, (tuple, list)) and all(_fits(v, 1) for v in value)
-    return type(value) is type(default)
+    return isinstance(value, (int, float) if isinstance(default, float) else type(default))

@@ -35,7 +35,7 @@ def cnn_small(input_shape: Shape, classes: int, *, batch_norm: bool = False) -> 
 
 @models.register("cnn-5")
 def cnn_5(input_shape: Shape, classes: int, *, width: int = 64, batch_norm: bool = True) -> nn.Module:
-    """Three convolutions: CNN-5 of Mao et al. (arXiv:2406.04848), a fifth of CNN-7's arithmetic.
+    """Three convolutions: CNN-5 of Mao et al., as CTRAIN uses it, at a fifth of CNN-7's arithmetic.
 
     Args:
         input_shape: (C, H, W).

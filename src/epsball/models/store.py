@@ -57,9 +57,10 @@ def load_model(path: Path) -> tuple[nn.Module, Architecture, dict[str, Any]]:
     """
     file = path / FILE if path.is_dir() else path
     tensors, described = read_tensors(file)
-    if described.get("format") != FORMAT:
+    found = described.get("format") if isinstance(described, Mapping) else described
+    if found != FORMAT:
         raise BadFile(
-            f"not a model checkpoint of format {FORMAT}: found {described.get('format')!r}",
+            f"not a model checkpoint of format {FORMAT}: found {found!r}",
             where=str(file),
             fix="give a run folder or its model.safetensors",
         )
@@ -69,7 +70,7 @@ def load_model(path: Path) -> tuple[nn.Module, Architecture, dict[str, Any]]:
     if wrong:
         raise BadFile(f"the checkpoint does not fit its own architecture: {wrong}", where=str(file))
     module.load_state_dict(tensors, assign=True)
-    return module.eval(), architecture, dict(described.get("extra") or {})
+    return module.eval(), architecture, {**described["extra"]} if isinstance(described.get("extra"), Mapping) else {}
 
 
 def misfit(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str | None:
