@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -134,9 +135,11 @@ def _from_idx(folder: Path) -> dict[str, Tensor]:
 def _from_npz(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise BadFile("no such file or folder", where=str(path), fix="give a folder of idx files or an .npz file")
+    if not zipfile.is_zipfile(path):
+        raise BadFile("not a whole .npz file", where=str(path), fix="save it with numpy.savez; give a folder for idx files")
     try:
         with np.load(path, allow_pickle=False) as file:
-            missing = [key for key in stored.KEYS if key not in getattr(file, "files", ())]
+            missing = [key for key in stored.KEYS if key not in file.files]
             if missing:
                 raise BadFile(
                     f"an .npz file without {', '.join(missing)}",
@@ -144,7 +147,7 @@ def _from_npz(path: Path) -> dict[str, Tensor]:
                     fix=f"save it with numpy.savez(path, {', '.join(f'{k}={k}' for k in stored.KEYS)})",
                 )
             arrays = {key: np.asarray(file[key]) for key in stored.KEYS}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, OSError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
         raise BadFile(
             f"not a whole .npz file of plain arrays: {error}", where=str(path), fix="save it with numpy.savez, without objects"
         ) from error

@@ -196,7 +196,7 @@ def _check_options(name: str, builder: Builder, options: Mapping[str, Any]) -> N
 def _fits(value: object, default: object) -> bool:
     """Whether a value is of its default's kind: a truth value, positive whole numbers, another number, or a text."""
     if default is None or isinstance(default, bool) or isinstance(value, bool):
-        return default is None or isinstance(value, type(default))
+        return default is None or (isinstance(value, bool) and isinstance(default, bool))
     if isinstance(default, int):
         return isinstance(value, int) and value >= 1
     if isinstance(default, tuple):

@@ -37,7 +37,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             where=str(path),
             fix="where you trust it, save module.state_dict() alone: torch.save(module.state_dict(), path)",
         ) from error
-    except Exception as error:  # noqa: BLE001 - torch's reader raises whatever a damaged file leads it into
+    except Exception as error:  # torch's reader raises whatever a damaged file leads it into
         raise BadFile(
             f"the weights are truncated or damaged: {_first_line(error)}", where=str(path), fix="copy or save them again"
         ) from error
