@@ -108,6 +108,14 @@ def test_a_folder_of_ones_own_and_an_unknown_name(given, tmp_path):
         fetch.get("tinny", say=lambda _: None)
 
 
+def test_a_folder_that_cannot_be_written_is_said(given, tmp_path):
+    given(Fake("right", tiny()))
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(CannotFetch, match="cannot be written") as caught:
+        fetch.get("tiny", tmp_path / "file" / "below", say=lambda _: None)
+    assert str(tmp_path / "file") in caught.value.where
+
+
 class Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_):
         pass

