@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,40 +23,7 @@ if TYPE_CHECKING:
 _TERMS = "the user's own; epsball knows no terms"
 
 
-@dataclass(frozen=True)
-class Summary:
-    """What a checked set holds.
-
-    Attributes:
-        name: of the set.
-        train: how many training examples.
-        test: how many test examples.
-        shape: of one input.
-        classes: how many.
-        per_class: training and test examples of each class.
-        range: least and greatest input, as the model sees them.
-        clip: the valid range, or None.
-        mean: per channel of the training inputs.
-        std: likewise.
-        digest: SHA-256 of the arrays.
-        terms: of use.
-    """
-
-    name: str
-    train: int
-    test: int
-    shape: tuple[int, ...]
-    classes: int
-    per_class: tuple[tuple[int, int], ...]
-    range: tuple[float, float]
-    clip: tuple[float, float] | None
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    digest: str
-    terms: str
-
-
-def add(name: str, path: Path, terms: str = _TERMS) -> Summary:
+def add(name: str, path: Path, terms: str = _TERMS) -> Path:
     """Copy a set into the cache, checked, under a name that `load` then knows.
 
     Args:
@@ -65,6 +31,9 @@ def add(name: str, path: Path, terms: str = _TERMS) -> Summary:
         path: a folder of four idx files in MNIST's layout, or an .npz file with x_train, y_train, x_test and y_test. Inputs are
             uint8 pictures (N, C, H, W) or (N, H, W), or floats (N, *x); labels are integers (N,) from 0.
         terms: under which the data may be used.
+
+    Returns:
+        The folder in the cache.
 
     Raises:
         BadConfig: the name is taken, or cannot be one.
@@ -82,12 +51,15 @@ def add(name: str, path: Path, terms: str = _TERMS) -> Summary:
             where=str(stored.place(name)),
             fix="choose another name, or remove that folder",
         )
-    stored.write(data)
-    return _summary(data)
+    return stored.write(data).parent
 
 
-def check(name: str) -> Summary:
+def check(name: str) -> dict[str, Any]:
     """Load a set, verifying its hashes, shapes and labels, and sum it up.
+
+    Returns:
+        JSON values: name, train and test (counts), shape, classes, per_class (pairs of training and test counts), range (of the
+        inputs as the model sees them), clip, mean and std (per channel), digest, terms.
 
     Raises:
         BadConfig: no set has this name.
@@ -99,29 +71,30 @@ def check(name: str) -> Summary:
         if len(examples) and not bool(((examples.y >= 0) & (examples.y < data.classes)).all()):
             raise BadData(f"a {part} label of {name!r} lies outside 0..{data.classes - 1}")
     summary = _summary(data)
-    if data.clip and not data.clip[0] <= summary.range[0] <= summary.range[1] <= data.clip[1]:
-        raise BadData(f"inputs of {name!r} reach from {summary.range[0]:g} to {summary.range[1]:g}, outside {data.clip}")
+    low, high = summary["range"]
+    if data.clip and not data.clip[0] <= low <= high <= data.clip[1]:
+        raise BadData(f"inputs of {name!r} reach from {low:g} to {high:g}, outside {data.clip}")
     return summary
 
 
-def _summary(data: Dataset) -> Summary:
+def _summary(data: Dataset) -> dict[str, Any]:
     counts = [torch.bincount(part.y, minlength=data.classes).tolist() for part in (data.train, data.test)]
     scale = 1.0 if data.train.x.is_floating_point() else 255.0
     parts = (data.train.x, data.test.x)
-    return Summary(
-        name=data.name,
-        train=len(data.train),
-        test=len(data.test),
-        shape=data.train.shape,
-        classes=data.classes,
-        per_class=tuple(zip(*counts, strict=True)),
-        range=(min(float(x.min()) for x in parts) / scale, max(float(x.max()) for x in parts) / scale),
-        clip=data.clip,
-        mean=data.mean,
-        std=data.std,
-        digest=data.digest,
-        terms=data.terms,
-    )
+    return {
+        "name": data.name,
+        "train": len(data.train),
+        "test": len(data.test),
+        "shape": list(data.train.shape),
+        "classes": data.classes,
+        "per_class": [list(pair) for pair in zip(*counts, strict=True)],
+        "range": [min(float(x.min()) for x in parts) / scale, max(float(x.max()) for x in parts) / scale],
+        "clip": data.clip and list(data.clip),
+        "mean": list(data.mean),
+        "std": list(data.std),
+        "digest": data.digest,
+        "terms": data.terms,
+    }
 
 
 def _from_idx(folder: Path) -> dict[str, Tensor]:
