@@ -81,6 +81,10 @@ class TrainConfig:
         """The schedule of the learning rate."""
         return Decay(self.lr, self.decay, self.milestones)
 
+    def held_out(self, examples: int) -> int:
+        """How many training examples are kept for selection."""
+        return max(1, round(self.validation * examples)) if self.protocol == "validation" else 0
+
     def run(self, examples: int) -> Progress:
         """The start of a run on that many training examples.
 

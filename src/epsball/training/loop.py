@@ -172,7 +172,7 @@ def _split(data: Examples, test: Examples | None, config: TrainConfig) -> tuple[
         if test is None:
             raise BadConfig("the protocol of the literature selects on the test set, and none was given", where="train.protocol")
         return data, test, "test"
-    held = max(1, round(config.validation * len(data)))
+    held = config.held_out(len(data))
     # drawn on the CPU, so that every device holds the same examples out
     order = torch.randperm(len(data), generator=generator(torch.device("cpu"), config.seed, _SPLIT)).to(data.x.device)
     return data.take(order[held:]), data.take(order[:held]), "validation"
