@@ -12,8 +12,10 @@ from epsball.spec.sets import Box
 from epsball.training.margins import Bounded, training_box
 
 if TYPE_CHECKING:
+    from epsball.interval import Interval
     from epsball.graph.network import Network
     from epsball.training.base import Examples
+    from epsball.types import Tensor
 
 _BATCH = 512
 
@@ -84,15 +86,23 @@ class LayerStates(NamedTuple):
 
 
 def census(net: Network, data: Examples, eps: float, clip: tuple[float, float] | None) -> list[LayerStates]:
-    """How many units of each ReLU interval bounds prove active (l >= 0) or inactive (u <= 0), and how many neither."""
+    """How many units of each ReLU interval bounds prove active (l >= 0) or inactive (u <= 0), and how many neither.
+
+    A unit that is always 0 is inactive.
+    """
     with torch.no_grad():
         network = net.prepare()
         box = training_box(data.inputs().to(network.dtype), eps, clip)
         relus = Bounded.over(network, box).relus
-        shares = [torch.stack(((pre.lower >= 0).double().mean(), (pre.upper <= 0).double().mean())) for _, pre in relus]
+        shares = [_shares(pre) for _, pre in relus]
         found = torch.stack(shares).tolist() if shares else []
     named = zip(relus, found, strict=True)
     return [
         LayerStates(step.node.where.module or step.node.name, active, inactive, max(0.0, 1.0 - active - inactive))
         for (step, _), (active, inactive) in named
     ]
+
+
+def _shares(pre: Interval) -> Tensor:
+    inactive = pre.upper <= 0
+    return torch.stack((((pre.lower >= 0) & ~inactive).double().mean(), inactive.double().mean()))
