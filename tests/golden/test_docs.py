@@ -8,9 +8,11 @@ from __future__ import annotations
 import importlib
 import json
 import re
+import sys
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -81,10 +83,11 @@ def private_registries(monkeypatch):
 @pytest.mark.usefixtures("private_registries")
 def test_python_blocks_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    space: dict[str, object] = {"__name__": "__docs__"}
+    module = ModuleType("page_of_the_docs")
+    monkeypatch.setitem(sys.modules, module.__name__, module)  # dataclasses look their module up
     for number, block in enumerate(_blocks(page, "python"), 1):
         code = compile(block, f"{_name(page)}, block {number}", "exec")
-        exec(code, space)  # noqa: S102 - our own documentation
+        exec(code, module.__dict__)  # noqa: S102 - our own documentation
 
 
 def test_the_examples_of_the_front_pages_are_run():
