@@ -16,7 +16,7 @@ from epsball.errors import BadShape
 from epsball.graph.network import Network
 from epsball.models.store import load_model
 from epsball.spec.problem import Budget, Problem, check_input
-from epsball.spec.property import check_labels, robust
+from epsball.spec.property import robust
 from epsball.spec.sets import Clip, InputSet, LpBall, Norm
 from epsball.verification.base import Verdict, Verifier
 from epsball.verification.ladder import Ladder
@@ -61,7 +61,7 @@ def bounds(net: Net, input_set: InputSet, method: str | Bounder = "crown") -> In
         return output_interval(chosen, network.prepare(), input_set)
 
 
-def attack(
+def attack(  # noqa: PLR0913 - the public surface names every option
     net: Net,
     x: Float[Tensor, "B *x"],
     y: Int[Tensor, " B"],
@@ -98,7 +98,7 @@ def attack(
     return chosen(function, ball, robust(_labels(x, y), _classes(function, x), x.dtype), generator)
 
 
-def verify(
+def verify(  # noqa: PLR0913 - the public surface names every option
     net: Net,
     x: Float[Tensor, "B *x"],
     y: Int[Tensor, " B"],
@@ -131,7 +131,7 @@ def verify(
     network = captured(net, x)
     prop = robust(_labels(x, y), network.classes, x.dtype)
     problem = Problem(network.prepare(), LpBall(x, eps, norm, clip), prop)
-    verifier = method if method is not None else Ladder(module=network.module)
+    verifier = method if method is not None else Ladder(function=network.module)
     return verifier(problem, Budget(seconds=timeout))
 
 
@@ -164,6 +164,3 @@ def _classes(function: Any, x: Tensor) -> int:  # noqa: ANN401 - any callable fr
     finally:
         for module, training in modes.items():
             module.training = training
-
-
-__all__ = ["attack", "bounds", "captured", "check_labels", "load", "verify"]

@@ -143,6 +143,28 @@ def build(kind: type[T], values: Mapping[str, Any], where: str) -> T:
         raise BadConfig(error.what, where=where, fix=error.fix) from error
 
 
+def options(kind: type[T], settings: Sequence[str], where: str) -> T:
+    """A frozen dataclass from `key=value` texts, such as those of --set.
+
+    Raises:
+        BadConfig: as of `build`.
+    """
+    values: Table = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or not key.strip():
+            raise BadConfig(f"not an option: {setting!r}", where="--set", fix="write --set steps=100")
+        values[key.strip()] = _text(text)
+    return build(kind, values, where)
+
+
+def _text(text: str) -> Any:  # noqa: ANN401 - any TOML value
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text.strip()  # a bare word or a fraction
+
+
 def _value(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401 - any TOML value
     """A plain value as a field's type: fractions, "none", and pydantic for the rest."""
     kinds = _kinds(hint)
@@ -186,11 +208,7 @@ def _override(tables: Table, override: str) -> None:
         raise BadConfig(f"not an override: {override!r}", where="--set", fix="write --set recipe.eps=0.3 or --set eps=8/255")
     if len(path) == 1:
         path = [_owner(tables, path[0]), path[0]]
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text.strip()  # a bare word or a fraction
-    _table(tables, path[0])[path[1]] = value
+    _table(tables, path[0])[path[1]] = _text(text)
 
 
 def _owner(tables: Table, key: str) -> str:

@@ -271,7 +271,12 @@ def layer_figures(run: Run) -> list[Figure]:
     unstable = {(line.method, line.name): 100 * line.unstable for line in lines if line.unstable is not None}
     figures = []
     for key, title, values, caption in (
-        ("width", "Mean width of the bounds", widths, "Upper minus lower bound, mean over neurons and inputs; narrower is tighter."),
+        (
+            "width",
+            "Mean width of the bounds",
+            widths,
+            "Upper minus lower bound, mean over neurons and inputs; narrower is tighter.",
+        ),
         ("unstable", "Unstable neurons", unstable, "Share of neurons whose sign is not known over the ball; fewer is tighter."),
     ):
         if not values:
@@ -324,7 +329,9 @@ def eps_figure(story: Story) -> Figure | None:
         for position, ((_, name), points) in enumerate(curves.items()):
             colour, dash, marker = _look(name, position)
             at, values = [p.eps for p in points], [100 * p.value for p in points]
-            axes.fill_between(at, [100 * p.low for p in points], [100 * p.high for p in points], color=colour, alpha=0.12, linewidth=0)
+            axes.fill_between(
+                at, [100 * p.low for p in points], [100 * p.high for p in points], color=colour, alpha=0.12, linewidth=0
+            )
             axes.plot(at, values, color=colour, linestyle=dash, marker=marker, label=_short(name))
         axes.set_xlabel("eps")
         axes.yaxis.set_major_formatter("{x:g} %")

@@ -228,7 +228,9 @@ class Notice:
 def notices(story: Story) -> list[Notice]:
     """Runs that stopped early, inputs without an answer, records that contradict themselves, and a broken inequality."""
     found = [
-        Notice(f"An attack beat a proof in {h.run.name}: verified accuracy lies above attacked accuracy. This is a defect.", grave=True)
+        Notice(
+            f"An attack beat a proof in {h.run.name}: verified accuracy lies above attacked accuracy. This is a defect.", grave=True
+        )
         for h in headlines(story)
         if h.broken
     ]
