@@ -113,7 +113,8 @@ def test_an_error_of_the_caller_and_ctrl_c_are_raised(network):
 
 def test_what_the_budget_does_not_reach_is_a_timeout(network, monkeypatch):
     now = [0.0]
-    monkeypatch.setattr("epsball.verification.incomplete.time", SimpleNamespace(monotonic=lambda: now[0], perf_counter=lambda: now[0]))
+    clock = SimpleNamespace(monotonic=lambda: now[0], perf_counter=lambda: now[0])
+    monkeypatch.setattr("epsball.verification.incomplete.time", clock)
 
     def slow(network, _, rows):
         now[0] += 3.0
