@@ -146,6 +146,13 @@ def test_double_precision_agrees(network, data):
     assert single["accuracy"] == double["accuracy"]
 
 
+def test_a_small_margin_of_double_precision_is_a_proof():
+    """1e-6 is a proof in float64, not in float32: the status says so, and the count by method is told the tolerance."""
+    lines = [_line(bounds={"ibp": 1e-6}, margin=1e-6)]
+    assert summarise(lines, least=1e-10)["verified_by"]["ibp"]["value"] == 1
+    assert summarise(lines)["accuracy"]["verified"]["value"] == 1
+
+
 def test_a_contradiction_names_the_index_in_the_data(network, data):
     class TooHigh(Crown):
         def __call__(self, *args):
