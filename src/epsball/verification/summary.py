@@ -28,7 +28,7 @@ def summarise(lines: Iterable[Mapping[str, Any]], *, least: float | None = None)
 
     Args:
         lines: of a survey; shards may follow each other in any order.
-        least: the margin a proof must exceed; None is the tolerance of float32.
+        least: the margin that a proof exceeds, for counting by method; None is the tolerance of float32.
 
     Raises:
         BadData: an index occurs twice, or there is no instance.
@@ -72,11 +72,12 @@ def _check_indices(lines: Sequence[Mapping[str, Any]]) -> None:
 def _check_instance(line: Mapping[str, Any], least: float) -> None:
     """No line may contradict itself, wherever it was written."""
     attacked = line.get("attacked_margin")
-    proven = {m: v for m, v in line["bounds"].items() if v is not None and v > least}
+    bounds = {m: v for m, v in line["bounds"].items() if v is not None}
+    proven = {m: v for m, v in bounds.items() if v > least}
     what = None
     if line["status"] == "verified" and line["predicted"] != line["label"]:
         what = "is verified, but misclassified without any perturbation"
-    elif line["status"] == "verified" and not proven:
+    elif line["status"] == "verified" and not any(v > 0 for v in bounds.values()):
         what = "is verified, but no method proves it"
     elif proven and attacked is not None and attacked < -least:
         what = f"has an attack with margin {attacked:.6g} and proofs of margins {proven}"
