@@ -26,6 +26,7 @@ _LOOKS = {
     "ibp": (ACCENT_3, "-", "o"),
     "crown-ibp": (ACCENT_2, "--", "D"),
     "crown": (ACCENT, "-", "o"),
+    "verified": (INK, ":", "s"),
 }
 _OTHER_LOOKS = ((GREY, "-", "v"), (MUTED, "--", "^"), (ACCENT_2, ":", "P"), (INK, "-.", "X"))
 MOST_LAYERS = 24
