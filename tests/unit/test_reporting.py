@@ -21,7 +21,7 @@ from epsball.errors import BadConfig, BadFile, MissingExtra
 from epsball.reporting import tables, write_report
 from epsball.reporting.drawing import ACCENT, draw
 from epsball.reporting.figures import eps_figure, margin_figure
-from epsball.reporting.lines import Rate, Witness
+from epsball.reporting.lines import Epoch, Metrics, Rate, Witness
 from epsball.reporting.pictures import difference, picture, png
 from epsball.reporting.runs import read_runs
 from epsball.reporting.sheet import Sheet, duration, number, percent
@@ -142,6 +142,32 @@ def test_an_input_judged_again_after_a_resume_counts_once(tmp_path):
     assert [line.status for line in run.instances if line.index == again["index"]] == ["error"]
 
 
+def test_what_a_resumed_run_took_again_counts_once(tmp_path):
+    lines = sample.train_lines(6)
+    late = {"type": "epoch", "epoch": 5, "step": 1000, "clean": 0.1, "verified": 0.1, "verifier": "ibp", "split": "validation"}
+    cut = next(i for i, line in enumerate(lines) if line["type"] == "epoch" and line["epoch"] == 5)
+    resumed = [
+        *lines[:cut],
+        late,
+        {"type": "resume", "step": 800},
+        *[line for line in lines[cut - 2 :] if line.get("step", 801) > 800],
+    ]
+    run = read_runs([sample.write(tmp_path / "t", *resumed)]).runs[0]
+    assert [line.step for line in run.of(Epoch)] == [200, 400, 600, 800, 1000, 1200]
+    assert min(line.clean for line in run.of(Epoch)) > 0.5
+    steps = [line.step for line in run.of(Metrics)]
+    assert steps == sorted(set(steps))
+
+
+def test_the_best_epoch_is_the_one_the_run_selected(tmp_path):
+    lines = sample.train_lines(6)
+    story = [sample.write(tmp_path / "none", *lines)]
+    epochs = [line for line in lines if line["type"] == "epoch"]
+    epochs[2]["best"] = epochs[3]["best"] = True
+    story.append(sample.write(tmp_path / "some", *lines))
+    assert [tables.best_epoch(run).epoch for run in read_runs(story).runs] == [6, 4]
+
+
 def test_margins_of_every_method_are_all_in_the_sheet(tmp_path):
     run = read_runs([sample.write(tmp_path / "v", *sample.verify_lines(400))]).runs[0]
     figure = margin_figure(run)
@@ -197,6 +223,7 @@ def _spoil(change) -> list[dict]:
         (lambda lines: next(x for x in lines if x["type"] == "witness")["x"].pop(), "do not fill"),
         (lambda lines: lines[0].update(command="rm"), "command"),
         (lambda lines: lines[-2].update(steps=[3]), "steps.0"),
+        (lambda lines: lines.insert(1, {"type": "resume"}), "step"),
     ],
 )
 def test_a_malformed_line_is_named(tmp_path, change, what):

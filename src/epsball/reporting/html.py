@@ -155,7 +155,8 @@ def _instances(run: Run) -> dict[str, Any]:
         for line in lines
     ]
     shown = [witness.index for witness in run.of(Witness)[:_MOST_PICTURES]]
-    return {"name": run.name, "statuses": STATUSES, "steps": steps, "methods": methods, "rows": rows, "witnesses": shown}
+    notes = {line.index: line.note for line in lines if line.note}
+    return {"statuses": STATUSES, "steps": steps, "methods": methods, "rows": rows, "witnesses": shown, "notes": notes}
 
 
 def _digits(value: float | None) -> float | None:

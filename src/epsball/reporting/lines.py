@@ -53,6 +53,7 @@ class Epoch(Line):
     verified: Share | None = None
     verifier: str = ""
     split: str = ""
+    best: bool = False
 
 
 class ReluShares(Line):
@@ -71,6 +72,12 @@ class Relu(Line):
     layers: list[ReluShares]
 
 
+class Resume(Line):
+    """A training run went on from the checkpoint of this step; lines of later steps before it no longer count."""
+
+    step: Count
+
+
 class Instance(Line):
     """What is known of one input."""
 
@@ -83,6 +90,7 @@ class Instance(Line):
     bounds: dict[str, Real | None] = {}
     attacked_margin: Real | None = None
     seconds: Real | None = None
+    note: str = ""
 
 
 class Witness(Line):
@@ -156,6 +164,7 @@ KINDS: dict[str, type[Line]] = {
     "metrics": Metrics,
     "epoch": Epoch,
     "relu": Relu,
+    "resume": Resume,
     "instance": Instance,
     "witness": Witness,
     "layer": Layer,

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from epsball.errors import BadConfig, BadFile
 from epsball.reporting.lines import KINDS, Epoch, Header, Instance, Layer, Line, Metrics, Relu, Summary, Witness
+from epsball.run.history import current
 from epsball.run.record import read
 
 if TYPE_CHECKING:
@@ -123,7 +124,9 @@ def read_runs(paths: Sequence[Path]) -> Story:
 
 def _read(path: Path, ident: str) -> Run:
     raw = read(path)
-    lines = tuple(line for number, item in enumerate(raw, 1) if (line := _checked(item, f"{path}:{number}")) is not None)
+    checked = {number: line for number, item in enumerate(raw) if (line := _checked(item, f"{path}:{number + 1}"))}
+    known = [raw[number] | {"number": number} for number in checked]
+    lines = tuple(checked[item["number"]] for item in current(known))
     if not lines or not isinstance(lines[0], Header):
         raise BadFile("the record does not start with a header", where=f"{path}:1", fix="give a run folder of epsball")
     return Run(ident, path.resolve().parent.name, path, lines, any(item.get("type") == "done" for item in raw))
