@@ -71,7 +71,11 @@ def instances(count: int, seed: int = 3) -> list[Line]:
         label = int(draw.integers(10))
         true = float(draw.normal(4, 2.2))
         line: Line = {"type": "instance", "index": index, "label": label, "predicted": label, "margin": None, "bounds": {}}
-        bounds = {"ibp": true - abs(draw.normal(0, 1.2)), "crown-ibp": true - abs(draw.normal(0, 0.5)), "crown": true - abs(draw.normal(0, 0.1))}
+        bounds = {
+            "ibp": true - abs(draw.normal(0, 1.2)),
+            "crown-ibp": true - abs(draw.normal(0, 0.5)),
+            "crown": true - abs(draw.normal(0, 0.1)),
+        }
         seconds = float(draw.exponential(0.002))
         if true < -1.2:
             line |= {"predicted": (label + 1) % 10, "status": "falsified", "by": "clean"}
@@ -101,7 +105,9 @@ def summary(verb: str, lines: list[Line], eps: float = 0.1) -> Line:
         mine = [line for line in lines if line["by"] == name and line["status"] in ("verified", "falsified")]
         verified = sum(line["status"] == "verified" for line in mine)
         seconds = 0.7 * (1 + LADDER.index(name))
-        steps.append({"name": name, "settled": len(mine), "verified": verified, "falsified": len(mine) - verified, "seconds": seconds})
+        steps.append(
+            {"name": name, "settled": len(mine), "verified": verified, "falsified": len(mine) - verified, "seconds": seconds}
+        )
     accuracy = {"clean": rate(count - wrong, count), "attacked": rate(count - wrong - attacked, count)}
     found: Line = {
         "type": "summary", "verb": verb, "model": "runs/demo/train", "data": "mnist", "count": count, "eps": eps, "norm": "linf",
@@ -124,8 +130,8 @@ def witness(index: int, label: int, channels: int = 1) -> Line:
     x = np.repeat(ring[None], channels, 0).clip(0, 1)
     adversarial = (x + 0.1 * np.sign(draw.normal(size=x.shape)) * (away < 11)).clip(0, 1)
     return {
-        "type": "witness", "index": index, "label": label, "predicted": (label + 3) % 10, "shape": list(x.shape),
-        "x": [round(float(v), 5) for v in x.ravel()], "adversarial": [round(float(v), 5) for v in adversarial.ravel()], "margin": -0.42,
+        "type": "witness", "index": index, "label": label, "predicted": (label + 3) % 10, "shape": list(x.shape), "margin": -0.42,
+        "x": [round(float(v), 5) for v in x.ravel()], "adversarial": [round(float(v), 5) for v in adversarial.ravel()],
     }  # fmt: skip
 
 
@@ -158,3 +164,35 @@ def demo(folder: Path, count: int = 1000) -> list[Path]:
     """The four runs of a demo: train, attack, verify, bounds."""
     parts = {"train": train_lines(), "attack": attack_lines(count), "verify": verify_lines(count), "bounds": bounds_lines()}
     return [write(folder / name, *lines) for name, lines in parts.items()]
+
+
+def read(folder: Path) -> list[Line]:
+    return [json.loads(line) for line in (folder / "record.jsonl").read_text("utf-8").splitlines()]
+
+
+def last(folder: Path, kind: str) -> Line:
+    return [line for line in read(folder) if line["type"] == kind][-1]
+
+
+EVIL = "<script>window.evil=1</script><img src=x onerror='window.evil=2'>\"'{{7*7}}</title></style>"
+_FIXED = ("type", "format", "verb", "status", "x", "adversarial")
+_NAMES = ("ibp", "crown", "robust", "torch", "machine")
+
+
+def _poison(value: Any) -> Any:
+    if isinstance(value, str):
+        return EVIL + value
+    if isinstance(value, dict):
+        return {EVIL + key if key in _NAMES else key: _poison(v) for key, v in value.items()}
+    return [_poison(v) for v in value] if isinstance(value, list) else value
+
+
+def poisoned(folder: Path) -> list[Path]:
+    """Runs in which every text that the format leaves free, and the folders' names, try to become part of a page."""
+    parts = (train_lines(3), verify_lines(200), attack_lines(200), bounds_lines())
+    return [
+        write(
+            folder / f"<b onclick=alert(1)>{i}", *({k: v if k in _FIXED else _poison(v) for k, v in line.items()} for line in lines)
+        )
+        for i, lines in enumerate(parts)
+    ]

@@ -46,8 +46,9 @@ def layer_lines(network: Network, input_set: InputSet, methods: Sequence[str] = 
 
     Returns:
         A line for each method and layer: the neurons of one sample, the mean width of their bounds, the shares that are active
-        (lower bound at least 0), inactive (upper bound at most 0) and unstable, over all neurons and samples, the seconds of the method
-        for all layers together, and on a CUDA device its peak memory in bytes. A layer that reads several values counts all of them.
+        (lower bound at least 0), inactive (upper bound at most 0) and unstable, over all neurons and samples, the seconds of
+        the method for all layers together, and on a CUDA device its peak memory in bytes. A layer that reads several values
+        counts all of them.
 
     Raises:
         BadConfig: an unknown method.

@@ -6,7 +6,7 @@ import html
 import io
 import re
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from epsball.errors import MissingExtra
 
@@ -22,7 +22,7 @@ _VARIABLES = {
     INK: "--ink", MUTED: "--muted", RULE: "--rule", ACCENT: "--accent", SOFT: "--soft", GREY: "--grey",
     ACCENT_2: "--accent-2", ACCENT_3: "--accent-3", ALARM: "--alarm",
 }  # fmt: skip
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none", "svg.hashsalt": "epsball", "text.parse_math": False, "axes.unicode_minus": True,
     "font.family": "sans-serif", "font.size": 9, "text.color": INK, "axes.labelcolor": MUTED, "axes.edgecolor": RULE,
     "axes.titlesize": 9.5, "axes.titlelocation": "left", "axes.titlecolor": INK, "axes.titlepad": 8,

@@ -17,6 +17,7 @@ from epsball.reporting.lines import STATUSES, Layer, Witness
 from epsball.reporting.pictures import picture
 from epsball.reporting.runs import read_runs
 from epsball.reporting.sheet import Cell, Sheet, duration, number, percent, whole
+from epsball.reporting.training_curves import training_figures
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -41,17 +42,21 @@ class Section:
     command: str
 
 
+_ATTACK = "epsball attack {model} --data {data} --eps {eps}"
+_VERIFY = "epsball verify {model} --data {data} --eps {eps}"
+_BOUNDS = "epsball bounds {model} --data {data} --index 0 --eps {eps}"
+_TRAIN = "epsball train fast-ibp --data {data}"
 SECTIONS = (
-    Section("inequality", "Verified ≤ true ≤ attacked", "Inequality", "No verification in these runs.", "epsball verify {model} --data {data} --eps {eps}"),
-    Section("accuracy", "Accuracy by method", "Accuracy", "No accuracy was measured in these runs.", "epsball attack {model} --data {data} --eps {eps}"),
-    Section("funnel", "The funnel of the ladder", "Funnel", "No verification in these runs.", "epsball verify {model} --data {data} --eps {eps}"),
-    Section("margins", "Margins", "Margins", "No margins in these runs.", "epsball verify {model} --data {data} --eps {eps}"),
-    Section("instances", "Every input", "Inputs", "No single inputs in these runs.", "epsball verify {model} --data {data} --eps {eps}"),
-    Section("gallery", "Adversarial examples", "Gallery", "No adversarial example in these runs.", "epsball attack {model} --data {data} --eps {eps}"),
-    Section("training", "Training", "Training", "No training in these runs.", "epsball train fast-ibp --data {data}"),
-    Section("layers", "Tightness by layer", "Layers", "No bounds of layers in these runs.", "epsball bounds {model} --data {data} --index 0 --eps {eps}"),
+    Section("inequality", "Verified ≤ true ≤ attacked", "Inequality", "No verification in these runs.", _VERIFY),
+    Section("accuracy", "Accuracy by method", "Accuracy", "No accuracy was measured in these runs.", _ATTACK),
+    Section("funnel", "The funnel of the ladder", "Funnel", "No verification in these runs.", _VERIFY),
+    Section("margins", "Margins", "Margins", "No margins in these runs.", _VERIFY),
+    Section("instances", "Every input", "Inputs", "No single inputs in these runs.", _VERIFY),
+    Section("gallery", "Adversarial examples", "Gallery", "No adversarial example in these runs.", _ATTACK),
+    Section("training", "Training", "Training", "No training in these runs.", _TRAIN),
+    Section("layers", "Tightness by layer", "Layers", "No bounds of layers in these runs.", _BOUNDS),
     Section("reproduce", "Run it again", "Reproduce", "", ""),
-)  # fmt: skip
+)
 
 
 def write_report(runs: Sequence[Path], out: Path) -> Path:
@@ -101,7 +106,7 @@ def render(story: Story) -> str:
         listed=[run for run in story.judged if run.instances],
         instances=_as_json({run.id: _instances(run) for run in story.judged if run.instances}),
         pictures=[(run, _pictures(run)) for run in story.broken],
-        training=[(run, figures.training_figures(run), tables.best_epoch(run)) for run in story.trained],
+        training=[(run, training_figures(run), tables.best_epoch(run)) for run in story.trained],
         layers=[(run, figures.layer_figures(run), run.of(Layer), _layer_sheet(run)) for run in story.layered],
         reproduce=[(run, shlex.join(run.header.command), _flat(run.header.config)) for run in story.runs],
         commands={section.id: _command(section, story) for section in SECTIONS},
@@ -150,7 +155,8 @@ def _instances(run: Run) -> dict[str, Any]:
         for line in lines
     ]
     shown = [witness.index for witness in run.of(Witness)[:_MOST_PICTURES]]
-    return {"name": run.name, "statuses": STATUSES, "steps": steps, "methods": methods, "rows": rows, "witnesses": shown}
+    notes = {line.index: line.note for line in lines if line.note}
+    return {"statuses": STATUSES, "steps": steps, "methods": methods, "rows": rows, "witnesses": shown, "notes": notes}
 
 
 def _digits(value: float | None) -> float | None:

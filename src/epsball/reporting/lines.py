@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, le=2**53)]
+Real = Annotated[float, Field(ge=-1e30, le=1e30)]  # what axes can be drawn for
 Status = Literal["verified", "falsified", "unknown", "timeout", "error"]
 STATUSES: tuple[Status, ...] = ("verified", "falsified", "unknown", "timeout", "error")
 
@@ -37,21 +38,22 @@ class Metrics(Line):
     """One training step."""
 
     step: Count
-    lr: float | None = None
-    eps: float | None = None
-    loss: float | None = None
-    parts: dict[str, float | None] = {}
+    lr: Real | None = None
+    eps: Real | None = None
+    loss: Real | None = None
+    parts: dict[str, Real | None] = {}
 
 
 class Epoch(Line):
     """Accuracies after an epoch."""
 
-    epoch: float
+    epoch: Real
     step: Count
     clean: Share | None = None
     verified: Share | None = None
     verifier: str = ""
     split: str = ""
+    best: bool = False
 
 
 class ReluShares(Line):
@@ -66,8 +68,14 @@ class ReluShares(Line):
 class Relu(Line):
     """The ReLUs of every layer after an epoch."""
 
-    epoch: float
+    epoch: Real
     layers: list[ReluShares]
+
+
+class Resume(Line):
+    """A training run went on from the checkpoint of this step; lines of later steps before it no longer count."""
+
+    step: Count
 
 
 class Instance(Line):
@@ -78,10 +86,11 @@ class Instance(Line):
     predicted: int | None = None
     status: Status
     by: str = ""
-    margin: float | None = None
-    bounds: dict[str, float | None] = {}
-    attacked_margin: float | None = None
-    seconds: float | None = None
+    margin: Real | None = None
+    bounds: dict[str, Real | None] = {}
+    attacked_margin: Real | None = None
+    seconds: Real | None = None
+    note: str = ""
 
 
 class Witness(Line):
@@ -91,9 +100,9 @@ class Witness(Line):
     label: int
     predicted: int | None = None
     shape: list[Annotated[int, Field(gt=0)]]
-    x: list[float]
-    adversarial: list[float]
-    margin: float | None = None
+    x: list[Real]
+    adversarial: list[Real]
+    margin: Real | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -109,11 +118,11 @@ class Layer(Line):
     op: str = ""
     method: str
     neurons: Count
-    width: float | None = None
+    width: Real | None = None
     active: Share | None = None
     inactive: Share | None = None
     unstable: Share | None = None
-    seconds: float | None = None
+    seconds: Real | None = None
 
 
 class Rate(Line):
@@ -131,7 +140,7 @@ class Step(Line):
     settled: Count
     verified: Count = 0
     falsified: Count = 0
-    seconds: float | None = None
+    seconds: Real | None = None
 
 
 class Summary(Line):
@@ -141,13 +150,13 @@ class Summary(Line):
     model: str = ""
     data: str = ""
     count: Count | None = None
-    eps: float | None = None
+    eps: Real | None = None
     norm: str = ""
     accuracy: dict[str, Rate] = {}
     verified_by: dict[str, Rate] = {}
     steps: list[Step] = []
     status: dict[Status, Count] = {}
-    seconds: float | None = None
+    seconds: Real | None = None
 
 
 KINDS: dict[str, type[Line]] = {
@@ -155,6 +164,7 @@ KINDS: dict[str, type[Line]] = {
     "metrics": Metrics,
     "epoch": Epoch,
     "relu": Relu,
+    "resume": Resume,
     "instance": Instance,
     "witness": Witness,
     "layer": Layer,

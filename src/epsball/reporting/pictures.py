@@ -80,7 +80,8 @@ def difference(change: Pixels) -> Pixels:
     if change.shape[2] == 3:
         return 0.5 + scaled / 2
     ends = np.where(scaled < 0, _LESS, _MORE)
-    return 1 + np.abs(scaled) * (ends - 1)
+    shown: Pixels = 1 + np.abs(scaled) * (ends - 1)
+    return shown
 
 
 def png(pixels: Pixels) -> str:

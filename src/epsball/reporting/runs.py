@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 
 from epsball.errors import BadConfig, BadFile
 from epsball.reporting.lines import KINDS, Epoch, Header, Instance, Layer, Line, Metrics, Relu, Summary, Witness
+from epsball.run.history import current
 from epsball.run.record import read
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from epsball.run.record import Line as Raw
 
 L = TypeVar("L", bound=Line)
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ class Story:
     @property
     def trained(self) -> list[Run]:
         """Runs with training curves."""
-        return [run for run in self.runs if run.of(Metrics) or run.of(Epoch) or run.of(Relu)]
+        return [run for run in self.runs if any(isinstance(line, (Metrics, Epoch, Relu)) for line in run.lines)]
 
     @property
     def layered(self) -> list[Run]:
@@ -121,10 +124,21 @@ def read_runs(paths: Sequence[Path]) -> Story:
 
 def _read(path: Path, ident: str) -> Run:
     raw = read(path)
-    lines = tuple(line for number, item in enumerate(raw, 1) if (line := _checked(item, f"{path}:{number}")) is not None)
+    checked = {number: line for number, item in enumerate(raw) if (line := _checked(item, f"{path}:{number + 1}"))}
+    known = [raw[number] | {"number": number} for number in checked]
+    lines = tuple(checked[item["number"]] for item in current(known))
     if not lines or not isinstance(lines[0], Header):
         raise BadFile("the record does not start with a header", where=f"{path}:1", fix="give a run folder of epsball")
     return Run(ident, path.resolve().parent.name, path, lines, any(item.get("type") == "done" for item in raw))
+
+
+def _printable(value: Any) -> Any:  # noqa: ANN401 - anything that JSON can hold
+    """Control characters and lone surrogates replaced: neither a font nor a page can hold them."""
+    if isinstance(value, str):
+        return _UNPRINTABLE.sub("\ufffd", value)
+    if isinstance(value, dict):
+        return {_printable(key): _printable(item) for key, item in value.items()}
+    return [_printable(item) for item in value] if isinstance(value, list) else value
 
 
 def _checked(item: Raw, where: str) -> Line | None:
@@ -132,7 +146,7 @@ def _checked(item: Raw, where: str) -> Line | None:
     if kind is None:
         return None
     try:
-        return kind.model_validate(item)
+        return kind.model_validate(_printable(item))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         field = ".".join(str(part) for part in first["loc"]) or "the line"

@@ -59,7 +59,7 @@ class Headline:
 
     @property
     def window(self) -> tuple[float, float]:
-        """The part of the axis that the three numbers and their limits live in, on a grid of whole percents, at least 5 wide."""
+        """The part of the axis that holds the three numbers and their limits: whole percents, at least 5 of them."""
         rates = [rate for _, _, rate in self.parts]
         low = max(0, math.floor(100 * min((rate.low for rate in rates), default=0.0)) - 1)
         high = min(100, math.ceil(100 * max((rate.high for rate in rates), default=1.0)) + 1)
@@ -73,8 +73,9 @@ class Headline:
 
 
 def headlines(story: Story) -> list[Headline]:
-    """One for each verified model and set, with the strongest attack on the same inputs; attacks alone where nothing was verified."""
-    found, used = [], set()
+    """One for each verification, with the strongest attack on the same inputs; then the attacks on what was not verified."""
+    found: list[Headline] = []
+    used: set[str] = set()
     for run in story.judged:
         if run.summary is None:
             continue
@@ -120,11 +121,8 @@ class Accuracies:
 
 def accuracies(story: Story) -> list[Accuracies]:
     """The accuracies of every verification and attack."""
-    found = []
-    for run in (*story.judged, *story.attacked):
-        if run.summary is not None and (run.summary.accuracy or run.summary.verified_by):
-            found.append(Accuracies(run, tuple(_accuracy_rows(run.summary))))
-    return found
+    found = [Accuracies(run, tuple(_accuracy_rows(run.summary))) for run in (*story.judged, *story.attacked) if run.summary]
+    return [table for table in found if table.rows]
 
 
 def _accuracy_rows(summary: Summary) -> list[AccuracyRow]:
@@ -253,5 +251,6 @@ def _differ(one: Mapping[Status, int], other: Mapping[Status, int]) -> bool:
 
 
 def best_epoch(run: Run) -> Epoch | None:
-    """The epoch with the highest verified accuracy, or clean accuracy where none was verified."""
-    return max(run.of(Epoch), key=lambda line: (line.verified or 0.0, line.clean or 0.0), default=None)
+    """The epoch that the run selected, or the one of highest accuracy where it selected none."""
+    chosen = [line for line in run.of(Epoch) if line.best]
+    return chosen[-1] if chosen else max(run.of(Epoch), key=lambda line: (line.verified or 0.0, line.clean or 0.0), default=None)

@@ -105,6 +105,7 @@
       const facts = [["verdict", `${data.statuses[row[3]]} by ${data.steps[row[4]] || "–"}`]];
       data.methods.forEach((name, i) => facts.push([`margin by ${name}`, number(row[8 + i], 6)]));
       facts.push(["attacked margin", number(row[6], 6)], ["label", row[1]], ["predicted", row[2] ?? "–"], ["time", spent(row[7])]);
+      if (data.notes[row[0]]) facts.push(["note", data.notes[row[0]]]);
       for (const [name, value] of facts) {
         const pair = make("div");
         pair.append(make("dt", {}, name), make("dd", {}, value));
