@@ -233,3 +233,11 @@ def test_refused_runs() -> None:
     with pytest.raises(BadData, match="outside the valid range"):
         Ibp(0.1, warmup=0, ramp=1, clip=(0.0, 0.5)).check(pictures, Progress(0, 100, 10))
     assert set(recipes) >= {"standard", "ibp", "fast-ibp"}
+
+
+def test_a_network_without_relus_has_no_regularisers() -> None:
+    net = Network.capture(nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3)), (4,))
+    data = Batch(torch.rand(6, 4), torch.arange(6) % 3)
+    recipe = FastIbp(0.1, warmup=1, ramp=1)
+    assert set(recipe.loss(net, data, Progress(0, 100, 10)).parts) == {"natural"}
+    assert set(recipe.loss(net, data, Progress(15, 100, 10)).parts) == {"robust"}

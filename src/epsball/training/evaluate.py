@@ -12,8 +12,8 @@ from epsball.spec.sets import Box
 from epsball.training.margins import Bounded, training_box
 
 if TYPE_CHECKING:
-    from epsball.interval import Interval
     from epsball.graph.network import Network
+    from epsball.interval import Interval
     from epsball.training.base import Examples
     from epsball.types import Tensor
 
