@@ -71,6 +71,20 @@ def residual() -> nn.Module:
     )  # fmt: skip
 
 
+def deep_conv() -> nn.Module:
+    """Convolutions without an activation between them, and a residual block of two window sizes: what windows can get wrong."""
+
+    def fn(m: Fn, x: Tensor) -> Tensor:
+        h = torch.relu(m.second(m.first(x)))
+        h = torch.relu(m.norm(m.wide(h)) - m.narrow(h) * 0.5 + 0.1)
+        return m.head(torch.relu(m.down(-h)).flatten(1))
+
+    return Fn(
+        fn, first=nn.Conv2d(1, 2, 3, padding=1), second=nn.Conv2d(2, 3, 3, padding=2), wide=nn.Conv2d(3, 3, 3, padding=1, stride=2),
+        narrow=nn.Conv2d(3, 3, 1, stride=2), norm=_norm(3), down=nn.Conv2d(3, 2, 3, stride=2, padding=1), head=nn.LazyLinear(3),
+    )  # fmt: skip
+
+
 def pools() -> nn.Module:
     return nn.Sequential(
         nn.Conv2d(2, 3, 3, padding=1), nn.MaxPool2d(3, stride=2, padding=1), nn.ReLU(), nn.AvgPool2d(2, stride=1),
@@ -120,6 +134,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "conv_same": (conv_same, (2, 4, 4)),
     "conv_1d": (conv_1d, (3, 6)),
     "residual": (residual, (2, 4, 4)),
+    "deep_conv": (deep_conv, (1, 11, 12)),
     "pools": (pools, (2, 6, 7)),
     "max_pool_last": (max_pool_last, (2, 5, 5)),
     "shapes": (shapes, (2, 4, 4)),

@@ -1,1 +1,61 @@
-"""Robust training and certification of neural networks: attack, verify, train and report over perturbation balls."""
+"""Robust training and certification of neural networks: attack, verify, train and report over perturbation balls.
+
+    verified accuracy  <=  true robust accuracy  <=  attacked accuracy
+
+Public names are imported when they are first used, so that `import epsball` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from epsball.api import attack as attack
+    from epsball.api import bounds as bounds
+    from epsball.api import load as load
+    from epsball.api import train as train
+    from epsball.api import verify as verify
+    from epsball.data.find import load as load_data  # noqa: F401 - public under its longer name
+    from epsball.errors import EpsballError as EpsballError
+    from epsball.errors import Unsound as Unsound
+    from epsball.graph.network import Network as Network
+    from epsball.interval import Interval as Interval
+    from epsball.spec.property import Property as Property
+    from epsball.spec.sets import Box as Box
+    from epsball.spec.sets import LpBall as LpBall
+    from epsball.verification.base import Verdict as Verdict
+
+_WHERE = {
+    "load": "epsball.api",
+    "attack": "epsball.api",
+    "bounds": "epsball.api",
+    "verify": "epsball.api",
+    "train": "epsball.api",
+    "load_data": "epsball.data.find",
+    "Box": "epsball.spec.sets",
+    "LpBall": "epsball.spec.sets",
+    "Property": "epsball.spec.property",
+    "Network": "epsball.graph.network",
+    "Interval": "epsball.interval",
+    "Verdict": "epsball.verification.base",
+    "EpsballError": "epsball.errors",
+    "Unsound": "epsball.errors",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        return version("epsball")
+    if name not in _WHERE:
+        from epsball.errors import did_you_mean
+
+        raise AttributeError(f"module 'epsball' has no attribute {name!r} {did_you_mean(name, _WHERE)}".rstrip())
+    found = getattr(import_module(_WHERE[name]), "load" if name == "load_data" else name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted([*_WHERE, "__version__"])

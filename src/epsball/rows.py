@@ -3,7 +3,7 @@
 A linear form over a node of value `z` is a tensor `a` of the node's own shape, and stands for `<a, z>`. Every method here
 bounds forms from below; an upper bound of `<a, z>` is minus the lower bound of `<-a, z>`.
 
-Two layouts share one class, and differ in what the second axis means:
+Two layouts share one class, and differ in what the second axis means (a third, `Windows`, holds patches of feature maps):
 
 - shared:  `values (R, B, *n)`, `sample` is None. Each sample has its own R forms: a specification.
 - ragged:  `values (2, M, *n)`, `sample (M,)`. Row pair m belongs to sample `sample[m]`: the pair (lower, minus upper) of one
@@ -56,7 +56,15 @@ class Rows:
 
     def plus(self, other: Rows | None) -> Rows:
         """The sum of two forms over the same node: where a value is used twice, its rows add up."""
-        return self if other is None else self.like(self.values + other.values)
+        return self if other is None else self.like(self.values + other.dense().values)
+
+    def dense(self) -> Rows:
+        """The same forms, over the whole node."""
+        return self
+
+    def cleaned(self) -> Rows:
+        """The same forms, marked as holding nothing outside the node."""
+        return self
 
     def at(self, tensor: Float[Tensor, B * n]) -> Float[Tensor, Q * n]:
         """A tensor of one value a sample, gathered for each row."""

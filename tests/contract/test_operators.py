@@ -6,10 +6,14 @@ import pytest
 import torch
 
 import zoo
+from epsball.bounding.backward import pull_back
+from epsball.bounding.crown import CrownIbp
 from epsball.graph.network import Network
 from epsball.graph.operator import Affine, Autodiff, operators
 from epsball.interval import Interval
 from epsball.rows import Rows
+from epsball.spec.sets import Box
+from epsball.windows import Windows
 
 
 @pytest.fixture(scope="module")
@@ -85,3 +89,28 @@ def test_the_folded_network_is_the_same_function(networks, name):
     network = networks[name]
     x = torch.rand(6, *network.input_shape, dtype=torch.float64)
     torch.testing.assert_close(network.prepare().forward(x), network.module(x))
+
+
+@pytest.mark.parametrize("name", zoo.NETWORKS)
+def test_forms_on_windows_are_the_dense_ones(networks, name):
+    """From every neuron of every feature map back to the input, layer by layer, through affine operators alone and with lines."""
+    network = networks[name].prepare()
+    box = Box(torch.rand(2, *networks[name].input_shape, dtype=torch.float64), 0.1)
+    found, relaxed = CrownIbp().relax(network, box)
+    for step in network.steps:
+        shape = torch.Size(step.node.shape)
+        if len(shape) != 3:
+            continue
+        for passed in (relaxed, {}):
+            where = torch.ones(2, shape.numel(), dtype=torch.bool).nonzero()
+            forms = [layout.pairs(where[:, 0], where[:, 1], shape, torch.float64) for layout in (Windows, Rows)]
+            torch.testing.assert_close(forms[0].dense().values, forms[1].values)
+            small, large = (pull_back(network, step.slot, form, passed) for form in forms)
+            assert small.widest <= large.widest
+            if large.bias is not None:
+                torch.testing.assert_close(small.bias, large.bias)
+            assert [slot for slot, _ in small.terms] == [slot for slot, _ in large.terms]
+            for (slot, a), (_, b) in zip(small.terms, large.terms, strict=True):
+                torch.testing.assert_close(a.dense().values, b.values)
+                if slot in found:
+                    torch.testing.assert_close(a.minimum(*found[slot].centre_radius()), b.minimum(*found[slot].centre_radius()))

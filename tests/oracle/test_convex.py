@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from benchmarks.networks import seeded
 from scipy.optimize import linprog
 from torch import nn
 
@@ -190,25 +191,13 @@ def test_same_slope_crown_is_wong_kolters_dual_and_the_zonotope(seed):
 )  # fmt: skip
 def test_mean_margins_equal_those_of_auto_lirpa(kind, eps, method, want):
     """Values of auto_LiRPA 0.7.1 on seeded networks: equal to 1e-4, or tighter."""
-    torch.manual_seed(0)
-    module = _published(kind).eval()
-    x = torch.rand(1, 1, 28, 28)
+    module, x, y = seeded(kind, 1)
     network = Network.capture(module, (1, 28, 28)).prepare()
+    prop = robust(y, 10)
     with torch.no_grad():
-        prop = robust(module(x).argmax(1), 10)
         got = float(method(network, Box(x, eps, clip=(0.0, 1.0)), prop.rows()).mean())
     assert got >= want - 1e-4 * abs(want)
     assert got == pytest.approx(want, rel=1e-3)
-
-
-def _published(kind: str) -> nn.Module:
-    if kind == "mlp":
-        return nn.Sequential(nn.Flatten(), nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 10))
-    return nn.Sequential(
-        nn.Conv2d(1, 16, 3, 1, 1), nn.ReLU(), nn.Conv2d(16, 16, 4, 2, 1), nn.ReLU(), nn.Conv2d(16, 32, 3, 1, 1), nn.ReLU(),
-        nn.Conv2d(32, 32, 4, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(32 * 49, 256), nn.ReLU(), nn.Linear(256, 256),
-        nn.ReLU(), nn.Linear(256, 10),
-    )  # fmt: skip
 
 
 def test_tightest_intermediate_bounds_are_never_wider():

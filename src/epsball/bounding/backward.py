@@ -6,21 +6,35 @@ keeps the form below (Zhang et al. 2018, Eq. 5-7). A value that is used twice co
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, NamedTuple
 
 from epsball.graph.operator import Affine, Relaxed
+from epsball.rows import Rows
+from epsball.types import Tensor
+from epsball.windows import Windows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from epsball.graph.plan import Prepared
-    from epsball.rows import Rows
-    from epsball.types import Tensor
-
-Terms = list[tuple[int, "Rows"]]
 
 
-def pull_back(network: Prepared, start: int, rows: Rows, relaxed: Mapping[int, Relaxed]) -> tuple[Terms, Tensor | None]:
+class Pulled(NamedTuple):
+    """Forms where the walk stopped: `<a, z_start> >= sum over terms of <a_t, z_t> + bias`.
+
+    Attributes:
+        terms: (slot, forms over it).
+        bias: (P, Q), or None for 0.
+        widest: elements of the largest form on the way, for one row: what a memory budget needs to know.
+    """
+
+    terms: list[tuple[int, Rows]]
+    bias: Tensor | None
+    widest: int
+
+
+def pull_back(network: Prepared, start: int, rows: Rows, relaxed: Mapping[int, Relaxed]) -> Pulled:
     """Pull forms from one node as far as operators allow.
 
     Args:
@@ -28,23 +42,21 @@ def pull_back(network: Prepared, start: int, rows: Rows, relaxed: Mapping[int, R
         start: slot of the node the forms are over.
         rows: the forms.
         relaxed: a pair of linear bounds for each non-linear slot that may be passed; the walk stops at the others.
-
-    Returns:
-        The forms over the slots where the walk stopped, and the bias (P, Q) collected on the way (None for 0):
-        `<a, z_start> >= sum over terms of <a_t, z_t> + bias`.
     """
     pending: dict[int, Rows] = {start: rows}
-    terms: Terms = []
+    terms: list[tuple[int, Rows]] = []
     bias: Tensor | None = None
+    widest = 1
     for step in reversed(network.steps):
         if step.slot not in pending:
             continue
         form = pending.pop(step.slot)
+        widest = max(widest, math.prod(form.values.shape[2:]))
         if isinstance(step.op, Affine):
-            gained = step.op.offset(form)
-            pulled = tuple(form.unflat(v) for v in step.op.pull(form.flat()))
+            pulled, gained = _through_affine(step.op, form)
         elif step.slot in relaxed:
-            pulled, gained = relaxed[step.slot].pull(form)
+            lines = relaxed[step.slot]
+            pulled, gained = lines.pull(form if lines.on_windows else form.dense())
         else:
             terms.append((step.slot, form))
             continue
@@ -53,4 +65,14 @@ def pull_back(network: Prepared, start: int, rows: Rows, relaxed: Mapping[int, R
         for slot, part in zip(step.args, pulled, strict=True):
             pending[slot] = part.plus(pending.get(slot))
     terms.extend(pending.items())
-    return terms, bias
+    return Pulled(terms, bias, max(widest, *(math.prod(form.values.shape[2:]) for _, form in terms), 1))
+
+
+def _through_affine(op: Affine, form: Rows) -> tuple[tuple[Rows, ...], Tensor | None]:
+    if isinstance(form, Windows):
+        form = form.clip()
+        small = op.pull_windows(form)
+        if small is not None:
+            return small, op.offset(form)
+        form = form.dense()
+    return tuple(form.unflat(v) for v in op.pull(form.flat())), op.offset(form)

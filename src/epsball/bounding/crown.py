@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from epsball.bounding.backward import pull_back
+from epsball.bounding.backward import Pulled, pull_back
 from epsball.bounding.base import bounders
 from epsball.bounding.ibp import Intervals, intervals
 from epsball.errors import BadConfig
 from epsball.graph.operator import Affine, Nonlinear, Relaxed, Slope
 from epsball.interval import Interval
 from epsball.rows import Rows
+from epsball.windows import Windows
 
 if TYPE_CHECKING:
     from epsball.graph.plan import Bound, Prepared
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from epsball.types import Tensor
 
 Source = Literal["ibp", "crown", "tightest"]
-_CHUNK_BYTES = 2**27  # rows in flight at once; small chunks also keep temporaries recycled
+_CHUNK_BYTES = 2**25  # rows in flight at once: small chunks keep temporaries recycled (2**27 takes a third longer on cnn4)
 
 
 @bounders.register("crown")
@@ -94,16 +95,19 @@ class Crown:
         return better.of(known) if self.intermediate == "crown" else better.of(known).intersect(known)
 
     def _neurons(self, network: Prepared, input_set: InputSet, slot: int, chosen: Tensor, relaxed: dict[int, Relaxed]) -> _Sparse:
+        """One row pair a chosen neuron, as many at a time as the memory holds; the first shows how much one takes."""
         where = chosen.flatten(1).nonzero()
         x = input_set.centre
-        widest = max(*(_size(s.node.shape) for s in network.steps), x[0].numel())
-        chunk = max(1, self.chunk_bytes // (2 * widest * x.element_size() * 4))
-        parts = []
-        for part in torch.split(where, chunk):
-            rows = Rows.pairs(part[:, 0], part[:, 1], chosen.shape[1:], x.dtype)
-            parts.append(lower_bound(network, slot, rows, relaxed, input_set))
-        bounds = torch.cat(parts, 1) if parts else x.new_zeros(2, 0)
-        return _Sparse(where, bounds)
+        layout: type[Rows] = Windows if chosen.dim() == 4 else Rows
+        parts, start, size = [x.new_zeros(2, 0)], 0, 1
+        while start < len(where):
+            part = where[start : start + size]
+            rows = layout.pairs(part[:, 0], part[:, 1], chosen.shape[1:], x.dtype)
+            pulled = pull_back(network, slot, rows, relaxed)
+            parts.append(minimum(pulled, input_set))
+            start += size
+            size = max(1, self.chunk_bytes // (8 * pulled.widest * x.element_size()))
+        return _Sparse(where, torch.cat(parts, 1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,9 +137,13 @@ class CrownIbp(Crown):
 
 def lower_bound(network: Prepared, slot: int, rows: Rows, relaxed: dict[int, Relaxed], input_set: InputSet) -> Tensor:
     """Pull forms from a slot to the input and minimise them over the set: (P, Q)."""
-    terms, bias = pull_back(network, slot, rows, relaxed)
-    total = bias
-    for _, form in terms:
+    return minimum(pull_back(network, slot, rows, relaxed), input_set)
+
+
+def minimum(pulled: Pulled, input_set: InputSet) -> Tensor:
+    """The least value over the set of forms that were pulled to the input: (P, Q)."""
+    total = pulled.bias
+    for _, form in pulled.terms:
         least = input_set.minimise(form)
         total = least if total is None else total + least
     if total is None:
@@ -147,13 +155,6 @@ def _relax(step: Bound, found: Intervals, slope: Slope) -> Relaxed:
     if isinstance(step.op, Affine):
         raise TypeError(f"{step.node.op} is affine")
     return step.op.relax(*[found[slot] for slot in step.args], slope=slope)
-
-
-def _size(shape: tuple[int, ...]) -> int:
-    size = 1
-    for n in shape:
-        size *= n
-    return size
 
 
 def with_budget(method: Crown, limit: int) -> Crown:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from epsball.bounding.backward import pull_back
+from epsball.bounding.backward import Pulled, pull_back
 from epsball.bounding.base import bounders
 from epsball.interval import Interval
 
@@ -32,10 +32,10 @@ def intervals(network: Prepared, box: Interval) -> Intervals:
     return found
 
 
-def concretise(terms: list[tuple[int, Rows]], bias: Tensor | None, found: Intervals) -> Tensor:
+def concretise(pulled: Pulled, found: Intervals) -> Tensor:
     """The least value of `sum <a_t, z_t> + bias` when each z_t ranges over its own interval: (P, Q)."""
-    total = bias
-    for slot, rows in terms:
+    total = pulled.bias
+    for slot, rows in pulled.terms:
         least = rows.minimum(*found[slot].centre_radius())
         total = least if total is None else total + least
     if total is None:
@@ -56,5 +56,5 @@ class Ibp:
 
     def __call__(self, network: Prepared, input_set: InputSet, rows: Rows) -> Tensor:
         """Lower bounds of linear forms of the output over the set."""
-        terms, bias = pull_back(network, network.plan.output, rows, {})
-        return concretise(terms, bias, intervals(network, input_set.hull()))
+        pulled = pull_back(network, network.plan.output, rows, {})
+        return concretise(pulled, intervals(network, input_set.hull()))

@@ -51,6 +51,7 @@ class BetweenLines(Relaxed):
     """`a f(x) >= a+ (lower line) + a- (upper line)`: CROWN's step through an activation."""
 
     lines: Lines
+    on_windows = True
 
     def pull(self, rows: Rows) -> tuple[tuple[Rows, ...], Tensor | None]:
         lines = self.lines
@@ -61,7 +62,7 @@ class BetweenLines(Relaxed):
         if lines.lower_bias is not None:
             below = rows.like(positive).dot(lines.lower_bias)
             bias = below if bias is None else bias + below
-        return (rows.like(pulled),), bias
+        return (rows.like(pulled).cleaned(),), bias
 
 
 relaxations: Registry[type[Elementwise]] = Registry("relaxation", modules=("epsball.bounding.relaxations",))

@@ -20,6 +20,7 @@ from epsball.interval import Interval
 from epsball.registry import Registry
 from epsball.rows import Rows
 from epsball.types import Tensor
+from epsball.windows import Windows
 
 Slope = Literal["adaptive", "same", "zero", "one"]
 
@@ -42,6 +43,10 @@ class Affine(ABC):
     def pull(self, values: Tensor) -> tuple[Tensor, ...]:
         """`A^T a` for a batch of forms (N, *out), one tensor (N, *in) for each varying argument."""
 
+    def pull_windows(self, rows: Windows) -> tuple[Rows, ...] | None:  # noqa: ARG002 - a rule that most operators lack
+        """`A^T a` for forms on windows, or None where there is no such rule: the forms are then made dense."""
+        return None
+
     def offset(self, rows: Rows) -> Tensor | None:  # noqa: ARG002 - most operators map 0 to 0
         """`<a, f(0)>` for each row, or None where f(0) = 0."""
         return None
@@ -49,6 +54,9 @@ class Affine(ABC):
 
 class Relaxed(ABC):
     """A non-linear operator between two linear functions, over one box of its arguments."""
+
+    # Whether `pull` takes forms on windows as they are.
+    on_windows: bool = False
 
     @abstractmethod
     def pull(self, rows: Rows) -> tuple[tuple[Rows, ...], Tensor | None]:

@@ -217,6 +217,7 @@ class LpBall:
         """
         if self.norm == "linf":
             return self.box.minimise(rows)
+        rows = rows.dense()
         a = rows.values.flatten(2)
         nominal = rows.dot(self.x)
         if self.clip is None:

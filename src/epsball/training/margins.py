@@ -57,11 +57,11 @@ class Bounded:
         unit = torch.eye(classes, dtype=self.network.dtype, device=y.device)
         per_class = classes <= len(y)
         labels = unit if per_class else unit[y]
-        terms, bias = pull_back(self.network, self.network.plan.output, Rows(labels[None] - unit[:, None]), {})
+        pulled = pull_back(self.network, self.network.plan.output, Rows(labels[None] - unit[:, None]), {})
         if not per_class:
-            return -concretise(terms, bias, self.found).T
-        worst = None if bias is None else -bias.T[y]
-        for slot, rows in terms:
+            return -concretise(pulled, self.found).T
+        worst = None if pulled.bias is None else -pulled.bias.T[y]
+        for slot, rows in pulled.terms:
             least = _least_of_label(rows.values, self.found[slot], y)
             worst = -least if worst is None else worst - least
         if worst is None:

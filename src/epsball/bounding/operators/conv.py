@@ -14,6 +14,7 @@ from epsball.graph.operator import Affine, operators, unsupported
 from epsball.interval import Interval
 from epsball.rows import Rows
 from epsball.types import Tensor
+from epsball.windows import Windows
 
 _FORWARD = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _TRANSPOSE: dict[int, Any] = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -67,6 +68,16 @@ class Conv(Affine):
                 self.dilation,
             ),
         )
+
+    def pull_windows(self, rows: Windows) -> tuple[Rows, ...] | None:
+        """The transposed convolution of the window alone, unless it grows beyond the map."""
+        kernel = self.weight.shape[2:]
+        grown = [(n - 1) * s + d * (k - 1) + 1 for n, s, d, k in zip(rows.extent, self.stride, self.dilation, kernel, strict=True)]
+        if grown[0] * grown[1] > self.shape[1] * self.shape[2]:
+            return None
+        values = F.conv_transpose2d(rows.values.flatten(0, 1), self.weight, None, self.stride, 0, 0, self.groups, self.dilation)
+        pair, size = (self.stride[0], self.stride[1]), (self.shape[1], self.shape[2])
+        return (rows.moved(values.view(*rows.values.shape[:2], *values.shape[1:]), pair, (self.padding[0], self.padding[1]), size),)
 
     def _rest(self, out: torch.Size) -> list[int]:
         """Input positions that the last window left over, on each axis."""

@@ -13,6 +13,7 @@ from epsball.graph.operator import Affine, Operator, operators, unsupported
 from epsball.interval import Interval
 from epsball.rows import Rows
 from epsball.types import Tensor
+from epsball.windows import Windows
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +34,13 @@ class ScaleShift(Affine):
 
     def pull(self, values: Tensor) -> tuple[Tensor, ...]:
         return (values if self.scale is None else values * self.scale,)
+
+    def pull_windows(self, rows: Windows) -> tuple[Rows, ...] | None:
+        """Constants that are the same all over the map act on windows as they are."""
+        constants = [c for c in (self.scale, self.shift) if c is not None]
+        if any(c.dim() > 0 and c.shape[-2:].numel() > 1 for c in constants):
+            return None
+        return (rows if self.scale is None else rows.like(rows.values * self.scale),)
 
     def offset(self, rows: Rows) -> Tensor | None:
         if self.shift is None:
@@ -63,6 +71,9 @@ class Sum(Affine):
 
     def pull(self, values: Tensor) -> tuple[Tensor, ...]:
         return values, values if self.sign > 0 else -values
+
+    def pull_windows(self, rows: Windows) -> tuple[Rows, ...] | None:
+        return rows, rows if self.sign > 0 else rows.like(-rows.values)
 
 
 def batch_norm_scale_shift(weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor, eps: float) -> tuple[Tensor, Tensor]:
@@ -110,6 +121,9 @@ class Negate(ScaleShift):
 
     def pull(self, values: Tensor) -> tuple[Tensor, ...]:
         return (-values,)
+
+    def pull_windows(self, rows: Windows) -> tuple[Rows, ...] | None:
+        return (rows.like(-rows.values),)
 
 
 @operators.register("mul")

@@ -1,0 +1,73 @@
+"""`epsball`: one verb a file. Nothing here imports torch, so `--help` answers at once."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import typer
+from click.exceptions import ClickException, Exit
+from rich.console import Console
+
+from epsball.cli import attack, bounds, data, demo, doctor, report, show, train, verify
+from epsball.errors import EpsballError
+
+app = typer.Typer(
+    name="epsball",
+    help="Robust training and certification of neural networks: verified <= true robust <= attacked accuracy.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("doctor")(doctor.doctor)
+app.command("list")(show.list_)
+app.command("show")(show.show)
+app.add_typer(data.app, name="data")
+app.command("demo")(demo.demo)
+app.command("train")(train.train)
+app.command("attack")(attack.attack)
+app.command("bounds")(bounds.bounds)
+app.command("verify")(verify.verify)
+app.command("report")(report.report)
+
+
+def main() -> None:
+    """Run a verb. Exit codes: 0 done, 2 for what the caller can mend, 3 for what went wrong while running, 130 for Ctrl-C."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run a verb and return its exit code; every error is one message."""
+    try:
+        code = app(arguments, standalone_mode=False)
+    except Exit as stop:
+        return stop.exit_code
+    except ClickException as error:
+        return _fail(arguments, "BadConfig", error.format_message(), None, "see: epsball " + _usage(arguments), 2)
+    except EpsballError as error:
+        return _fail(arguments, type(error).__name__, error.what, error.where, error.fix, error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail(
+            arguments, "Interrupted", "interrupted; what was recorded so far is whole", None, "run again with --resume", 130
+        )
+    return int(code or 0)
+
+
+def _usage(arguments: list[str]) -> str:
+    return f"{arguments[0]} --help" if arguments and not arguments[0].startswith("-") else "--help"
+
+
+def _fail(arguments: list[str], kind: str, what: str, where: str | None, fix: str | None, code: int) -> int:
+    if "--json" in arguments:
+        body = {"schema": "epsball.error/1", "error": {"kind": kind, "what": what, "where": where, "fix": fix}, "exit_code": code}
+        sys.stdout.write(json.dumps(body) + "\n")
+        return code
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console.print(f"{kind}:", style="bold red", end=" ", markup=False)
+    console.print(what, markup=False)
+    if where:
+        console.print(f"  at  {where}", markup=False)
+    if fix:
+        console.print(f"  Fix: {fix}", markup=False)
+    return code

@@ -1,0 +1,91 @@
+"""`epsball list` and `epsball show`: what has a name, and the options of one."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from epsball.cli.common import Json, Output, Quiet
+from epsball.errors import BadConfig, did_you_mean
+
+if TYPE_CHECKING:
+    from epsball.registry import Registry
+
+
+def _registries() -> dict[str, Registry[Any]]:
+    from epsball.attacks.base import attacks
+    from epsball.bounding.base import bounders
+    from epsball.bounding.relaxation import relaxations
+    from epsball.data.base import sources
+    from epsball.graph.operator import operators
+    from epsball.models.base import models
+    from epsball.training.base import recipes
+    from epsball.verification.base import verifiers
+
+    every = (attacks, verifiers, bounders, recipes, relaxations, operators, models, sources)
+    return {registry.verb: registry for registry in every}
+
+
+def _registry(kind: str) -> Registry[Any]:
+    registries = _registries()
+    for verb, registry in registries.items():
+        if kind in {verb, registry.kind, verb.rstrip("s")}:
+            return registry
+    raise BadConfig(f"unknown kind {kind!r}", fix=f"{did_you_mean(kind, registries)} kinds: {', '.join(registries)}".strip())
+
+
+def list_(
+    kind: Annotated[str, typer.Argument(help="attacks, verifiers, bounders, recipes, relaxations, ops, models or data.")],
+    *,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """List what is registered under a kind."""
+    registry = _registry(kind)
+    out = Output(as_json=json, quiet=quiet)
+    entries = {name: _first_line(entry) for name, entry in registry.items()}
+    out.result("list", {"kind": registry.verb, "entries": entries})
+    out.table("", (registry.verb, "what it is"), list(entries.items()))
+
+
+def show(
+    kind: Annotated[str, typer.Argument(help="attack, verifier, bounder, recipe, relaxation, op, model or data.")],
+    name: Annotated[str, typer.Argument(help="A name that `epsball list` shows.")],
+    *,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Show one entry: what it does, its options and their defaults."""
+    entry = _registry(kind)[name]
+    out = Output(as_json=json, quiet=quiet)
+    options = _options(entry)
+    text = inspect.getdoc(entry if callable(entry) else type(entry)) or ""
+    out.result("show", {"name": name, "doc": text, "options": options})
+    out.text(text)
+    if options:
+        out.table("\noptions", ("option", "default"), list(options.items()))
+
+
+def _first_line(entry: object) -> str:
+    text = inspect.getdoc(entry if callable(entry) else type(entry)) or ""
+    return text.split("\n", 1)[0]
+
+
+def _options(entry: object) -> dict[str, str]:
+    if dataclasses.is_dataclass(entry):
+        return {field.name: _default(field) for field in dataclasses.fields(entry) if field.init}
+    if callable(entry):
+        parameters = inspect.signature(entry).parameters.values()
+        return {p.name: repr(p.default) for p in parameters if p.default is not inspect.Parameter.empty}
+    return {}
+
+
+def _default(field: dataclasses.Field[Any]) -> str:
+    if field.default is not dataclasses.MISSING:
+        return repr(field.default)
+    if field.default_factory is not dataclasses.MISSING:
+        return repr(field.default_factory())
+    return "required"
