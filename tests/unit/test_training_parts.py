@@ -6,6 +6,9 @@ import math
 
 import pytest
 import torch
+from torch import nn
+from torch.nn import functional as F  # noqa: N812
+
 import zoo
 from epsball.bounding.base import output_interval
 from epsball.bounding.ibp import Ibp as IbpBounds
@@ -22,8 +25,6 @@ from epsball.training.initialise import Default, IbpInitialisation, Keep, initia
 from epsball.training.margins import Bounded, training_box
 from epsball.training.regularise import balance, tightness
 from epsball.training.statistics import check_batch_norm, clean_pass
-from torch import nn
-from torch.nn import functional as F  # noqa: N812
 
 
 @pytest.mark.parametrize("fan_in", [27, 576, 1152])
@@ -150,7 +151,7 @@ def test_fused_batch_norm_and_states_against_finite_differences() -> None:
     x = torch.randn(4, 3, 2, dtype=torch.float64, requires_grad=True)
     weight, bias = (torch.randn(3, dtype=torch.float64, requires_grad=True) for _ in range(2))
     assert torch.autograd.gradcheck(lambda *a: tuple(batch_norm(*a, 1e-3)), (x, weight, bias))
-    value, mean, var = batch_norm(x, weight, bias, 1e-3)
+    value, _, var = batch_norm(x, weight, bias, 1e-3)
     torch.testing.assert_close(var, x.var((0, 2), correction=0))
     torch.testing.assert_close(value, F.batch_norm(x, None, None, weight, bias, True, 0.1, 1e-3))
     centre, radius = torch.randn(5, 7, dtype=torch.float64), 0.3 * torch.rand(5, 7, dtype=torch.float64)

@@ -6,14 +6,15 @@ import math
 
 import pytest
 import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
 from epsball.errors import BadConfig, BadData
 from epsball.graph.network import Network
 from epsball.training.base import Batch, Examples, Progress, recipes
 from epsball.training.recipes.fast_ibp import FastIbp
 from epsball.training.recipes.ibp import Ibp
 from epsball.training.recipes.standard import Standard
-from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
 
 MEAN, STD = 0.3, 0.25
 
@@ -228,7 +229,15 @@ def test_refused_runs() -> None:
         Ibp(0.1).check(data, Progress(0, 100, 10))
     with pytest.raises(BadData, match="outside the valid range"):
         Ibp(0.1, warmup=0, ramp=1).check(data, Progress(0, 100, 10))
+    pictures = Examples(torch.full((2, 3), 200, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64))
     with pytest.raises(BadData, match="outside the valid range"):
-        pictures = Examples(torch.full((2, 3), 200, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64))
         Ibp(0.1, warmup=0, ramp=1, clip=(0.0, 0.5)).check(pictures, Progress(0, 100, 10))
     assert set(recipes) >= {"standard", "ibp", "fast-ibp"}
+
+
+def test_a_network_without_relus_has_no_regularisers() -> None:
+    net = Network.capture(nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3)), (4,))
+    data = Batch(torch.rand(6, 4), torch.arange(6) % 3)
+    recipe = FastIbp(0.1, warmup=1, ramp=1)
+    assert set(recipe.loss(net, data, Progress(0, 100, 10)).parts) == {"natural"}
+    assert set(recipe.loss(net, data, Progress(15, 100, 10)).parts) == {"robust"}

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from epsball.errors import BadConfig
 from epsball.training.base import Progress
 from epsball.training.schedule import Decay, Ramp, check_weight
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 def at(step: int, per_epoch: int = 10, steps: int = 1000) -> Progress:
@@ -40,7 +42,7 @@ def test_a_ramp_rises_from_start_to_end(shape: str, warmup: float, ramp: float, 
     schedule = Ramp(0.3, 0.1, warmup, ramp, shape)
     values = [schedule(at(step, per_epoch)) for step in range(40 * per_epoch + 3)]
     assert values[-1] == 0.3
-    assert all(later >= earlier for earlier, later in zip(values, values[1:], strict=False))
+    assert all(later >= earlier for earlier, later in pairwise(values))
     first, last = schedule.span(per_epoch)
     assert values[0] == (0.1 if last > 0 else 0.3)
     assert last == first or values[first] == 0.1
@@ -50,7 +52,7 @@ def test_a_ramp_rises_from_start_to_end(shape: str, warmup: float, ramp: float, 
 def test_the_slope_of_smooth_is_continuous() -> None:
     ramp = Ramp(1.0, ramp=400, shape="smooth")
     steps = [ramp(at(s + 1, 1)) - ramp(at(s, 1)) for s in range(400)]
-    assert max(b / a for a, b in zip(steps[90:], steps[91:], strict=False)) < 1.05
+    assert max(b / a for a, b in pairwise(steps[90:])) < 1.05
 
 
 def test_linear_is_halfway_at_half() -> None:

@@ -7,7 +7,6 @@ import ctypes
 import sys
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # of glibc's malloc.h
-_KEEP = 2**30
 
 
 def reuse_memory() -> bool:
@@ -22,6 +21,7 @@ def reuse_memory() -> bool:
         return False
     with contextlib.suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
-        settings = ((_MMAP_THRESHOLD, _KEEP), (_TRIM_THRESHOLD, 2**31 - 1), (_TOP_PAD, 2**26))
-        return bool(min(mallopt(name, value) for name, value in settings))
+        # older versions take no threshold above half a heap
+        kept = mallopt(_MMAP_THRESHOLD, 2**30) or mallopt(_MMAP_THRESHOLD, 2**25)
+        return bool(kept and mallopt(_TRIM_THRESHOLD, 2**31 - 1) and mallopt(_TOP_PAD, 2**26))
     return False

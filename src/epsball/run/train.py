@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from epsball.device import arithmetic
 from epsball.errors import BadConfig
 from epsball.run import checkpoint
+from epsball.run.memory import reuse_memory
 from epsball.run.record import Record, digest, read
 from epsball.run.track import RecordTracker, Tracker, Trackers
 from epsball.training.loop import Census, Epoch, Event, Finished, Metrics, Stepped, fit
@@ -76,6 +77,7 @@ def train(job: Job, folder: RunFolder, save: Save, tracker: Tracker) -> Line:
         DiskFull: what was written before is whole.
         KeyboardInterrupt: on Ctrl-C, after a checkpoint was written.
     """
+    reuse_memory()
     done = _finished(folder, job)
     if done is not None:
         return done

@@ -22,11 +22,9 @@ def tightness(first: Tensor, layers: list[States], tolerance: float) -> Tensor:
 
     Args:
         first: mean width of the box that the first layer sees.
-        layers: one entry a ReLU.
+        layers: one entry a ReLU, at least one.
         tolerance: tau.
     """
-    if not layers:
-        return torch.zeros_like(first)
     ratios = first / torch.stack([layer.width for layer in layers]).clamp(min=_TINY)
     return (tolerance - ratios).relu().mean() / tolerance
 
@@ -37,8 +35,6 @@ def balance(layers: list[States], tolerance: float) -> Tensor:
     alpha and beta compare what active and inactive units add to the mean and the variance of the interval centres, folded into
     (0, 1]. A layer without active or without inactive units adds nothing.
     """
-    if not layers:
-        return torch.zeros(())
     active = torch.stack([torch.stack((layer.above, layer.above_spread)) for layer in layers])
     inactive = torch.stack([torch.stack((-layer.below, layer.below_spread)) for layer in layers])
     both = torch.stack([(layer.active > 0) & (layer.inactive > 0) for layer in layers])[:, None]

@@ -61,5 +61,7 @@ class FastIbp(Ibp):
 
     def regularisers(self, bounded: Bounded) -> dict[str, Tensor]:
         layers = [states(pre) for _, pre in bounded.relus]
+        if not layers:
+            return {}  # both are about ReLUs
         first = bounded.input.width.mean()
         return {"tightness": tightness(first, layers, self.tolerance), "balance": balance(layers, self.tolerance)}
