@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
 
 from epsball.attacks.base import Attack, attacks
 from epsball.bounding.base import Bounder, bounders, output_interval
+from epsball.config import build
 from epsball.device import exact_arithmetic
 from epsball.errors import BadShape
 from epsball.graph.network import Network
@@ -18,11 +20,16 @@ from epsball.models.store import load_model
 from epsball.spec.problem import Budget, Problem, check_input
 from epsball.spec.property import robust
 from epsball.spec.sets import Clip, InputSet, LpBall, Norm
+from epsball.training.base import Recipe, recipes
+from epsball.training.config import TrainConfig
+from epsball.training.evaluate import IbpAccuracy
+from epsball.training.loop import fit
 from epsball.verification.base import Verdict, Verifier
 from epsball.verification.ladder import Ladder
 
 if TYPE_CHECKING:
     from epsball.attacks.base import Result
+    from epsball.data.base import Dataset
     from epsball.interval import Interval
     from epsball.types import Float, Int, Tensor
 
@@ -133,6 +140,51 @@ def verify(  # noqa: PLR0913 - the public surface names every option
     problem = Problem(network.prepare(), LpBall(x, eps, norm, clip), prop)
     verifier = method if method is not None else Ladder(function=network.module)
     return verifier(problem, Budget(seconds=timeout))
+
+
+def train(
+    net: nn.Module,
+    data: Dataset,
+    *,
+    recipe: str | Recipe = "fast-ibp",
+    eps: float | None = None,
+    epochs: int = 10,
+    **options: Any,  # noqa: ANN401 - options of TrainConfig
+) -> Network:
+    """Train a module in place, without a run folder: `epsball train` keeps a record and checkpoints.
+
+    Args:
+        net: maps (B, *x) to (B, K); trained in place.
+        data: such as `epsball.load_data("mnist")`.
+        recipe: a name that `epsball list recipes` shows, or a recipe with its options, such as `FastIbp(eps=0.3, ramp=20)`.
+        eps: radius of a named recipe; "standard" has none.
+        epochs: passes over the training examples; a named recipe warms up over a tenth and ramps over half of them.
+        **options: of `TrainConfig`: batch, lr, milestones, seed, protocol, ...
+
+    Returns:
+        The captured network, with the weights of the epoch that the protocol selected.
+
+    Raises:
+        BadConfig, BadData, BadShape: options, data or network cannot be used.
+    """
+    chosen = named_recipe(recipe, eps, epochs) if isinstance(recipe, str) else recipe
+    config = build(TrainConfig, {"epochs": epochs, **options}, "train")
+    network = Network.capture(net, data.train.shape)
+    judge = IbpAccuracy(float(getattr(chosen, "eps", 0.0)), data.clip)
+    for _ in fit(network, chosen, data.train, config, judge, test=data.test):
+        pass
+    return network
+
+
+def named_recipe(name: str, eps: float | None, epochs: int) -> Recipe:
+    """A recipe by name, its schedule fitted to a number of epochs.
+
+    Raises:
+        BadConfig: unknown, or it needs an eps.
+    """
+    known = {field.name for field in fields(cast("Any", recipes[name]))}
+    schedule = {"eps": eps, "warmup": 0.1 * epochs, "ramp": 0.5 * epochs}
+    return build(recipes[name], {k: v for k, v in schedule.items() if k in known and v is not None}, "recipe")
 
 
 def captured(net: Net, x: Tensor) -> Network:

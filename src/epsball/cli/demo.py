@@ -100,6 +100,7 @@ def _train(output: Output, out: Path, config: str, device: str) -> Line:
 
 def _verify(output: Output, out: Path, data: str, eps: float, seed: int, device: str) -> Line:
     from epsball.analysis.tightness import layer_lines
+    from epsball.attacks.pgd import PGD
     from epsball.cli.judged import case_of, progress
     from epsball.run.folder import RunFolder
     from epsball.run.judge import Judgement, write_header
@@ -107,9 +108,11 @@ def _verify(output: Output, out: Path, data: str, eps: float, seed: int, device:
     from epsball.verification.ladder import Ladder
 
     output.say("2/4  attack and verify the whole test set")
+    attack = PGD(steps=20, loss="margin", stop="success")
+    ladder = Ladder(attack=attack, everywhere=("attack", "ibp", "crown-ibp"), seed=seed)
     case = case_of(out / "train", data, ":", str(eps), norm="linf", seed=seed, device=device)
     with progress(output, "verified") as told:
-        judged = Judgement(case, Ladder(seed=seed), 60.0, told).run(out / "verify")
+        judged = Judgement(case, ladder, 60.0, told).run(out / "verify")
     output.say("3/4  bounds of each layer")
     some = case_of(out / "train", data, ":32", str(eps), norm="linf", seed=seed, device=device)
     x = some.data.test.inputs(some.index).to(some.device)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from epsball.device import arithmetic
+from epsball.device import arithmetic, tolerance
 from epsball.errors import BadConfig, BadShape
 from epsball.graph.network import Network
 from epsball.models.store import load_model
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from epsball.verification.base import Verifier
 
 BATCH = 500
+WITNESSES = 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,26 +140,32 @@ class Judgement:
         described = case.described(verifier=plain(self.verifier), seconds=self.seconds)
         with RunFolder(path, resume=resume) as folder, Record(folder.record) as record:
             known = _continued(record, folder.record, "verify", described, case)
-            lines = [line for line in known if line["type"] == "instance"]
-            done = {line["index"] for line in lines}
+            done = {line["index"] for line in instances(known)}
             todo = [i for i in case.index.tolist() if i not in done]
             for batch in batches(todo):
-                found = list(self._judge(batch))
+                shown = sum(line["type"] == "witness" for line in known)
+                found = list(self._judge(batch, WITNESSES - shown))
+                known += found
                 for number, line in enumerate(found, 1):
                     record.append(line, sync=number == len(found))
-                lines += [line for line in found if line["type"] == "instance"]
-                self.progress(len(lines), len(case.index))
-            summary = {**summarise(lines), **headline(case)}
+                self.progress(len(instances(known)), len(case.index))
+            summary = {**summarise(instances(known), least=tolerance(case.dtype)), **headline(case)}
             record.append(summary)
             record.append({"type": "done"})
         return summary
 
-    def _judge(self, index: list[int]) -> Iterator[Line]:
+    def _judge(self, index: list[int], witnesses: int) -> Iterator[Line]:
         case = self.case
         chosen = torch.tensor(index)
         x, y = case.data.test.inputs(chosen), case.data.test.y[chosen]
         budget = Budget(seconds=self.seconds)
-        return survey(case.network, [(chosen, x, y)], case.ball, self.verifier, budget, dtype=case.dtype)
+        batch = [(chosen, x, y)]
+        return survey(case.network, batch, case.ball, self.verifier, budget, dtype=case.dtype, witnesses=witnesses)
+
+
+def instances(lines: Sequence[Line]) -> list[Line]:
+    """The lines of single instances."""
+    return [line for line in lines if line["type"] == "instance"]
 
 
 def headline(case: Case) -> dict[str, Any]:

@@ -77,8 +77,8 @@ class Ladder:
     Attributes:
         steps: "clean", "attack", keys of `bounders`, or `Incomplete` objects with options and a label of their own; in order.
         attack: of the step "attack". It climbs the prepared network; what it finds is evaluated again on `function`.
-        audit: run every step on every sample, settled or not: each method's own accuracy becomes known, and every proof is held
-            against an attack. Verdicts stay the same.
+        everywhere: steps that run on every sample, settled or not: their own accuracy becomes known, and a proof is held against
+            an attack. Verdicts stay the same.
         function: the user's own module. A witness counts only if it breaks this one too. None is the prepared network.
         chunk: samples attacked together.
         seed: of the attack's random numbers.
@@ -90,7 +90,7 @@ class Ladder:
     complete: ClassVar[bool] = False
     steps: tuple[str | Incomplete, ...] = STEPS
     attack: Attack = field(default_factory=lambda: PGD(targets=3, loss="margin", stop="success"))
-    audit: bool = False
+    everywhere: tuple[str, ...] = ()
     function: Function | None = field(default=None, repr=False)
     chunk: int = 256
     seed: int = 0
@@ -101,6 +101,9 @@ class Ladder:
         for step in self.steps:
             if isinstance(step, str) and step not in known:
                 raise BadConfig(f"unknown step {step!r}", fix=did_you_mean(step, known) or f"use some of {', '.join(known)}")
+        for name in self.everywhere:
+            if name not in names:
+                raise BadConfig(f"the step {name!r} is to run everywhere, but is no step", fix=f"use some of {', '.join(names)}")
         if not names or len(set(names)) < len(names):
             raise BadConfig(f"the steps {names} are empty or name one twice", fix="give each Incomplete a label of its own")
 
@@ -122,7 +125,7 @@ class Ladder:
 
     def _wants(self, step: str | Incomplete, case: _Case) -> bool:
         """Whether a step runs on a sample. An attack has nothing to add where the nominal input is misclassified."""
-        return case.status is None or (self.audit and not (step == "attack" and case.by == "clean"))
+        return case.status is None or (_name(step) in self.everywhere and not (step == "attack" and case.by == "clean"))
 
     def _run(self, step: str | Incomplete, problem: Problem, cases: Sequence[_Case], budget: Budget, left: float) -> None:
         if left <= 0:
