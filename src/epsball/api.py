@@ -212,7 +212,10 @@ def _classes(function: Any, x: Tensor) -> int:  # noqa: ANN401 - any callable fr
         with torch.no_grad():
             return int(function(x[:1]).shape[1])
     except (RuntimeError, ValueError, IndexError) as error:
-        raise BadShape(f"the network cannot be run on inputs of shape {tuple(x.shape[1:])}: {error}") from error
+        raise BadShape(
+            f"the network cannot be run on inputs of shape {tuple(x.shape[1:])}: {error}",
+            fix="give a batch (B, *x) of the shape that the network takes",
+        ) from error
     finally:
         for module, training in modes.items():
             module.training = training

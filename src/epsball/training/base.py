@@ -32,7 +32,7 @@ class Examples:
                 fix="x is (N, *x), y is (N,) of integers",
             )
         if self.x.is_floating_point() and not bool(self.x.isfinite().all()):
-            raise BadData("the data hold NaN or infinity")
+            raise BadData("the data hold NaN or infinity", fix="remove such examples, or replace the values")
 
     def __len__(self) -> int:
         return len(self.y)
