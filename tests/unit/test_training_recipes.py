@@ -6,8 +6,8 @@ import math
 
 import pytest
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from plain_formulas import assert_equal, batch, gradient_norm, naive, naive_regularisers, network
+from torch import nn
 
 from epsball.errors import BadConfig, BadData
 from epsball.graph.network import Network
@@ -15,93 +15,6 @@ from epsball.training.base import Batch, Examples, Progress, recipes
 from epsball.training.recipes.fast_ibp import FastIbp
 from epsball.training.recipes.ibp import Ibp
 from epsball.training.recipes.standard import Standard
-
-MEAN, STD = 0.3, 0.25
-
-
-class Normalise(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return (x - MEAN) / STD
-
-
-def network() -> nn.Sequential:
-    torch.manual_seed(5)
-    module = nn.Sequential(
-        Normalise(), nn.Conv2d(2, 4, 3, stride=2, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 5, 2), nn.BatchNorm2d(5),
-        nn.ReLU(), nn.Flatten(), nn.Linear(20, 9), nn.BatchNorm1d(9), nn.ReLU(), nn.Linear(9, 4),
-    )  # fmt: skip
-    for layer in module:
-        if isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d)):
-            nn.init.uniform_(layer.weight, -0.5, 1.5)  # negative ones swap the ends
-            nn.init.uniform_(layer.bias, -2.0, 2.0)  # so that some units are stable
-    return module.double()
-
-
-def batch(size: int = 12) -> Batch:
-    generator = torch.Generator().manual_seed(1)
-    x = torch.rand(size, 2, 6, 6, generator=generator, dtype=torch.float64)
-    return Batch(x, torch.arange(size) % 4)
-
-
-def naive(module: nn.Sequential, x: Tensor, y: Tensor, eps: float) -> tuple[Tensor, Tensor, list[tuple[Tensor, Tensor]], Tensor]:
-    """Natural loss, robust loss, pre-activation bounds and the mean width of the first layer's box."""
-    low, high = (x - eps).clamp(min=0), (x + eps).clamp(max=1)
-    clean, pre, first = x, [], torch.zeros(())
-    for layer in module:
-        if isinstance(layer, (nn.Conv2d, nn.Linear)) and layer is not module[-1]:
-            apply = (lambda v, w, b, s=layer: F.conv2d(v, w, b, s.stride, s.padding)) if layer.weight.dim() == 4 else F.linear
-            plus, minus = layer.weight.clamp(min=0), layer.weight.clamp(max=0)
-            low, high = (
-                apply(low, plus, layer.bias) + apply(high, minus, None),
-                apply(high, plus, layer.bias) + apply(low, minus, None),
-            )
-            clean = layer(clean)
-        elif isinstance(layer, (nn.BatchNorm2d, nn.BatchNorm1d)):
-            shape = (1, -1, *(1,) * (clean.dim() - 2))
-            axes = [d for d in range(clean.dim()) if d != 1]
-            mean, var = clean.mean(axes), (clean - clean.mean(axes, keepdim=True)).square().mean(axes)
-            scale = (layer.weight / (var + layer.eps).sqrt()).view(shape)
-            shift = layer.bias.view(shape) - mean.view(shape) * scale
-            clean, ends = clean * scale + shift, (low * scale + shift, high * scale + shift)
-            low, high = torch.minimum(*ends), torch.maximum(*ends)
-        elif isinstance(layer, nn.ReLU):
-            pre.append((low, high))
-            clean, low, high = clean.relu(), low.relu(), high.relu()
-        elif layer is module[-1]:
-            difference = layer.weight[y][:, None] - layer.weight[None]  # elision: (B, K, n)
-            offset = layer.bias[y][:, None] - layer.bias[None]
-            worst = (difference.clamp(min=0) * low[:, None] + difference.clamp(max=0) * high[:, None]).sum(-1) + offset
-            return F.cross_entropy(layer(clean), y), F.cross_entropy(-worst, y), pre, first
-        else:
-            clean, low, high = layer(clean), layer(low), layer(high)
-            first = (high - low).mean() / 2 if isinstance(layer, Normalise) else first
-    raise AssertionError
-
-
-def naive_regularisers(pre: list[tuple[Tensor, Tensor]], first: Tensor, tau: float) -> tuple[Tensor, Tensor]:
-    tight, balance = [], []
-    for low, high in pre:
-        centre = (low + high) / 2
-        tight.append(F.relu(tau - first / ((high - low) / 2).mean()) / tau)
-        active, inactive = low > 0, high < 0
-        if active.sum() == 0 or inactive.sum() == 0:
-            balance.append(torch.zeros((), dtype=low.dtype))
-            continue
-        spread = (centre - centre.mean()) ** 2
-        alpha = centre[active].sum() / -centre[inactive].sum()
-        beta = spread[active].sum() / spread[inactive].sum()
-        balance.append(sum(F.relu(tau - torch.minimum(r, 1 / r)) for r in (alpha, beta)) / tau)
-    return torch.stack(tight).mean(), torch.stack(balance).mean()
-
-
-def gradient_norm(loss: Tensor, module: nn.Module) -> Tensor:
-    found = torch.autograd.grad(loss, list(module.parameters()), allow_unused=True)
-    return torch.stack([g.norm() for g in found if g is not None]).norm()
-
-
-def assert_equal(module: nn.Module, ours: Tensor, theirs: Tensor) -> None:
-    torch.testing.assert_close(ours, theirs, rtol=1e-7, atol=0)
-    torch.testing.assert_close(gradient_norm(ours, module), gradient_norm(theirs, module), rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("step", [10, 15, 19, 25])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import torch
 
@@ -18,6 +18,28 @@ from epsball.training.fused import batch_norm
 
 if TYPE_CHECKING:
     from epsball.types import Params, Tensor
+
+Policy = Literal["clean", "detached", "adversarial", "population"]
+"""Whose statistics batch norm uses when a perturbed batch or its bounds pass it.
+
+- "clean": those of the clean batch; gradients flow through them.
+- "detached": the same numbers as constants: a cheaper step, and another objective.
+- "adversarial": those of the attacked batch itself, which also moves the running statistics; for recipes that attack.
+- "population": as "clean" in a step; before each evaluation the running statistics are estimated again over the training set.
+"""
+POLICIES: tuple[Policy, ...] = ("clean", "detached", "adversarial", "population")
+
+
+def check_policy(policy: str, allowed: tuple[Policy, ...] = POLICIES) -> None:
+    """Raise unless a recipe can follow a batch-norm policy.
+
+    Raises:
+        BadConfig: it is unknown, or asks for an attacked batch where there is none.
+    """
+    if policy in allowed:
+        return
+    why = "this recipe attacks no batch" if policy in POLICIES else "unknown"
+    raise BadConfig(f"batch_norm = {policy!r}: {why}", where="recipe.batch_norm", fix=f"use {', '.join(allowed)}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +58,7 @@ class Clean:
     running: Params
 
 
-def clean_pass(plan: Plan, params: Params, x: Tensor, *, logits: bool = True) -> Clean:
+def clean_pass(plan: Plan, params: Params, x: Tensor, *, logits: bool = True, detach: bool = False) -> Clean:
     """Run the network on a clean batch with batch statistics.
 
     Args:
@@ -44,11 +66,20 @@ def clean_pass(plan: Plan, params: Params, x: Tensor, *, logits: bool = True) ->
         params: every parameter and buffer.
         x: (B, *x).
         logits: whether the logits are needed; without them the pass ends at the last batch norm, and is empty if there is none.
+        detach: return the statistics as constants; where no logits are needed nothing is then recorded for differentiation.
 
     Raises:
         BadConfig: a batch norm sees one value a channel, is applied twice, or keeps a cumulative average.
     """
     check_batch_norm(plan, len(x))
+    with torch.set_grad_enabled(torch.is_grad_enabled() and (logits or not detach)):
+        found = _pass(plan, params, x, logits=logits)
+    if not detach:
+        return found
+    return Clean(found.logits, {name: value.detach() for name, value in found.statistics.items()}, found.running)
+
+
+def _pass(plan: Plan, params: Params, x: Tensor, *, logits: bool) -> Clean:
     fixed = constants(plan, params)
     keys = {node.name: str(node.attrs["key"]) for node in plan.constants if node.op == "param"}
     values: dict[int, Tensor] = {0: x}

@@ -12,10 +12,11 @@ from torch.nn.functional import cross_entropy
 from epsball.errors import BadConfig, BadData
 from epsball.graph.plan import prepare
 from epsball.training.base import Batch, Examples, Loss, Progress, recipes
+from epsball.training.forms import forms
 from epsball.training.initialise import initialisations, initialise
 from epsball.training.margins import Bounded, training_box
 from epsball.training.schedule import Ramp, Shape, check_weight
-from epsball.training.statistics import clean_pass
+from epsball.training.statistics import Policy, check_policy, clean_pass
 
 if TYPE_CHECKING:
     from epsball.graph.network import Network
@@ -38,6 +39,8 @@ class Ibp:
         kappa_end: at its end.
         clip: valid range of the inputs, or None.
         initialisation: see `epsball.training.initialise`.
+        form: of the robust loss: "cross-entropy", "margin" or "hinge".
+        batch_norm: whose statistics the bounds pass batch norm with: see `epsball.training.statistics.Policy`.
 
     Raises:  BadConfig for a radius that is negative or wider than the valid range, weights outside [0, 1], unknown names.
     Paper:   Gowal et al. 2018, arXiv:1810.12715, Sec. 4.
@@ -51,6 +54,8 @@ class Ibp:
     kappa_end: float = 0.5
     clip: tuple[float, float] | None = (0.0, 1.0)
     initialisation: str = "default"
+    form: str = "cross-entropy"
+    batch_norm: Policy = "clean"
 
     def __post_init__(self) -> None:
         check_eps(self.eps, self.clip)
@@ -58,6 +63,12 @@ class Ibp:
         check_weight(self.kappa_end, "recipe.kappa_end")
         self.radius()
         initialisations[self.initialisation]
+        forms[self.form]
+        self.check_batch_norm()
+
+    def check_batch_norm(self) -> None:
+        """Raise unless the batch-norm policy makes sense for this recipe."""
+        check_policy(self.batch_norm, allowed=("clean", "detached", "population"))
 
     def radius(self) -> Ramp:
         """The schedule of eps."""
@@ -94,7 +105,7 @@ class Ibp:
         kappa = self.kappa()(at) if eps > 0 else 1.0
         weight = self.weight_at(at)
         params = net.params()
-        clean = clean_pass(net.plan, params, batch.x, logits=kappa > 0)
+        clean = clean_pass(net.plan, params, batch.x, logits=kappa > 0, detach=self.batch_norm == "detached")
         terms: list[tuple[str, float, Tensor]] = []
         if clean.logits is not None:
             terms.append(("natural", kappa, cross_entropy(clean.logits, batch.y)))
@@ -102,11 +113,15 @@ class Ibp:
             box = training_box(batch.x, max(eps, least_eps), self.clip)
             bounded = Bounded.over(prepare(net.plan, params | clean.statistics), box)
             if kappa < 1:
-                terms.append(("robust", 1 - kappa, bounded.robust_loss(batch.y)))
+                terms.append(("robust", 1 - kappa, self.robust_term(bounded, batch.y, at)))
             if weight > 0:
                 terms.extend((name, weight, term) for name, term in self.regularisers(bounded).items())
         total = torch.stack([factor * term for _, factor, term in terms]).sum()
         return Loss(total, {name: term.detach() for name, _, term in terms}, clean.running)
+
+    def robust_term(self, bounded: Bounded, y: Tensor, at: Progress) -> Tensor:  # noqa: ARG002 - the same at every step
+        """The robust loss, a scalar."""
+        return forms[self.form](bounded.worst_logits(y), y)
 
     def weight_at(self, at: Progress) -> float:  # noqa: ARG002 - this recipe has no regularisers
         """The weight of the regularisers."""

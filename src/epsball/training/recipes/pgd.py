@@ -1,0 +1,94 @@
+"""Adversarial training (Madry et al. 2018): the loss at the worst point that an attack finds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from epsball.attacks.pgd import PGD
+from epsball.graph.plan import prepare
+from epsball.spec.property import robust
+from epsball.spec.sets import Box
+from epsball.training.base import Batch, Loss, Progress, recipes
+from epsball.training.forms import forms
+from epsball.training.recipes.ibp import Ibp
+from epsball.training.schedule import Shape
+from epsball.training.statistics import Clean, check_policy, clean_pass
+
+if TYPE_CHECKING:
+    from epsball.graph.network import Network
+    from epsball.types import Params, Tensor
+
+
+@recipes.register("pgd")
+@dataclass(frozen=True)
+class Pgd(Ibp):
+    """`kappa CE(z(x)) + (1 - kappa) CE(z(x'))`, with x' found by PGD: a lower bound of the robust loss, so nothing is certified.
+
+    The attack sees the network with the clean batch's statistics as constants, or with the running ones under the policy
+    "adversarial"; its random start follows from torch's global random state.
+
+    Attributes:
+        steps: of the attack.
+        step_size: of the attack, as a share of the radius.
+
+    Raises:  BadConfig as for `Ibp`; an option that the attack refuses.
+    Paper:   Madry et al. 2018, arXiv:1706.06083.  Differs: the attack keeps the worst point on its way, not the last one.
+    """
+
+    warmup: float = 0.0
+    ramp: float = 0.0
+    shape: Shape = "linear"
+    kappa_start: float = 0.0
+    kappa_end: float = 0.0
+    steps: int = 10
+    step_size: float = 0.25
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.attack()
+
+    def check_batch_norm(self) -> None:
+        check_policy(self.batch_norm)
+
+    def attack(self) -> PGD:
+        """The attack of a step."""
+        return PGD(self.steps, self.step_size, decay="none")
+
+    def loss(self, net: Network, batch: Batch, at: Progress) -> Loss:
+        eps = self.eps_at(at)
+        kappa = self.kappa()(at) if eps > 0 else 1.0
+        own = self.batch_norm == "adversarial"
+        params = net.params()
+        clean = Clean(None, {}, {})
+        if kappa > 0 or not own:
+            clean = clean_pass(net.plan, params, batch.x, logits=kappa > 0, detach=self.batch_norm == "detached")
+        terms: list[tuple[str, float, Tensor]] = []
+        running = clean.running
+        if clean.logits is not None:
+            terms.append(("natural", kappa, cross_entropy(clean.logits, batch.y)))
+        if kappa < 1:
+            seen = params if own else params | clean.statistics
+            x = self.attacked(net, seen, batch, eps)
+            if own:
+                adversarial = clean_pass(net.plan, params, x)
+                logits, running = adversarial.logits, adversarial.running
+            else:
+                logits = prepare(net.plan, seen).forward(x)
+            if logits is None:
+                raise ValueError("the pass was asked for logits")
+            worst = logits - logits.gather(1, batch.y[:, None])
+            terms.append(("adversarial", 1 - kappa, forms[self.form](worst, batch.y)))
+        total = torch.stack([factor * term for _, factor, term in terms]).sum()
+        return Loss(total, {name: term.detach() for name, _, term in terms}, running)
+
+    def attacked(self, net: Network, params: Params, batch: Batch, eps: float) -> Tensor:
+        """The inputs (B, *x) that the attack finds, without gradient."""
+        network = prepare(net.plan, {name: value.detach() for name, value in params.items()})
+        seed = int(torch.randint(2**62, ()))
+        random = torch.Generator(batch.x.device).manual_seed(seed)
+        prop = robust(batch.y, net.classes, batch.x.dtype)
+        return self.attack()(network.forward, Box(batch.x, eps, self.clip), prop, random).x
