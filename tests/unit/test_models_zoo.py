@@ -18,6 +18,8 @@ from epsball.spec.property import robust
 from epsball.spec.sets import LpBall
 
 MNIST, CIFAR, DIGITS = (1, 28, 28), (3, 32, 32), (1, 8, 8)
+UNPADDED = ("dm-medium", "dm-small")  # 8x8 is too small for them
+DEEP = ("wide-resnet", "resnext")  # intervals grow by orders of magnitude under the default initialisation
 
 
 def count(name, shape, **options):
@@ -72,7 +74,7 @@ def alive(module: nn.Module) -> nn.Module:
 SHAPES = [("mlp", (7,)), ("cnn-small", (2, 9, 11)), ("cnn-5", (3, 12, 8)), ("cnn-7", (2, 7, 9)), ("resnet-small", (3, 9, 7))]
 
 
-@pytest.mark.parametrize(("name", "shape"), [(name, DIGITS) for name in models] + SHAPES)
+@pytest.mark.parametrize(("name", "shape"), [(name, (1, 16, 16) if name in UNPADDED else DIGITS) for name in models] + SHAPES)
 def test_every_model_is_captured_and_its_bounds_hold(name, shape):
     torch.manual_seed(1)
     width = {"width": 8} if "width" in defaults(name) else {}
@@ -80,7 +82,7 @@ def test_every_model_is_captured_and_its_bounds_hold(name, shape):
     module = alive(build(name, shape, 4, mean, std, **width)).double()
     network = Network.capture(module, shape)
     x = torch.rand(2, *shape, dtype=torch.float64)
-    ball = LpBall(x, 0.03, clip=(0.0, 1.0))
+    ball = LpBall(x, 3e-4 if name in DEEP else 0.03, clip=(0.0, 1.0))
     prop = robust(torch.tensor([1, 3]), 4, torch.float64)
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
@@ -97,6 +99,10 @@ def test_every_model_is_captured_and_its_bounds_hold(name, shape):
 @pytest.mark.parametrize("shape", [MNIST, CIFAR, DIGITS])
 def test_every_model_takes_the_usual_pictures(name, shape):
     width = {"width": 4} if "width" in defaults(name) else {}
+    if name in UNPADDED and shape == DIGITS:
+        with pytest.raises(BadShape, match="too small"):
+            build(name, shape, 7)
+        return
     module = build(name, shape, 7, **width)
     assert module(torch.rand(2, *shape)).shape == (2, 7)
     assert module.training
@@ -147,7 +153,7 @@ def test_what_cannot_be_built_is_one_clear_error(name, shape, options, error, sa
 @pytest.mark.parametrize("name", models)
 def test_an_architecture_survives_json(name):
     given = {"hidden": [9, 8]} if name == "mlp" else {}
-    made = architecture(name, DIGITS, 10, [0.1], [0.5], **given)
+    made = architecture(name, MNIST if name in UNPADDED else DIGITS, 10, [0.1], [0.5], **given)
     again = Architecture.from_dict(json.loads(json.dumps(made.as_dict())))
     assert again == made
     torch.manual_seed(0)

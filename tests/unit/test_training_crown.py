@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from plain_formulas import assert_equal, batch, gradient_norm, naive, naive_crown, naive_fused, network
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
@@ -21,6 +20,7 @@ from epsball.training.margins import Bounded, training_box
 from epsball.training.recipes.crown_ibp import CrownIbp, FusedCrownIbp
 from epsball.training.recipes.ibp import Ibp
 from epsball.training.statistics import clean_pass
+from plain_formulas import assert_equal, batch, gradient_norm, naive, naive_crown, naive_fused, network
 
 AT = Progress(15, 100, 10)  # half of a ramp of one epoch after a warm-up of one
 

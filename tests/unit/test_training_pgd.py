@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from plain_formulas import assert_equal, batch, gradient_norm, naive, network
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
@@ -19,6 +18,7 @@ from epsball.training.recipes.mixture import Mixture
 from epsball.training.recipes.pgd import Pgd
 from epsball.training.recipes.standard import Standard
 from epsball.types import Params, Tensor
+from plain_formulas import assert_equal, batch, gradient_norm, naive, network
 
 AT = Progress(15, 100, 10)
 EPS = 0.1
@@ -28,7 +28,7 @@ EPS = 0.1
 class Fixed(Pgd):
     """With the attack's answer given: what is left is the loss."""
 
-    def attacked(self, net: Network, params: Params, batch: Batch, eps: float) -> Tensor:
+    def attacked(self, net: Network, params: Params, batch: Batch, eps: float) -> Tensor:  # noqa: ARG002 - the base's
         return perturbed(batch.x, eps)
 
 

@@ -6,7 +6,6 @@ import math
 
 import pytest
 import torch
-from plain_formulas import assert_equal, batch, gradient_norm, naive, naive_regularisers, network
 from torch import nn
 
 from epsball.errors import BadConfig, BadData
@@ -15,6 +14,7 @@ from epsball.training.base import Batch, Examples, Progress, recipes
 from epsball.training.recipes.fast_ibp import FastIbp
 from epsball.training.recipes.ibp import Ibp
 from epsball.training.recipes.standard import Standard
+from plain_formulas import assert_equal, batch, gradient_norm, naive, naive_regularisers, network
 
 
 @pytest.mark.parametrize("step", [10, 15, 19, 25])

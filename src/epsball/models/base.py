@@ -19,7 +19,8 @@ Builder = Callable[..., nn.Module]
 Shape = tuple[int, ...]
 
 models: Registry[Builder] = Registry(
-    "model", modules=("epsball.models.mlp", "epsball.models.convolutional", "epsball.models.residual")
+    "model",
+    modules=("epsball.models.mlp", "epsball.models.convolutional", "epsball.models.residual", "epsball.models.wide"),
 )
 
 

@@ -30,7 +30,7 @@ def cnn_small(input_shape: Shape, classes: int, *, batch_norm: bool = False) -> 
         classes: how many.
         batch_norm: after each convolution and the hidden layer, before their ReLU.
     """
-    return _network(input_shape, classes, (_Conv(16, 4, 2), _Conv(32, 4, 2)), 100, batch_norm)
+    return _network(input_shape, classes, (_Conv(16, 4, 2), _Conv(32, 4, 2)), (100,), batch_norm)
 
 
 @models.register("cnn-5")
@@ -44,7 +44,7 @@ def cnn_5(input_shape: Shape, classes: int, *, width: int = 64, batch_norm: bool
         batch_norm: after each convolution and the hidden layer, before their ReLU.
     """
     convs = (_Conv(width, 3, 1), _Conv(width, 4, 2), _Conv(2 * width, 4, 2))
-    return _network(input_shape, classes, convs, 512, batch_norm)
+    return _network(input_shape, classes, convs, (512,), batch_norm)
 
 
 @models.register("cnn-7")
@@ -59,10 +59,75 @@ def cnn_7(input_shape: Shape, classes: int, *, width: int = 64, batch_norm: bool
     """
     wide = 2 * width
     convs = (_Conv(width, 3, 1), _Conv(width, 3, 1), _Conv(wide, 3, 2), _Conv(wide, 3, 1), _Conv(wide, 3, 1))
-    return _network(input_shape, classes, convs, 512, batch_norm)
+    return _network(input_shape, classes, convs, (512,), batch_norm)
 
 
-def _network(input_shape: Shape, classes: int, convs: tuple[_Conv, ...], hidden: int, batch_norm: bool) -> nn.Module:
+@models.register("cnn-3")
+def cnn_3(input_shape: Shape, classes: int, *, width: int = 64, batch_norm: bool = True) -> nn.Module:
+    """Two strided convolutions and no hidden layer: CNN-3 of Mao et al.; their padding is not published, here it is 2 and 1.
+
+    Args:
+        input_shape: (C, H, W).
+        classes: how many.
+        width: channels of the first convolution.
+        batch_norm: after each convolution, before its ReLU.
+    """
+    return _network(input_shape, classes, (_Conv(width, 5, 2, 2), _Conv(2 * width, 4, 2)), (), batch_norm)
+
+
+@models.register("cnn-9")
+def cnn_9(input_shape: Shape, classes: int, *, width: int = 64, batch_norm: bool = True) -> nn.Module:
+    """CNN-7 with two more convolutions of its last kind: CNN-9 of Mao et al.
+
+    Args:
+        input_shape: (C, H, W).
+        classes: how many.
+        width: channels of the first convolution.
+        batch_norm: after each convolution and the hidden layer, before their ReLU.
+    """
+    wide = 2 * width
+    convs = (_Conv(width, 3, 1), _Conv(width, 3, 1), _Conv(wide, 3, 2), *[_Conv(wide, 3, 1)] * 4)
+    return _network(input_shape, classes, convs, (512,), batch_norm)
+
+
+@models.register("dm-small")
+def dm_small(input_shape: Shape, classes: int, *, batch_norm: bool = False) -> nn.Module:
+    """The small network of Gowal et al. 2018 (arXiv:1810.12715): no padding.
+
+    Args:
+        input_shape: (C, H, W).
+        classes: how many.
+        batch_norm: after each convolution and the hidden layer, before their ReLU.
+    """
+    return _network(input_shape, classes, (_Conv(16, 4, 2, 0), _Conv(32, 4, 1, 0)), (100,), batch_norm)
+
+
+@models.register("dm-medium")
+def dm_medium(input_shape: Shape, classes: int, *, batch_norm: bool = False) -> nn.Module:
+    """The medium network of Gowal et al. 2018 (arXiv:1810.12715): no padding, two hidden layers.
+
+    Args:
+        input_shape: (C, H, W).
+        classes: how many.
+        batch_norm: after each convolution and hidden layer, before their ReLU.
+    """
+    convs = (_Conv(32, 3, 1, 0), _Conv(32, 4, 2, 0), _Conv(64, 3, 1, 0), _Conv(64, 4, 2, 0))
+    return _network(input_shape, classes, convs, (512, 512), batch_norm)
+
+
+@models.register("dm-large")
+def dm_large(input_shape: Shape, classes: int, *, width: int = 64) -> nn.Module:
+    """The large network of Gowal et al. 2018 (arXiv:1810.12715): CNN-7 without batch norm.
+
+    Args:
+        input_shape: (C, H, W).
+        classes: how many.
+        width: channels of the first convolution.
+    """
+    return cnn_7(input_shape, classes, width=width, batch_norm=False)
+
+
+def _network(input_shape: Shape, classes: int, convs: tuple[_Conv, ...], hidden: tuple[int, ...], batch_norm: bool) -> nn.Module:
     channels, height, width = picture(input_shape)
     layers: list[nn.Module] = []
     for conv in convs:
@@ -72,9 +137,12 @@ def _network(input_shape: Shape, classes: int, convs: tuple[_Conv, ...], hidden:
         channels, height, width = conv.channels, conv.side(height), conv.side(width)
         if min(height, width) < 1:
             raise BadShape(f"pictures of shape {input_shape} are too small for this model", fix="choose mlp or resnet-small")
-    layers += [nn.Flatten(), nn.Linear(channels * height * width, hidden)]
-    layers += [nn.BatchNorm1d(hidden)] if batch_norm else []
-    return nn.Sequential(*layers, nn.ReLU(), nn.Linear(hidden, classes))
+    layers.append(nn.Flatten())
+    size = channels * height * width
+    for wide in hidden:
+        layers += [nn.Linear(size, wide), *([nn.BatchNorm1d(wide)] if batch_norm else []), nn.ReLU()]
+        size = wide
+    return nn.Sequential(*layers, nn.Linear(size, classes))
 
 
 def picture(input_shape: Shape) -> tuple[int, int, int]:
