@@ -78,7 +78,9 @@ def describe(model: Named, data: Dataset) -> Architecture:
 
 
 def _eps(config: RunConfig) -> float:
-    """The radius that the run is judged at: the recipe's own."""
+    """The radius that the run is judged at: its own, or the recipe's."""
+    if config.train.test_eps is not None:
+        return config.train.test_eps
     eps = getattr(config.recipe, "eps", None)
     if eps is None:
         return 0.0

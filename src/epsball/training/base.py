@@ -68,11 +68,17 @@ class Progress:
         step: steps done so far.
         steps: steps of the whole run.
         per_epoch: steps of one epoch.
+        share: how far the ramp has come, 0 to 1, where a measured target says so; None: the clock does.
+        paced: what `share` is for: "eps", "kappa" or "both".
+        waited: epochs since `share` last moved.
     """
 
     step: int
     steps: int
     per_epoch: int
+    share: float | None = None
+    paced: str = "both"
+    waited: int = 0
 
     @property
     def epoch(self) -> float:

@@ -9,6 +9,7 @@ import torch
 
 from epsball.errors import BadConfig
 from epsball.training.base import Progress
+from epsball.training.pace import Measure, Pace, Paced
 from epsball.training.schedule import Decay
 
 if TYPE_CHECKING:
@@ -16,6 +17,15 @@ if TYPE_CHECKING:
 
 OptimizerName = Literal["adam", "sgd"]
 Protocol = Literal["validation", "literature"]
+Averaging = Literal["none", "swa", "ema"]
+
+
+_NAMES = {
+    "optimizer": ("adam", "sgd"),
+    "protocol": ("validation", "literature"),
+    "average": ("none", "swa", "ema"),
+    "curriculum": ("clock", "eps", "kappa", "both"),
+}
 
 
 @dataclass(frozen=True)
@@ -31,11 +41,22 @@ class TrainConfig:
         milestones: in epochs.
         momentum: of sgd.
         weight_decay: added to the gradient (L2).
+        l1: weight of the sum of the absolute values of all weights of layers, in the loss.
+        accumulate: parts that a batch is split into: the same step with less memory, but for batch norm, which sees the parts.
         clip_norm: largest global norm of the gradient.
         seed: of weights, order and dropout.
         protocol: "validation" holds examples out of the training set and selects the best epoch on them; "literature" trains on
             all and selects on the test set, which is what published numbers do and makes them too high.
         validation: share of the training set that is held out.
+        test_eps: radius that epochs are judged and selected at; None: the recipe's own, which may be trained at a larger one.
+        average: of the weights, judged and selected in their place: "none", "swa" or "ema"; batch-norm statistics are made anew.
+        average_from: epoch at which the average begins.
+        ema_decay: of "ema", a step.
+        curriculum: what moves the ramp: "clock", or a measured target that moves "eps", "kappa" or "both"; see `Pace`.
+        measure: the accuracy that has a target: "verified" or "clean".
+        target: in [0, 1].
+        stride: share of the ramp that an epoch on target moves.
+        patience: epochs after which the ramp moves on all the same.
         log_every: steps between two lines of metrics.
         checkpoint_every: steps between two checkpoints; one more is written at the end of each epoch.
 
@@ -51,24 +72,34 @@ class TrainConfig:
     milestones: tuple[float, ...] = ()
     momentum: float = 0.9
     weight_decay: float = 0.0
+    l1: float = 0.0
+    accumulate: int = 1
     clip_norm: float = 10.0
     seed: int = 0
     protocol: Protocol = "validation"
     validation: float = 0.1
+    test_eps: float | None = None
+    average: Averaging = "none"
+    average_from: float = 0.0
+    ema_decay: float = 0.999
+    curriculum: Literal["clock"] | Paced = "clock"
+    measure: Measure = "verified"
+    target: float = 0.5
+    stride: float = 0.1
+    patience: int = 3
     log_every: int = 50
     checkpoint_every: int = 500
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch", "log_every", "checkpoint_every"):
+        for name in ("epochs", "batch", "accumulate", "log_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise BadConfig(
                     f"{name} must be at least 1, not {getattr(self, name)}", where=f"train.{name}", fix="give 1 or more"
                 )
-        for name in ("optimizer", "protocol"):
-            allowed = {"optimizer": ("adam", "sgd"), "protocol": ("validation", "literature")}[name]
+        for name, allowed in _NAMES.items():
             if getattr(self, name) not in allowed:
                 raise BadConfig(f"unknown {name} {getattr(self, name)!r}", where=f"train.{name}", fix=f"use {' or '.join(allowed)}")
-        for name in ("momentum", "weight_decay", "seed"):
+        for name in ("momentum", "weight_decay", "l1", "average_from", "seed"):
             if not getattr(self, name) >= 0:
                 raise BadConfig(
                     f"{name} must be at least 0, not {getattr(self, name)}", where=f"train.{name}", fix="give 0 or more"
@@ -83,7 +114,37 @@ class TrainConfig:
                 where="train.validation",
                 fix="give a share such as 0.1",
             )
+        if not 0 <= self.ema_decay < 1:
+            raise BadConfig(
+                f"ema_decay must lie in [0, 1), not {self.ema_decay}", where="train.ema_decay", fix="give a decay such as 0.999"
+            )
+        self._check_more()
+
+    def _check_more(self) -> None:
+        if self.test_eps is not None and not 0 <= self.test_eps < float("inf"):
+            raise BadConfig(
+                f"test_eps must be at least 0, not {self.test_eps}", where="train.test_eps", fix="give a radius such as 8/255"
+            )
+        if self.batch % self.accumulate:
+            raise BadConfig(
+                f"a batch of {self.batch} cannot be split into {self.accumulate} equal parts",
+                where="train.accumulate",
+                fix="use a divisor of the batch",
+            )
+        if self.average != "none" and self.average_from >= self.epochs:
+            raise BadConfig(
+                f"the average begins at epoch {self.average_from:g}, and the run has {self.epochs}",
+                where="train.average_from",
+                fix="begin earlier, or train for more epochs",
+            )
         self.rate()
+        self.pace()
+
+    def pace(self) -> Pace | None:
+        """The curriculum that waits for a target, if there is one."""
+        if self.curriculum == "clock":
+            return None
+        return Pace(self.curriculum, self.measure, self.target, self.stride, self.patience)
 
     def rate(self) -> Decay:
         """The schedule of the learning rate."""

@@ -16,8 +16,9 @@ import torch
 from epsball.device import generator
 from epsball.errors import BadConfig, BadShape
 from epsball.spec.property import check_labels
+from epsball.training.averaging import Average, population_statistics, write_statistics
 from epsball.training.base import Batch, Diverged, Examples, Loss, Progress, Recipe
-from epsball.training.evaluate import Evaluation, LayerStates, Scores, census
+from epsball.training.evaluate import Evaluation, IbpAccuracy, LayerStates, Scores, census
 from epsball.training.state import (
     Selected,
     TrainState,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from epsball.training.config import TrainConfig
     from epsball.types import Tensor
 
-_ORDER, _SPLIT = 1, 2  # streams of random numbers
+_ORDER, _SPLIT, _STATISTICS = 1, 2, 3  # streams of random numbers
 
 
 @dataclass(frozen=True)
@@ -160,9 +161,12 @@ def fit(
     check_labels(data.y, net.classes)
     train, held, split = _split(data, test, config)
     run = config.run(len(train))
-    check_batch_norm(net.plan, config.batch)
+    check_batch_norm(net.plan, config.batch // config.accumulate)
     config.rate().check(run)
     recipe.check(train, run)
+    pace = config.pace()
+    if pace is not None:
+        pace.check(run, getattr(recipe, "warmup", 0.0))
     if state is not None:
         _check_state(state, run, config.seed)
     held = Examples(held.x.to(device), held.y.to(device))
@@ -202,7 +206,9 @@ class _Run:
 
     def __init__(self, net: Network, recipe: Recipe, config: TrainConfig, data: Examples, run: Progress) -> None:
         self.net, self.recipe, self.config, self.data = net, recipe, config, data
-        self.at = run
+        self.pace = config.pace()
+        self.at = run if self.pace is None else self.pace.start(run)
+        self.average = Average(net, config)
         self.best: Selected | None = None
         self.optimizer = config.make_optimizer(net.module)
         self.window = _Window()
@@ -220,10 +226,14 @@ class _Run:
                     yield self._metrics()
                 if ends:
                     epoch = self.at.step // self.at.per_epoch
-                    scores = evaluate(self.net, held)
-                    best = self._select(epoch, scores)
+                    with self.average.put_in():
+                        self._estimate_statistics()
+                        scores = evaluate(self.net, held)
+                        best = self._select(epoch, scores)
+                        layers = census(self.net, sample, self.recipe.eps_at(self.at), clip)
+                        self._move_on(held, clip)
                     yield Epoch(epoch, self.at.step, scores, evaluate.verifier, split, best, self.seconds)
-                    yield Census(epoch, census(self.net, sample, self.recipe.eps_at(self.at), clip))
+                    yield Census(epoch, layers)
                 yield Stepped(self.at.step, ends or self.at.step % self.config.checkpoint_every == 0, self.snapshot)
         if self.best is None:
             raise BadConfig("no epoch was at the full radius", fix="train for more epochs, or shorten the ramp")
@@ -244,7 +254,10 @@ class _Run:
         load_model(self.net.module, state.model)
         load_optimizer(self.optimizer, state.optimizer)
         load_random(state.random)
-        self.at = replace(self.at, step=state.step)
+        self.at = replace(self.at, step=state.step, share=state.share, waited=state.waited)
+        device = next(iter(self.net.params().values())).device
+        average = {name: value.to(device) for name, value in state.average.items()}
+        self.average = Average(self.net, self.config, average, state.averaged)
         self.best, self.before = state.best, state.seconds
 
     def _rest_of_epoch(self) -> Iterator[Tensor]:
@@ -256,20 +269,46 @@ class _Run:
             yield order[i * batch : (i + 1) * batch]
 
     def _step(self, index: Tensor) -> None:
-        params = self.net.params()
-        x = self.data.inputs(index).to(next(iter(params.values())).dtype)
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.rate()(self.at)
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self.recipe.loss(self.net, Batch(x, self.data.y[index]), self.at)
-        torch.autograd.backward(loss.total)
+        for part in index.chunk(self.config.accumulate):
+            self._add_gradient(part)
         torch.nn.utils.clip_grad_norm_(self.net.module.parameters(), self.config.clip_norm)
         self.optimizer.step()
-        with torch.no_grad():
-            for name, value in loss.buffers.items():
-                params[name].copy_(value)
-        self.window.add(loss)
         self.at = replace(self.at, step=self.at.step + 1)
+        self.average.update(self.at)
+
+    def _add_gradient(self, index: Tensor) -> None:
+        """The gradient of one part of a batch, and its running statistics."""
+        loss = self.recipe.loss(self.net, Batch(self._inputs(index), self.data.y[index]), self.at)
+        if self.config.l1:
+            size = torch.stack([p.abs().sum() for p in self.net.module.parameters() if p.dim() > 1]).sum()
+            loss = Loss(loss.total + self.config.l1 * size, {**loss.parts, "l1": size.detach()}, loss.buffers)
+        torch.autograd.backward(loss.total / self.config.accumulate)
+        write_statistics(self.net, loss.buffers)
+        self.window.add(loss)
+
+    def _inputs(self, index: Tensor) -> Tensor:
+        return self.data.inputs(index).to(next(iter(self.net.params().values())).dtype)
+
+    def _estimate_statistics(self) -> None:
+        """Running statistics over the whole training set, where those of the steps do not fit the weights or the policy."""
+        if not self.average.weights and getattr(self.recipe, "batch_norm", "clean") != "population":
+            return
+        order = torch.randperm(
+            len(self.data), generator=generator(self.data.y.device, self.config.seed, _STATISTICS), device=self.data.y.device
+        )
+        size = self.config.batch // self.config.accumulate
+        parts = (order[i * size : (i + 1) * size] for i in range(len(order) // size))
+        write_statistics(self.net, population_statistics(self.net, (self._inputs(part) for part in parts)))
+
+    def _move_on(self, held: Examples, clip: tuple[float, float] | None) -> None:
+        """Let the curriculum move the ramp, if it follows a target."""
+        if self.pace is None:
+            return
+        scores = IbpAccuracy(self.recipe.eps_at(self.at), clip)(self.net, held)
+        self.at = self.pace.after(self.at, getattr(scores, self.pace.measure), getattr(self.recipe, "warmup", 0.0))
 
     def _metrics(self) -> Metrics:
         last = replace(self.at, step=self.at.step - 1)
@@ -280,7 +319,8 @@ class _Run:
 
     def _select(self, epoch: int, scores: Scores) -> bool:
         """Keep the weights if this epoch is the best one at the full radius."""
-        full = self.recipe.eps_at(self.at) == self.recipe.eps_at(replace(self.at, step=self.at.steps))
+        last = replace(self.at, step=self.at.steps, share=None if self.at.share is None else 1.0)
+        full = self.recipe.eps_at(self.at) == self.recipe.eps_at(last)
         key = (scores.verified, scores.clean)
         if not full or (self.best is not None and key <= (self.best.verified, self.best.clean)):
             return False
@@ -304,6 +344,10 @@ class _Run:
             pack_optimizer(self.optimizer),
             random_state(),
             self.best,
+            copied(self.average.weights),
+            self.average.count,
+            self.at.share,
+            self.at.waited,
         )
 
 

@@ -30,6 +30,7 @@ class Ramp:
         warmup: epochs at the first value.
         ramp: epochs from the first value to the final one; 0 for a jump.
         shape: "linear" or "smooth".
+        paced: whether it is a schedule of "eps" or of "kappa", for a curriculum that follows a target.
 
     Raises:
         BadConfig: a length is negative, or a value is not finite.
@@ -40,6 +41,7 @@ class Ramp:
     warmup: float = 0.0
     ramp: float = 0.0
     shape: Shape = "linear"
+    paced: Literal["eps", "kappa"] = "eps"
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.start) and math.isfinite(self.end)):
@@ -61,6 +63,8 @@ class Ramp:
 
     def share(self, at: Progress) -> float:
         """How far the ramp has come, 0 to 1."""
+        if at.share is not None and at.paced in (self.paced, "both"):
+            return at.share
         first, last = self.span(at.per_epoch)
         if at.step >= last:
             return 1.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from epsball.types import Params, Tensor
 
 FORMAT = "epsball.training/1"
+_PARTS = ("model", "optimizer", "random", "average")
+_NUMBERS = ("step", "steps", "per_epoch", "seed", "seconds")
+_LATER = ("averaged", "share", "waited")  # not in the first checkpoints of this format
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +54,10 @@ class TrainState:
         optimizer: its tensors, named "index of the parameter.key".
         random: torch's global random states, by device.
         best: the best epoch so far, or None.
+        average: the averaged weights, empty before they begin.
+        averaged: how many are in the average.
+        share: of the ramp, where a target moves it.
+        waited: epochs since it last moved.
     """
 
     step: int
@@ -62,14 +69,16 @@ class TrainState:
     optimizer: Params
     random: Params
     best: Selected | None = None
+    average: Params = field(default_factory=dict)
+    averaged: int = 0
+    share: float | None = None
+    waited: int = 0
 
     def pack(self) -> tuple[Params, dict[str, Any]]:
         """Named tensors and their description, for `epsball.storage.write_tensors`."""
-        tensors = {
-            f"{part}/{name}": tensor for part in ("model", "optimizer", "random") for name, tensor in getattr(self, part).items()
-        }
+        tensors = {f"{part}/{name}": tensor for part in _PARTS for name, tensor in getattr(self, part).items()}
         described: dict[str, Any] = {"format": FORMAT, "best": None}
-        described.update({name: getattr(self, name) for name in ("step", "steps", "per_epoch", "seed", "seconds")})
+        described.update({name: getattr(self, name) for name in (*_NUMBERS, *_LATER)})
         if self.best is not None:
             tensors.update({f"best/{name}": tensor for name, tensor in self.best.model.items()})
             described["best"] = {name: getattr(self.best, name) for name in ("epoch", "step", "clean", "verified")}
@@ -89,15 +98,16 @@ class TrainState:
                 where=where,
                 fix="give the folder of a training run",
             )
-        parts: dict[str, Params] = {"model": {}, "optimizer": {}, "random": {}, "best": {}}
+        parts: dict[str, Params] = {part: {} for part in (*_PARTS, "best")}
         try:
             for name, tensor in tensors.items():
                 part, _, key = name.partition("/")
                 parts[part][key] = tensor
             best = described["best"]
             selected = None if best is None else Selected(model=parts["best"], **best)
-            numbers = {name: described[name] for name in ("step", "steps", "per_epoch", "seed", "seconds")}
-            return cls(model=parts["model"], optimizer=parts["optimizer"], random=parts["random"], best=selected, **numbers)
+            numbers = {name: described[name] for name in _NUMBERS}
+            numbers.update({name: described[name] for name in _LATER if name in described})
+            return cls(best=selected, **{part: parts[part] for part in _PARTS}, **numbers)
         except (KeyError, TypeError) as error:
             raise BadFile(
                 f"a malformed training checkpoint: {error}", where=where, fix="use an older copy of the run, or start it again"

@@ -41,7 +41,7 @@ class CrownIbp(Ibp):
 
     def beta(self) -> Ramp:
         """The schedule of the linear bound's share."""
-        return Ramp(self.beta_end, self.beta_start, self.warmup, self.ramp)
+        return Ramp(self.beta_end, self.beta_start, self.warmup, self.ramp, paced="kappa")
 
     def robust_term(self, bounded: Bounded, y: Tensor, at: Progress) -> Tensor:
         beta = self.beta()(at)

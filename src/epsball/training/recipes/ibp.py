@@ -76,7 +76,7 @@ class Ibp:
 
     def kappa(self) -> Ramp:
         """The schedule of the natural loss's weight."""
-        return Ramp(self.kappa_end, self.kappa_start, self.warmup, self.ramp)
+        return Ramp(self.kappa_end, self.kappa_start, self.warmup, self.ramp, paced="kappa")
 
     def check(self, data: Examples, run: Progress) -> None:
         self.radius().check(run)
