@@ -109,7 +109,7 @@ def test_every_model_takes_the_usual_pictures(name, shape):
 
 
 def test_wide_and_narrow():
-    assert defaults("cnn-7") == {"width": 64, "batch_norm": True}
+    assert defaults("cnn-7") == {"width": 64, "batch_norm": True, "last_stride": 1}
     assert count("resnet-small", CIFAR, blocks=2) > count("resnet-small", CIFAR)
     assert count("cnn-7", CIFAR, width=32) < count("cnn-7", CIFAR) < count("cnn-7", CIFAR, width=128)
 

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from epsball.registry import Registry
 
 
+_SETTINGS = ("setting", "settings")
+
+
 def _registries() -> dict[str, Registry[Any]]:
     from epsball.attacks.base import attacks
     from epsball.bounding.base import bounders
@@ -38,29 +41,45 @@ def _registry(kind: str) -> Registry[Any]:
 
 
 def list_(
-    kind: Annotated[str, typer.Argument(help="attacks, verifiers, bounders, recipes, relaxations, ops, models or data.")],
+    kind: Annotated[str, typer.Argument(help="attacks, verifiers, bounders, recipes, settings, relaxations, ops, models or data.")],
     *,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """List what is registered under a kind."""
-    registry = _registry(kind)
+    verb, entries = _settings() if kind in _SETTINGS else _registered(kind)
     out = Output(as_json=json, quiet=quiet)
-    entries = {name: _first_line(entry) for name, entry in registry.items()}
-    out.result("list", {"kind": registry.verb, "entries": entries})
-    out.table("", (registry.verb, "what it is"), list(entries.items()))
+    out.result("list", {"kind": verb, "entries": entries})
+    out.table("", (verb, "what it is"), list(entries.items()))
+
+
+def _registered(kind: str) -> tuple[str, dict[str, str]]:
+    registry = _registry(kind)
+    return registry.verb, {name: _first_line(entry) for name, entry in registry.items()}
+
+
+def _settings() -> tuple[str, dict[str, str]]:
+    from epsball.training.settings import names, text
+
+    return "settings", {name: text(name).split("\n", 1)[0].removeprefix("# ") for name in names()}
 
 
 def show(
-    kind: Annotated[str, typer.Argument(help="attack, verifier, bounder, recipe, relaxation, op, model or data.")],
+    kind: Annotated[str, typer.Argument(help="attack, verifier, bounder, recipe, setting, relaxation, op, model or data.")],
     name: Annotated[str, typer.Argument(help="A name that `epsball list` shows.")],
     *,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Show one entry: what it does, its options and their defaults."""
-    entry = _registry(kind)[name]
     out = Output(as_json=json, quiet=quiet)
+    if kind in _SETTINGS:
+        from epsball.training.settings import text as setting
+
+        out.result("show", {"name": name, "text": setting(name)})
+        out.text(setting(name).rstrip())
+        return
+    entry = _registry(kind)[name]
     options = _options(entry)
     text = inspect.getdoc(entry if callable(entry) else type(entry)) or ""
     out.result("show", {"name": name, "doc": text, "options": options})

@@ -48,7 +48,7 @@ def cnn_5(input_shape: Shape, classes: int, *, width: int = 64, batch_norm: bool
 
 
 @models.register("cnn-7")
-def cnn_7(input_shape: Shape, classes: int, *, width: int = 64, batch_norm: bool = True) -> nn.Module:
+def cnn_7(input_shape: Shape, classes: int, *, width: int = 64, batch_norm: bool = True, last_stride: int = 1) -> nn.Module:
     """Five convolutions: CNN-7 of Shi et al. 2021 (arXiv:2103.17268); without batch norm the large one of Gowal et al. 2018.
 
     Args:
@@ -56,9 +56,10 @@ def cnn_7(input_shape: Shape, classes: int, *, width: int = 64, batch_norm: bool
         classes: how many.
         width: channels of the first convolution; 32 is the narrow, 128 the wide one of the literature.
         batch_norm: after each convolution and the hidden layer, before their ReLU.
+        last_stride: of the last convolution; 2 for Tiny ImageNet.
     """
     wide = 2 * width
-    convs = (_Conv(width, 3, 1), _Conv(width, 3, 1), _Conv(wide, 3, 2), _Conv(wide, 3, 1), _Conv(wide, 3, 1))
+    convs = (_Conv(width, 3, 1), _Conv(width, 3, 1), _Conv(wide, 3, 2), _Conv(wide, 3, 1), _Conv(wide, 3, last_stride))
     return _network(input_shape, classes, convs, (512,), batch_norm)
 
 

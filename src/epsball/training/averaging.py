@@ -14,7 +14,7 @@ from epsball.training.state import copied
 from epsball.training.statistics import clean_pass
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from epsball.graph.network import Network
     from epsball.training.base import Progress
@@ -48,7 +48,7 @@ def population_statistics(net: Network, batches: Iterable[Tensor]) -> Params:
     return averages
 
 
-def write_statistics(net: Network, statistics: Params) -> None:
+def write_statistics(net: Network, statistics: Mapping[str, Tensor]) -> None:
     """Set running statistics."""
     params = net.params()
     with torch.no_grad():

@@ -35,6 +35,8 @@ class TrainConfig:
     Attributes:
         epochs: passes over the training examples; the last incomplete batch of each is left out.
         batch: examples a step.
+        augment: mirror training pictures at random and move them by up to `crop` pixels.
+        crop: pixels.
         optimizer: "adam" or "sgd".
         lr: learning rate.
         decay: factor of the learning rate at each milestone.
@@ -66,6 +68,8 @@ class TrainConfig:
 
     epochs: int = 10
     batch: int = 256
+    augment: bool = False
+    crop: int = 2
     optimizer: OptimizerName = "adam"
     lr: float = 5e-4
     decay: float = 0.2
@@ -99,7 +103,7 @@ class TrainConfig:
         for name, allowed in _NAMES.items():
             if getattr(self, name) not in allowed:
                 raise BadConfig(f"unknown {name} {getattr(self, name)!r}", where=f"train.{name}", fix=f"use {' or '.join(allowed)}")
-        for name in ("momentum", "weight_decay", "l1", "average_from", "seed"):
+        for name in ("momentum", "weight_decay", "l1", "crop", "average_from", "seed"):
             if not getattr(self, name) >= 0:
                 raise BadConfig(
                     f"{name} must be at least 0, not {getattr(self, name)}", where=f"train.{name}", fix="give 0 or more"

@@ -16,6 +16,7 @@ import torch
 from epsball.device import generator
 from epsball.errors import BadConfig, BadShape
 from epsball.spec.property import check_labels
+from epsball.training.augment import flip_and_crop
 from epsball.training.averaging import Average, population_statistics, write_statistics
 from epsball.training.base import Batch, Diverged, Examples, Loss, Progress, Recipe
 from epsball.training.evaluate import Evaluation, IbpAccuracy, LayerStates, Scores, census
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from epsball.training.config import TrainConfig
     from epsball.types import Tensor
 
-_ORDER, _SPLIT, _STATISTICS = 1, 2, 3  # streams of random numbers
+_ORDER, _SPLIT, _STATISTICS, _AUGMENT = 1, 2, 3, 4  # streams of random numbers
 
 
 @dataclass(frozen=True)
@@ -159,6 +160,10 @@ def fit(
         )
     data = Examples(data.x.to(device), data.y.to(device))
     check_labels(data.y, net.classes)
+    if config.augment and len(data.shape) != 3:
+        raise BadConfig(
+            f"inputs of shape {data.shape} are no pictures to mirror and move", where="train.augment", fix="set augment = false"
+        )
     train, held, split = _split(data, test, config)
     run = config.run(len(train))
     check_batch_norm(net.plan, config.batch // config.accumulate)
@@ -272,16 +277,23 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.rate()(self.at)
         self.optimizer.zero_grad(set_to_none=True)
-        for part in index.chunk(self.config.accumulate):
-            self._add_gradient(part)
+        x = self._augmented(self._inputs(index))
+        for inputs, labels in zip(x.chunk(self.config.accumulate), self.data.y[index].chunk(self.config.accumulate), strict=True):
+            self._add_gradient(Batch(inputs, labels))
         torch.nn.utils.clip_grad_norm_(self.net.module.parameters(), self.config.clip_norm)
         self.optimizer.step()
         self.at = replace(self.at, step=self.at.step + 1)
         self.average.update(self.at)
 
-    def _add_gradient(self, index: Tensor) -> None:
+    def _augmented(self, x: Tensor) -> Tensor:
+        if not self.config.augment:
+            return x
+        random = generator(x.device, self.config.seed, _AUGMENT, self.at.step)
+        return flip_and_crop(x, self.config.crop, random)
+
+    def _add_gradient(self, batch: Batch) -> None:
         """The gradient of one part of a batch, and its running statistics."""
-        loss = self.recipe.loss(self.net, Batch(self._inputs(index), self.data.y[index]), self.at)
+        loss = self.recipe.loss(self.net, batch, self.at)
         if self.config.l1:
             size = torch.stack([p.abs().sum() for p in self.net.module.parameters() if p.dim() > 1]).sum()
             loss = Loss(loss.total + self.config.l1 * size, {**loss.parts, "l1": size.detach()}, loss.buffers)

@@ -107,7 +107,8 @@ class TrainState:
             selected = None if best is None else Selected(model=parts["best"], **best)
             numbers = {name: described[name] for name in _NUMBERS}
             numbers.update({name: described[name] for name in _LATER if name in described})
-            return cls(best=selected, **{part: parts[part] for part in _PARTS}, **numbers)
+            model, optimizer, random, average = (parts[part] for part in _PARTS)
+            return cls(model=model, optimizer=optimizer, random=random, average=average, best=selected, **numbers)
         except (KeyError, TypeError) as error:
             raise BadFile(
                 f"a malformed training checkpoint: {error}", where=where, fix="use an older copy of the run, or start it again"

@@ -1,0 +1,139 @@
+"""One configuration with several seeds: a run folder each, and a record of their mean and deviation beside them."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from scipy.stats import t as student
+
+from epsball.config import RunConfig, dump
+from epsball.device import arithmetic
+from epsball.errors import BadConfig
+from epsball.files import write_bytes
+from epsball.run.folder import RunFolder, is_run
+from epsball.run.record import Line, Record, digest, read
+from epsball.run.start import start
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import torch
+
+    from epsball.run.track import Tracker
+
+
+def parse_seeds(text: str, first: int) -> list[int]:
+    """The seeds of "5" (five from the first on) or "0,3,17".
+
+    Raises:
+        BadConfig: malformed, or a seed given twice.
+    """
+    try:
+        found = [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise BadConfig(
+            f"{text!r} names no seeds", where="--seeds", fix="give a count such as 5, or a list such as 0,3,17"
+        ) from error
+    seeds = found if "," in text else list(range(first, first + found[0]))
+    if len(set(seeds)) < len(seeds):
+        raise BadConfig(f"a seed stands twice in {text!r}", where="--seeds", fix="runs of one seed are one run: name it once")
+    if len(seeds) < 2 or min(seeds) < 0:
+        raise BadConfig(f"{text!r} names no two seeds of at least 0", where="--seeds", fix="give two or more; for one use --seed")
+    return seeds
+
+
+def start_seeds(
+    config: RunConfig, path: Path, seeds: Sequence[int], tracker: Tracker, *, device: torch.device, resume: bool = False
+) -> Line:
+    """Train once for each seed, in `path/seed-N`, and record mean and deviation in `path/record.jsonl`.
+
+    Args:
+        config: what to train; its own seed is replaced.
+        path: the folder of all of them.
+        seeds: two or more.
+        tracker: follows each run.
+        device: where to train.
+        resume: go on: finished runs are kept, an unfinished one goes on from its checkpoint.
+
+    Returns:
+        The summary line: `accuracy.clean` and `accuracy.verified` with `value` (the mean), `std` (of the sample), `low` and `high`
+        (95 % interval of the mean, Student's t), and `runs`, the summaries' values by seed.
+
+    Raises:
+        BadConfig: the folder holds other runs.
+    """
+    began = time.monotonic()
+    tables = config.as_dict()
+    tables["train"].pop("seed")
+    described: dict[str, Any] = {**tables, "seeds": list(seeds)}
+    with RunFolder(path, resume=resume) as folder:
+        _check_same(folder, described)
+        write_bytes(folder.config, dump(config).encode())
+        with Record(folder.record) as record:
+            if not folder.record.stat().st_size:
+                import torch
+
+                record.header("seeds", described, seed=seeds[0], device=str(device), arithmetic=arithmetic(torch.float32))
+            runs = {}
+            for seed in seeds:
+                each = replace(config, train=replace(config.train, seed=seed))
+                below = path / f"seed-{seed}"
+                runs[seed] = start(each, below, tracker, device=device, resume=is_run(below))
+            summary = summarise(runs, time.monotonic() - began)
+            record.append(summary)
+            record.append({"type": "done"})
+    return summary
+
+
+def seeds_of(path: Path) -> list[int] | None:
+    """The seeds of a folder that `start_seeds` wrote, or None for another one."""
+    if not is_run(path):
+        return None
+    found = read(path / "record.jsonl")[0]["config"].get("seeds")
+    return None if found is None else [int(seed) for seed in found]
+
+
+def summarise(runs: dict[int, Line], seconds: float) -> Line:
+    """Mean and deviation over runs of one configuration."""
+    first = next(iter(runs.values()))
+    accuracy = {name: spread([run["accuracy"][name]["value"] for run in runs.values()]) for name in ("clean", "verified")}
+    verifier = next(iter(first["verified_by"]))
+    shared = {key: first[key] for key in ("model", "data", "epochs", "examples", "protocol", "split", "count", "eps", "norm")}
+    each = [
+        {
+            "seed": seed,
+            **{name: run["accuracy"][name]["value"] for name in accuracy},
+            **{k: run[k] for k in ("selected", "seconds")},
+        }
+        for seed, run in runs.items()
+    ]
+    return {
+        "type": "summary",
+        "verb": "seeds",
+        **shared,
+        "accuracy": accuracy,
+        "verified_by": {verifier: accuracy["verified"]},
+        "runs": each,
+        "seconds": seconds,
+    }
+
+
+def spread(values: Sequence[float]) -> dict[str, Any]:
+    """Mean, sample deviation and the 95 % interval of the mean of two or more values."""
+    mean, std = statistics.fmean(values), statistics.stdev(values)
+    half = float(student.ppf(0.975, len(values) - 1)) * std / math.sqrt(len(values))
+    return {"value": mean, "std": std, "low": max(0.0, mean - half), "high": min(1.0, mean + half)}
+
+
+def _check_same(folder: RunFolder, described: dict[str, Any]) -> None:
+    if is_run(folder.path) and read(folder.record)[0]["config_hash"] != digest(described):
+        raise BadConfig(
+            "this folder holds runs of another configuration or other seeds",
+            where=str(folder.path),
+            fix="resume without changing options, or name another folder",
+        )
