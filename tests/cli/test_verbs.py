@@ -13,7 +13,7 @@ from rich.text import Text
 
 from epsball.cli.app import run
 
-VERBS = ("doctor", "list", "show", "data", "demo", "train", "attack", "bounds", "verify", "report")
+VERBS = ("doctor", "list", "show", "data", "demo", "train", "attack", "bounds", "verify", "report", "analyse")
 
 
 def call(capsys, *arguments: str) -> tuple[int, str, str]:
@@ -48,7 +48,7 @@ def test_help_names_every_verb_and_imports_no_torch():
     assert all(verb in done.stdout for verb in VERBS)
 
 
-@pytest.mark.parametrize("verb", [v for v in VERBS if v != "data"])
+@pytest.mark.parametrize("verb", [v for v in VERBS if v not in ("data", "analyse")])
 def test_every_verb_has_json_quiet_and_help(capsys, verb):
     code, out, _ = call(capsys, verb, "--help")
     assert code == 0

@@ -9,7 +9,7 @@ from typing import Any
 import typer
 from rich.console import Console
 
-from epsball.cli import data
+from epsball.cli import analyse, data
 from epsball.cli.attack import attack
 from epsball.cli.bounds import bounds
 from epsball.cli.demo import demo
@@ -41,6 +41,7 @@ app.command("attack")(attack)
 app.command("bounds")(bounds)
 app.command("verify")(verify)
 app.command("report")(report)
+app.add_typer(analyse.app, name="analyse")
 
 
 def main() -> None:

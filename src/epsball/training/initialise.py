@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from epsball.graph.network import Network
+    from epsball.types import Tensor
 
 
 class Initialisation(Protocol):
@@ -33,7 +34,7 @@ class Initialisation(Protocol):
         ...
 
 
-initialisations: Registry[type[Initialisation]] = Registry("initialisation")
+initialisations: Registry[type[Initialisation]] = Registry("initialisation", modules=("epsball.training.distributions",))
 
 
 @initialisations.register("default")
@@ -86,7 +87,11 @@ class IbpInitialisation:
             key, fan_in = _weight(net.plan, step)
             scale = 0.5 if _follows_sum(net.plan, step) else 1.0
             with torch.no_grad():
-                params[key].normal_(0.0, scale * math.sqrt(2 * math.pi) / fan_in)
+                params[key].normal_(0.0, scale * self.deviation(fan_in))
+
+    def deviation(self, fan_in: int) -> float:
+        """Of a weight."""
+        return math.sqrt(2 * math.pi) / fan_in
 
     def gain(self, fan_in: int) -> float:  # noqa: ARG002 - the point of it
         return 1.0
@@ -99,6 +104,17 @@ def initialise(name: str) -> Callable[[Network], None]:
         BadConfig: no such name.
     """
     return initialisations[name]()
+
+
+def layer_weights(net: Network) -> list[tuple[Tensor, int]]:
+    """The live weight parameter and the fan-in of every linear layer and convolution, in order.
+
+    Raises:
+        BadConfig: a weight is computed from several parameters (weight norm).
+    """
+    params = net.params()
+    found = [_weight(net.plan, step) for step in net.plan.steps if step.node.op in ("linear", "conv")]
+    return [(params[key], fan_in) for key, fan_in in found]
 
 
 def _weight(plan: Plan, step: Step) -> tuple[str, int]:

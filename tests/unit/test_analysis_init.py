@@ -1,0 +1,86 @@
+"""Table 3.1 to its printed digits, and Figure 3.1's explosion."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from epsball.analysis.init import FAN_INS, TABLE, difference_gains, widths
+from epsball.cli.app import run
+from epsball.errors import BadConfig
+from epsball.graph.network import Network
+from epsball.training.initialise import initialisations
+
+# As printed, with the corrections of the errata: rows 1 and 3 are the closed forms of what was drawn.
+PRINTED = {
+    "xavier-uniform": (1.30, 6.00, 8.49, 45.25),
+    "xavier-gaussian": (2.07, 9.57, 13.54, 72.2),
+    "kaiming-uniform": (3.18, 14.70, 20.78, 110.85),
+    "kaiming-gaussian": (2.93, 13.54, 19.15, 102.13),
+    "orthogonal": (2.09, 9.58, 13.54, 72.22),
+    "ibp": (1.0, 1.0, 1.0, 1.0),
+}
+
+
+@pytest.fixture(scope="module")
+def gains():
+    return difference_gains(100)
+
+
+def test_every_entry_of_table_3_1(gains) -> None:
+    closed = {name: tuple(g.closed for g in gains if g.name == name) for name in TABLE}
+    for name, printed in PRINTED.items():
+        for value, told in zip(closed[name], printed, strict=True):
+            assert abs(value - told) <= (0.05 if told == 72.2 else 0.0051), (name, value, told)
+    assert [g.fan_in for g in gains[:4]] == list(FAN_INS)
+
+
+def test_100_random_trials_agree(gains) -> None:
+    for gain in gains:
+        assert abs(gain.trials - gain.closed) < 4 * gain.error, gain
+        assert gain.error < 0.006 * gain.closed
+
+
+def test_the_trials_leave_the_random_state_alone() -> None:
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    first = difference_gains(2, seed=1, fan_ins=(27,))
+    assert torch.equal(before, torch.get_rng_state())
+    assert difference_gains(2, seed=1, fan_ins=(27,)) == first
+    with pytest.raises(BadConfig, match="no deviation"):
+        difference_gains(1)
+
+
+@pytest.mark.parametrize("name", [name for name in TABLE if name != "ibp"])
+def test_an_initialisation_of_a_network_is_the_one_of_the_table(name: str) -> None:
+    torch.manual_seed(0)
+    net = Network.capture(nn.Sequential(nn.Conv2d(3, 20, 5), nn.ReLU(), nn.Flatten(), nn.Linear(20 * 36, 300)), (3, 10, 10))
+    initialisations[name]()(net)
+    for layer, fan_in in ((net.module[0], 75), (net.module[3], 720)):
+        assert fan_in / 2 * layer.weight.abs().mean().item() == pytest.approx(initialisations[name]().gain(fan_in), rel=0.05)
+
+
+def test_bounds_explode_under_the_default_and_not_under_the_ibp_initialisation() -> None:
+    default, ibp = (widths(name, width=16, trials=2) for name in ("xavier-uniform", "ibp"))
+    assert len(default) == len(ibp) == 7
+    growth = [b / a for a, b in pairwise(default)]
+    expected = [2 * 27**0.5 / 4, *(n**0.5 / 4 for n in (144, 144, 288, 288, 8192))]
+    # the interval's mean width halves at a ReLU only if as many units are active as inactive
+    assert all(0.5 * e < g < 2.2 * e for g, e in zip(growth, expected, strict=True))
+    assert default[-1] / default[0] > 1000
+    assert 0.2 < ibp[-1] / ibp[0] < 20
+
+
+def test_the_verb_prints_the_table_and_draws_the_figure(capsys, tmp_path: Path) -> None:
+    assert run(["analyse", "init", "--trials", "3", "--out", str(tmp_path / "figure.svg")]) == 0
+    out = "".join(capsys.readouterr().out.split())  # a narrow terminal wraps
+    assert "closedform/meanof3trials" in out
+    assert "110.85" in out
+    root = ET.parse(tmp_path / "figure.svg").getroot()  # noqa: S314 - our own file
+    assert root.tag.endswith("svg")
+    assert run(["analyse", "init", "--trials", "3", "--out", str(tmp_path / "no" / "figure.svg")]) == 2
