@@ -85,7 +85,9 @@ class Source(Protocol):
         ...
 
 
-sources: Registry[Source] = Registry("data set", modules=("epsball.data.mnist", "epsball.data.digits"), verb="data")
+sources: Registry[Source] = Registry(
+    "data set", modules=("epsball.data.mnist", "epsball.data.digits", "epsball.data.cifar10"), verb="data"
+)
 
 
 def digest(train: Examples, test: Examples) -> str:
