@@ -1,7 +1,8 @@
 """Smoothing noise and what it proves: each kind knows how to draw noisy copies and which radii follow from p_A and p_B.
 
 `p_A` (a lower bound for the class that is certified) and `p_B` (an upper bound for every other class) are probabilities over the
-noise at the nominal input. A radius is strict: the smoothed class does not change where the perturbation is smaller.
+noise at the nominal input. A radius is strict: the smoothed class does not change where the perturbation is smaller (l0, a number
+of pixels, is not strict).
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class Noise(Protocol):
         ...
 
 
-noises: Registry[type[Noise]] = Registry("noise", modules=("epsball.smoothing.noise",))
+noises: Registry[type[Noise]] = Registry("noise", modules=("epsball.smoothing.noise", "epsball.smoothing.ablation"))
 
 
 def check_scale(value: float, name: str) -> None:
