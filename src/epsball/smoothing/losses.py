@@ -46,7 +46,7 @@ def smooth_adversary(
 ) -> Float[Tensor, B * x]:
     """The perturbed inputs of SmoothAdv (Salman 2019): projected ascent in an l2 ball of radius eps, steps of 2 eps / steps.
 
-    Train with `gaussian` (or `consistency`) of the *same* noise at the returned inputs. Call it with the network in evaluation mode.
+    Train with `gaussian` (or `consistency`) of the *same* noise at the returned inputs. The network belongs in evaluation mode.
     """
     moved = torch.zeros_like(x)
     for _ in range(steps):

@@ -54,7 +54,9 @@ class Noise(Protocol):
         ...
 
 
-noises: Registry[type[Noise]] = Registry("noise", modules=("epsball.smoothing.noise", "epsball.smoothing.ablation"))
+noises: Registry[type[Noise]] = Registry(
+    "noise", modules=("epsball.smoothing.noise", "epsball.smoothing.integer", "epsball.smoothing.ablation")
+)
 
 
 def check_scale(value: float, name: str) -> None:
