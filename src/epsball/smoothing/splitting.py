@@ -73,7 +73,7 @@ class SplittingNoise:
         if self.levels < 1 or abs(offsets - round(offsets)) > 1e-6 or round(offsets) < 1:
             raise BadConfig(
                 f"intervals of length {2 * self.width} are not a whole number of steps of 1/{self.levels}",
-                fix=f"use a width of k / {2 * self.levels}",
+                fix=f"use a width of k/{2 * self.levels}, such as {max(round(offsets), 1)}/{2 * self.levels}",
             )
 
     @property
