@@ -105,6 +105,21 @@ def test_calibrated_needs_fewer_samples_and_has_more_power():
     assert Sequential().at(0.9987, 0.001).boundary.course(far).total > Ville().at(0.9987, 0.001).boundary.course(far).total
 
 
+def test_lost_streams_stop_early_and_change_no_certificate():
+    rule = Fixed(100_000).at(0.9998, 0.001).boundary
+    stages = Boundary(
+        rule.p, np.array([1000, 50_000, 100_000]), np.array([1001, 50_001, int(rule.certify[0])]), np.array([-1, -1, -1])
+    )
+    early = stages.without_lost()
+    allowed = 100_000 - int(rule.certify[0])
+    assert early.give_up.tolist() == [1000 - allowed - 1, 50_000 - allowed - 1, 100_000 - allowed - 1]
+    for p in (0.9998, 0.9999):
+        assert early.course(p).total == pytest.approx(stages.course(p).total, rel=1e-9)
+        assert early.course(p).samples <= stages.course(p).samples
+    assert early.course(0.95).samples < 1001
+    assert not Boundary(0.9999, np.array([10]), np.array([11]), np.array([-1])).possible
+
+
 def test_looks_are_whole_blocks_up_to_the_cap():
     looks = geometric_looks(128, 0.05, 100_000)
     assert looks[0] == 128

@@ -189,6 +189,10 @@ def test_bad_input_is_a_clear_error(network, x):
         smoothed.certify(x, procedure=Fixed(50))
     with pytest.raises(BadConfig, match="a radius must be"):
         smoothed.certify_at(x, -0.5)
+    with pytest.raises(BadConfig, match="no outcome certifies"):
+        smoothed.certify_at(x, 0.25 * 4)
+    with pytest.raises(BadConfig, match="no sample decides"):
+        smoothed.certify_at(x, 1000.0)
     with pytest.raises(BadConfig, match="numbers"):
         smoothed.certify(x, images=[0, 0, 1, 2, 3, 4, 5])
     with pytest.raises(BadData, match="outside the valid range"):

@@ -61,6 +61,17 @@ class Boundary:
             return "certify"
         return "give up" if hits <= self.give_up[look] or look == len(self.looks) - 1 else "go on"
 
+    def without_lost(self) -> Boundary:
+        """The same certificates with fewer samples: give up as soon as even hits alone would no longer reach a certifying count."""
+        spare = self.certify - self.looks  # a stream at a look can still reach a later one if hits - looks >= the least of these
+        needed = np.minimum.accumulate(spare[::-1])[::-1] + self.looks
+        return Boundary(self.p, self.looks, self.certify, np.maximum(self.give_up, needed - 1))
+
+    @property
+    def possible(self) -> bool:
+        """Whether any stream certifies: hits alone do, somewhere."""
+        return bool(np.any(self.certify <= self.looks))
+
     def replay(self, hits: Counts) -> tuple[Decision, int]:
         """The decision on a stored stream of counts at the looks, and the samples it took."""
         for look, count in enumerate(hits.tolist()):

@@ -146,6 +146,12 @@ class Smoothed:
         """The goal "certify at a radius", for `stream`."""
         inputs = tuple(x.shape[1:])
         threshold = (procedure or Sequential()).at(self.law.needed(radius, inputs), alpha)
+        rule = threshold.boundary
+        if not rule.possible:
+            raise BadConfig(
+                f"no outcome certifies a radius of {radius}: even {rule.cap} hits of {rule.cap} do not reach it",
+                fix="ask for a smaller radius, raise the cap, or use more noise",
+            )
         return AtRadius(threshold, radius, self.law, inputs)
 
     def stream(

@@ -186,7 +186,7 @@ class Staged:
         threshold = clopper_pearson_threshold(np.array(self.stages), p, alpha)
         hopeless = [n - least_certifying(n, 1 - p, self.give_up) for n in self.stages]
         rule = threshold.boundary
-        return Threshold(Boundary(p, rule.looks, rule.certify, np.array(hopeless)), threshold.ledger)
+        return Threshold(Boundary(p, rule.looks, rule.certify, np.array(hopeless)).without_lost(), threshold.ledger)
 
     def sequence(self, alpha: float) -> Sequence:
         return Tests(np.array(self.stages), binomial.check_alpha(alpha), tolerance=0.05)

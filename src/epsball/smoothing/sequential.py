@@ -101,7 +101,7 @@ class Ville:
         looks, running, final = self.looks(), (1 - self.final) * binomial.check_alpha(alpha), self.final * alpha
         certify = mixture.least_above(looks, p, math.log(1 / running))
         certify[-1] = least_certifying(self.cap, p, final)
-        return Threshold(Boundary(p, looks, certify, self.hopeless(p)), ledger(sequence=running, final=final))
+        return Threshold(Boundary(p, looks, certify, self.hopeless(p)).without_lost(), ledger(sequence=running, final=final))
 
     def hopeless(self, p: float) -> Counts:
         """At each look the largest count that gives up."""
@@ -149,4 +149,4 @@ def _calibrated(procedure: Ville, p: float, alpha: float) -> Threshold:
     certify = draft.certify.copy()
     certify[-1] = min(course.least + place, procedure.cap + 1)
     final = float(tail[place]) if place < len(tail) else 0.0
-    return Threshold(Boundary(p, looks, certify, give_up), ledger(sequence=course.total, final=final))
+    return Threshold(Boundary(p, looks, certify, give_up).without_lost(), ledger(sequence=course.total, final=final))
