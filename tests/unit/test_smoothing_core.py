@@ -86,7 +86,7 @@ def test_sequential_agrees_with_fixed(network, x):
     sequential = smoothed.certify(x, procedure=Sequential(cap=20_000))
     for a, b in zip(fixed, sequential, strict=True):
         assert a.label == b.label
-        assert abs(a.radius - b.radius) < 0.06 * 0.25
+        assert abs(a.radius - b.radius) < (0.05 + 0.05) * 0.25  # the tolerance, and 3 standard errors of the rate when it stops
         assert b.samples <= a.samples
     radius = 0.1
     at = smoothed.certify_at(x, radius, procedure=Sequential(cap=20_000))

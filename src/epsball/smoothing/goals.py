@@ -105,9 +105,13 @@ class LargestRadius:
         known = Bounds(max(known.lower, lower), min(known.upper, upper))
         if look == len(self.looks) - 1 or self._hopeless(first, samples):
             return known, True
-        hoped = min(first / samples, self.sequence.ceiling)
-        gain = self._radius(Bounds(hoped, 1 - hoped)) - self._radius(known)
-        return known, 0 < hoped < 1 and gain < self.sequence.tolerance * self.noise.scale
+        gain = self._radius(self._forecast(first / samples, other / samples)) - self._radius(known)
+        return known, gain < self.sequence.tolerance * self.noise.scale
+
+    def _forecast(self, first: float, other: float) -> Bounds:
+        """What the cap would prove if hits went on at this rate: finite even where all samples hit."""
+        cap = int(self.looks[-1])
+        return Bounds(*self.sequence.bounds(len(self.looks) - 1, round(first * cap), round(other * cap)))
 
     def _hopeless(self, first: int, samples: int) -> bool:
         least = self.noise.needed(0.0, self.inputs)

@@ -47,11 +47,6 @@ class Sequence(Protocol):
         """Stop when more samples would gain less than this, in units of the noise's scale."""
         ...
 
-    @property
-    def ceiling(self) -> float:
-        """No stream proves a larger p: at all hits the plug-in radius is infinite, and would never stop."""
-        ...
-
     def bounds(self, look: int, first: int, other: int) -> tuple[float, float]:
         """(p_A from below, p_B from above) from the counts of the first class and of the largest other one."""
         ...
@@ -101,10 +96,6 @@ class Tests:
     @property
     def ledger(self) -> Mapping[str, float]:
         return ledger(**{f"n={n}": self.alpha / len(self.looks) for n in self.looks.tolist()})
-
-    @property
-    def ceiling(self) -> float:
-        return binomial.ceiling(int(self.looks[-1]), self.alpha / len(self.looks))
 
     def bounds(self, look: int, first: int, other: int) -> tuple[float, float]:  # noqa: ARG002 - one-sided: p_B is the rest
         lower = binomial.lower_bound(first, int(self.looks[look]), self.alpha / len(self.looks))

@@ -49,10 +49,6 @@ class Mixture:
     def ledger(self) -> Mapping[str, float]:
         return ledger(sequence=self.running, final=self.final)
 
-    @property
-    def ceiling(self) -> float:
-        return binomial.ceiling(int(self.looks[-1]), self.final)
-
     def bounds(self, look: int, first: int, other: int) -> tuple[float, float]:  # noqa: ARG002 - one-sided: p_B is the rest
         samples = int(self.looks[look])
         if look == len(self.looks) - 1:
