@@ -105,6 +105,8 @@ class LargestRadius:
         known = Bounds(max(known.lower, lower), min(known.upper, upper))
         if look == len(self.looks) - 1 or self._hopeless(first, samples):
             return known, True
+        if known.lower <= known.upper:  # nothing is certified yet: a small radius is worth more than none
+            return known, False
         gain = self._radius(self._forecast(first / samples, other / samples)) - self._radius(known)
         return known, gain < self.sequence.tolerance * self.noise.scale
 
