@@ -65,6 +65,23 @@ def test_noise_of_different_streams_and_blocks_differs(x):
     assert len(found) == 2 * len(Stream)
 
 
+def test_no_noise_is_used_twice_where_a_stage_cuts_a_block(network, x, monkeypatch):
+    seen = []
+    count = Sampler.count
+
+    def spy(self, blocks):
+        seen.extend((b.image, b.stream, b.number, b.size) for b in blocks)
+        return count(self, blocks)
+
+    monkeypatch.setattr(Sampler, "count", spy)
+    for certificate in Smoothed(network, 0.25, 10).certify_at(x, 0.06, procedure=Staged((200, 300, 1000))):
+        mine = [(stream, number, size) for image, stream, number, size in seen if image == certificate.image]
+        assert len({(stream, number) for stream, number, _ in mine}) == len(mine)
+        assert sum(size for _, _, size in mine) == certificate.samples
+    assert len({image for image, *_ in seen}) == 7
+    assert any(size not in (100, 128) for *_, size in seen)
+
+
 def test_linear_classifier_gets_its_distance():
     x = torch.tensor([[0.6, 0.3]])  # 0.4 from the plane
     smoothed = Smoothed(HalfSpace(), 0.25, 3)

@@ -75,7 +75,7 @@ def ledger(**parts: float) -> Mapping[str, float]:
 
 
 def check_looks(looks: Counts, name: str) -> Counts:
-    """Looks that a stream can stop at: whole blocks, except the cap.
+    """Looks that a stream can stop at; whole blocks of 128 waste nothing.
 
     Raises:
         BadConfig: fewer than one sample, or not increasing.
@@ -160,7 +160,7 @@ class Staged:
     """A few stages, each at an equal part of alpha; certify at the first success, give up when an upper bound says so.
 
     Attributes:
-        stages: samples seen in all at each stage; all but the last should be whole blocks of 128.
+        stages: samples seen in all at each stage.
         give_up: error allowed in giving up: it costs power, never soundness.
 
     Paper:   Horváth et al. 2022, arXiv:2206.09698.  Differs: earlier samples are kept (the union bound allows it).

@@ -23,7 +23,7 @@ class Trial(Protocol):
         x: the input (*x).
         image: its number.
         stream: what it samples now.
-        target: how many samples of that stream it waits for; whole blocks, except the last target of a stream.
+        target: how many samples of that stream it waits for.
     """
 
     x: Tensor
@@ -45,15 +45,16 @@ class _Place(Generic[T]):
         self._start()
 
     def _start(self) -> None:
-        self.stream, self.asked, self.seen = self.trial.stream, 0, 0
+        self.stream, self.asked, self.seen, self.blocks = self.trial.stream, 0, 0, 0
         self.counts: Counts = np.zeros(1, dtype=np.int64)
 
     def next_block(self, room: int) -> Block | None:
         size = min(BLOCK, self.trial.target - self.asked)
         if not 0 < size <= room:
             return None
-        block = Block(self.trial.x, self.trial.image, self.stream, self.asked // BLOCK, size)
+        block = Block(self.trial.x, self.trial.image, self.stream, self.blocks, size)
         self.asked += size
+        self.blocks += 1  # a number is never used twice, even where a target cuts a block short
         return block
 
     def take(self, size: int, counts: Counts) -> bool:
