@@ -17,7 +17,7 @@ from epsball.types import Float, Tensor
 class Enumeration(Protocol):
     """A frozen dataclass: a finite set of changed copies of an input."""
 
-    def total(self, inputs: Shape) -> int:
+    def total(self, inputs: Shape, /) -> int:
         """How many copies there are."""
         ...
 

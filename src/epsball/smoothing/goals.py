@@ -38,7 +38,7 @@ class Goal(Protocol):
     @property
     def norm(self) -> str: ...
 
-    def judge(self, look: int, first: int, other: int, known: Bounds) -> tuple[Bounds, bool]:
+    def judge(self, look: int, first: int, other: int, known: Bounds, /) -> tuple[Bounds, bool]:
         """What is known after a look, and whether that is enough."""
         ...
 
@@ -68,7 +68,7 @@ class AtRadius:
     def norm(self) -> str:
         return self.noise.norm
 
-    def judge(self, look: int, first: int, other: int, known: Bounds) -> tuple[Bounds, bool]:  # noqa: ARG002 - p_B is the rest
+    def judge(self, look: int, first: int, _other: int, known: Bounds) -> tuple[Bounds, bool]:
         decision = self.threshold.boundary.decide(look, first)
         p = self.threshold.boundary.p
         return (Bounds(p, 1 - p) if decision == "certify" else known), decision != "go on"

@@ -41,11 +41,11 @@ class Noise(Protocol):
         """Write noisy copies (n, *shape(x)) of one input (*x)."""
         ...
 
-    def radii(self, lower: float, upper: float, inputs: Shape) -> Mapping[str, float]:
+    def radii(self, lower: float, upper: float, inputs: Shape, /) -> Mapping[str, float]:
         """Radii by norm from p_A and p_B; the one of `norm` first. 0 where nothing follows."""
         ...
 
-    def needed(self, radius: float, inputs: Shape) -> float:
+    def needed(self, radius: float, inputs: Shape, /) -> float:
         """The p_A above which the radius in `norm` is certified, with p_B = 1 - p_A.
 
         Raises:
@@ -106,7 +106,7 @@ class Gaussian:
         radius = max(0.0, self.sigma / 2 * float(ndtri(lower) - ndtri(upper)))
         return MappingProxyType({"l2": radius, "l1": radius, "linf": radius / math.sqrt(math.prod(inputs))})
 
-    def needed(self, radius: float, inputs: Shape) -> float:  # noqa: ARG002 - the same for every shape
+    def needed(self, radius: float, _inputs: Shape) -> float:
         check_radius(radius)
         return float(ndtr(radius / self.sigma))
 
@@ -146,7 +146,7 @@ class Uniform:
         linf = -math.expm1(math.log1p(-gap / 2) / math.prod(inputs))
         return MappingProxyType({"l1": self.width * gap, "linf": 2 * self.width * linf})
 
-    def needed(self, radius: float, inputs: Shape) -> float:  # noqa: ARG002 - the same for every shape
+    def needed(self, radius: float, _inputs: Shape) -> float:
         check_radius(radius)
         if radius >= self.width:
             raise BadConfig(
@@ -185,13 +185,13 @@ class Laplace:
         out.abs_().neg_().clamp_(min=-1 + torch.finfo(out.dtype).eps / 2).log1p_().mul_(sign.neg_())
         torch.add(x, out, alpha=self.width, out=out)
 
-    def radii(self, lower: float, upper: float, inputs: Shape) -> Mapping[str, float]:  # noqa: ARG002 - the same for every shape
+    def radii(self, lower: float, upper: float, _inputs: Shape) -> Mapping[str, float]:
         if lower <= upper:
             return MappingProxyType({"l1": 0.0})
         both = math.log(lower / upper) / 2 if upper > 0 else math.inf  # p_A shrinks and p_B grows by the factor
         rest = -math.log(1 - lower + upper) if lower - upper < 1 else math.inf  # so does everything but A
         return MappingProxyType({"l1": self.width * max(both, rest)})
 
-    def needed(self, radius: float, inputs: Shape) -> float:  # noqa: ARG002 - the same for every shape
+    def needed(self, radius: float, _inputs: Shape) -> float:
         check_radius(radius)
         return 1 - math.exp(-radius / self.width) / 2

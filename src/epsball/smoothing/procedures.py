@@ -47,7 +47,7 @@ class Sequence(Protocol):
         """Stop when more samples would gain less than this, in units of the noise's scale."""
         ...
 
-    def bounds(self, look: int, first: int, other: int) -> tuple[float, float]:
+    def bounds(self, look: int, first: int, other: int, /) -> tuple[float, float]:
         """(p_A from below, p_B from above) from the counts of the first class and of the largest other one."""
         ...
 
@@ -97,7 +97,7 @@ class Tests:
     def ledger(self) -> Mapping[str, float]:
         return ledger(**{f"n={n}": self.alpha / len(self.looks) for n in self.looks.tolist()})
 
-    def bounds(self, look: int, first: int, other: int) -> tuple[float, float]:  # noqa: ARG002 - one-sided: p_B is the rest
+    def bounds(self, look: int, first: int, _other: int) -> tuple[float, float]:
         lower = binomial.lower_bound(first, int(self.looks[look]), self.alpha / len(self.looks))
         return lower, 1 - lower
 

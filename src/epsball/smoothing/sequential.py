@@ -49,7 +49,7 @@ class Mixture:
     def ledger(self) -> Mapping[str, float]:
         return ledger(sequence=self.running, final=self.final)
 
-    def bounds(self, look: int, first: int, other: int) -> tuple[float, float]:  # noqa: ARG002 - one-sided: p_B is the rest
+    def bounds(self, look: int, first: int, _other: int) -> tuple[float, float]:
         samples = int(self.looks[look])
         if look == len(self.looks) - 1:
             lower = binomial.lower_bound(first, samples, self.final)

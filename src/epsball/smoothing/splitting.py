@@ -81,7 +81,7 @@ class SplittingNoise:
         """2 w levels."""
         return round(2 * self.width * self.levels)
 
-    def total(self, inputs: Shape) -> int:  # noqa: ARG002 - the same for every shape
+    def total(self, _inputs: Shape) -> int:
         return self.offsets
 
     def copies(self, x: Float[Tensor, " *x"], first: int, last: int) -> Tensor:
