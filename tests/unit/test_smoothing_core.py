@@ -97,6 +97,12 @@ def test_linear_classifier_gets_its_distance():
     assert max(inside.samples, outside.samples) < 20_000
 
 
+def test_radius_zero_certifies_the_prediction():
+    clear, tie = Smoothed(HalfSpace(), 0.25, 3).certify_at(torch.tensor([[0.6, 0.3], [0.2, 0.3]]), 0.0)
+    assert (clear.label, clear.radius) == (0, 0.0)
+    assert tie.abstained
+
+
 def test_sequential_agrees_with_fixed(network, x):
     smoothed = Smoothed(network, 0.25, 10)
     fixed = smoothed.certify(x, procedure=Fixed(20_000))

@@ -42,6 +42,10 @@ class Goal(Protocol):
         """What is known after a look, and whether that is enough."""
         ...
 
+    def certified(self, known: Bounds) -> bool:
+        """Whether that certifies anything, a radius of 0 included."""
+        ...
+
     def radii(self, known: Bounds) -> Mapping[str, float]:
         """Radii by norm; the goal's own norm first."""
         ...
@@ -73,9 +77,12 @@ class AtRadius:
         p = self.threshold.boundary.p
         return (Bounds(p, 1 - p) if decision == "certify" else known), decision != "go on"
 
+    def certified(self, known: Bounds) -> bool:
+        return known.lower > 0
+
     def radii(self, known: Bounds) -> Mapping[str, float]:
         follows = self.noise.radii(known.lower, known.upper, self.inputs)
-        own = self.radius if known.lower > 0 else 0.0
+        own = self.radius if self.certified(known) else 0.0
         return MappingProxyType({**follows, self.norm: own})
 
 
@@ -105,10 +112,13 @@ class LargestRadius:
         known = Bounds(max(known.lower, lower), min(known.upper, upper))
         if look == len(self.looks) - 1 or self._hopeless(first, samples):
             return known, True
-        if known.lower <= known.upper:  # nothing is certified yet: a small radius is worth more than none
+        if not self.certified(known):  # nothing is certified yet: a small radius is worth more than none
             return known, False
         gain = self._radius(self._forecast(first / samples, other / samples)) - self._radius(known)
         return known, gain < self.sequence.tolerance * self.noise.scale
+
+    def certified(self, known: Bounds) -> bool:
+        return known.lower > known.upper
 
     def _forecast(self, first: float, other: float) -> Bounds:
         """What the cap would prove if hits went on at this rate: finite even where all samples hit."""

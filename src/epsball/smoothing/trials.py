@@ -57,7 +57,7 @@ class Certifying:
     def certificate(self) -> Certificate:
         """What was found, once decided."""
         norm, radii = self._goal.norm, self._goal.radii(self._known)
-        label = self._first if self._known.lower > self._known.upper else None
+        label = self._first if self._goal.certified(self._known) else None
         return Certificate(
             image=self.image,
             label=label,
