@@ -98,6 +98,37 @@ def test_ascents_move_against_a_linear_network():
     assert net.weight.grad is None
 
 
+def test_denoiser_losses(logits, y):
+    x, denoised = torch.rand(5, 7), torch.rand(3, 5, 7)
+    assert float(losses.reconstruction(denoised, x)) == pytest.approx(np.mean((denoised.numpy() - x.numpy()) ** 2), rel=1e-5)
+    clean = 0.1 * torch.eye(4)[y].requires_grad_()
+    assert torch.equal(losses.stability(logits, clean), losses.gaussian(logits, y))
+
+
+def test_a_denoiser_learns_what_a_fixed_classifier_needs():
+    """Inputs are one of two constant vectors: averaging over features is the denoiser, and a linear one finds it."""
+    generator = torch.Generator().manual_seed(0)
+    classifier = nn.Linear(16, 2)
+    classifier.weight.data = torch.zeros(2, 16)
+    classifier.weight.data[:, 0] = torch.tensor([-9.0, 9.0])  # it reads one noisy feature
+    classifier.bias.data = torch.tensor([4.5, -4.5])
+    y = torch.arange(64) % 2
+    x = (0.25 + 0.5 * y[:, None]).expand(64, 16).contiguous()
+    denoiser = nn.Linear(16, 16)
+    optimiser = torch.optim.Adam(denoiser.parameters(), lr=0.02)
+    for _ in range(200):
+        noise = losses.noisy(x, 0.5, 2, generator)
+        loss = losses.reconstruction(denoiser(x + noise), x)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    certified = []
+    for module in (classifier, nn.Sequential(denoiser, classifier)):
+        found = Smoothed(module.eval(), 0.5, 2).certify_at(x[:16], 0.25, procedure=Fixed(1000))
+        certified.append(sum(c.label == int(label) for c, label in zip(found, y, strict=False)))
+    assert certified == [0, 16]
+
+
 def test_a_record_of_something_else_is_refused():
     net = nn.Linear(4, 3)
     same = description(Smoothed(net, 0.25, 3), Fixed(1000), 0.001, 100)

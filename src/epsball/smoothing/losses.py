@@ -133,6 +133,16 @@ def smoothmix(
     return gaussian(logits, y) + strength * (right * divergence).mean()
 
 
+def reconstruction(denoised: Float[Tensor, m * B * x], x: Float[Tensor, B * x]) -> Float[Tensor, ""]:
+    """Denoised smoothing (Salman 2020): the mean squared error of a denoiser that stands in front of a fixed classifier."""
+    return (denoised - x).square().mean()
+
+
+def stability(logits: Float[Tensor, "m B K"], clean: Float[Tensor, "B K"]) -> Float[Tensor, ""]:
+    """The other part of denoised smoothing: the classifier should say of a denoised copy what it says of the clean input."""
+    return gaussian(logits, clean.detach().argmax(1))
+
+
 def _length(x: Tensor) -> Tensor:
     flat = torch.linalg.vector_norm(x.flatten(1), dim=1).clamp(min=torch.finfo(x.dtype).tiny)
     return cast("Tensor", flat.view(-1, *(1,) * (x.dim() - 1)))
