@@ -28,7 +28,8 @@ def tolerance(dtype: torch.dtype) -> float:
 
 def arithmetic(dtype: torch.dtype) -> str:
     """How a verdict states what was and what was not proven about rounding."""
-    return f"{str(dtype).removeprefix('torch.')}, margin > {tolerance(dtype):g} x max(1, size of outputs and bounds), no directed rounding inside the network"
+    name, least = str(dtype).removeprefix("torch."), tolerance(dtype)
+    return f"{name}, margin > {least:g} x max(1, size of outputs and bounds), no directed rounding inside the network"
 
 
 def resolve(name: str) -> torch.device:

@@ -65,7 +65,7 @@ def test_a_full_disk_leaves_the_older_checkpoint(tmp_path, monkeypatch):
     def full(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("epsball.storage.os.fsync", full)
+    monkeypatch.setattr("epsball.files.os.fsync", full)
     with pytest.raises(DiskFull):
         save_model(tmp_path, module, SMALL, {"epoch": 2})
     assert load_model(tmp_path)[2] == {"epoch": 1}

@@ -16,7 +16,7 @@ from epsball.spec.problem import Budget
 from epsball.spec.sets import LpBall
 from epsball.verification.binomial import clopper_pearson
 from epsball.verification.incomplete import Incomplete
-from epsball.verification.ladder import Ladder
+from epsball.verification.ladder import STEPS, Ladder
 from epsball.verification.summary import summarise
 from epsball.verification.survey import shard, survey
 
@@ -101,8 +101,8 @@ def test_the_summary_counts_the_lines(network, data):
     assert set(found["verified_by"]) == {"ibp"}, "later steps did not see every instance"
 
 
-def test_an_audit_knows_every_methods_own_accuracy(network, data):
-    lines = _survey(network, data, Ladder(audit=True))
+def test_running_everywhere_knows_every_methods_own_accuracy(network, data):
+    lines = _survey(network, data, Ladder(everywhere=STEPS))
     found = summarise(lines)
     by = found["verified_by"]
     for method in ("ibp", "crown-ibp", "crown"):
@@ -160,7 +160,7 @@ def test_a_contradiction_names_the_index_in_the_data(network, data):
 
     wrong = Incomplete(TooHigh(), label="wrong")
     with pytest.raises(Unsound, match=r"'wrong' proves(?s:.)*index 10\d\d of the data"):
-        _survey(network, data, Ladder(steps=("clean", "attack", wrong), audit=True))
+        _survey(network, data, Ladder(steps=("clean", "attack", wrong), everywhere=("wrong",)))
 
 
 def _line(**changes):

@@ -88,7 +88,7 @@ class Task:
         """Some of the samples."""
         return Task(self.function, self.input_set.take(index), self.prop.take(index))
 
-    def slope(self, x: Tensor, loss: Loss, row: Int[Tensor, " B"] | None) -> tuple[Float[Tensor, "R B"], Float[Tensor, B * x]]:
+    def slope(self, x: Tensor, loss: Loss, row: Int[Tensor, " B"] | None) -> tuple[Float[Tensor, "R B"], Float[Tensor, "B *x"]]:
         """The margins at a point, and the gradient of the loss there; a NaN gradient is 0."""
         with torch.enable_grad():
             point = x.detach().clone().requires_grad_()
@@ -212,7 +212,11 @@ def _checked(function: Function, input_set: InputSet, prop: Property) -> tuple[T
         )
     broken = (~torch.isfinite(y).all(1)).nonzero()[:, 0]
     if len(broken):
-        raise BadData("the network's output is NaN or infinite", where=f"sample {int(broken[0])} of the batch")
+        raise BadData(
+            "the network's output is NaN or infinite",
+            where=f"sample {int(broken[0])} of the batch",
+            fix="check the weights and the scale of the inputs",
+        )
     task = Task(function, input_set, prop.to(y.dtype))
     return task, y, task.prop.margins(y).amin(0)
 

@@ -15,6 +15,7 @@ from epsball.run.memory import reuse_memory
 from epsball.run.record import Record, digest, read
 from epsball.run.track import RecordTracker, Tracker, Trackers
 from epsball.training.loop import Census, Epoch, Event, Finished, Metrics, Stepped, fit
+from epsball.verification.binomial import clopper_pearson
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -192,12 +193,8 @@ def _summary(last: Finished, job: Job) -> Line:
 
 
 def interval(share: float, count: int) -> dict[str, float]:
-    """A share of `count` with its 95 % Clopper-Pearson interval."""
-    from scipy.special import betaincinv
-
-    right = round(share * count)
-    low = float(betaincinv(right, count - right + 1, 0.025)) if right else 0.0
-    high = float(betaincinv(right + 1, count - right, 0.975)) if right < count else 1.0
+    """A share of `count` with its 95 % interval."""
+    low, high = clopper_pearson(round(share * count), count)
     return {"value": share, "low": low, "high": high}
 
 

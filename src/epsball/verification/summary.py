@@ -24,7 +24,7 @@ def summarise(lines: Iterable[Mapping[str, Any]], *, least: float | None = None)
 
     Accuracies are shares of all instances with exact 95 % intervals (Clopper and Pearson). "verified" is the union of all methods;
     `verified_by` has a method only if it was tried wherever it could have proven something: a ladder leaves out its later steps,
-    unless it audits.
+    unless they run everywhere.
 
     Args:
         lines: of a survey; shards may follow each other in any order.
