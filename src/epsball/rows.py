@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import torch
 
-from epsball.types import Bool, Float, Int, Tensor
+from epsball.types import Bool, Float, Int, Shaped, Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +66,7 @@ class Rows:
         """The same forms, marked as holding nothing outside the node."""
         return self
 
-    def at(self, tensor: Float[Tensor, "B *n"]) -> Float[Tensor, "Q *n"]:
+    def at(self, tensor: Shaped[Tensor, "B *n"]) -> Shaped[Tensor, "Q *n"]:
         """A tensor of one value a sample, gathered for each row."""
         return tensor if self.sample is None else tensor[self.sample]
 
