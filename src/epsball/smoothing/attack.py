@@ -56,7 +56,7 @@ class SmoothPGD:
             raise BadConfig("an attack needs steps, samples, votes and a step size above 0", where=repr(self))
 
     def __call__(
-        self, smoothed: Smoothed, x: Float[Tensor, B * x], y: Int[Tensor, " B"], eps: float, *, images: Sequence[int] | None = None
+        self, smoothed: Smoothed, x: Float[Tensor, "B *x"], y: Int[Tensor, " B"], eps: float, *, images: Sequence[int] | None = None
     ) -> SmoothResult:
         """Perturbed inputs within eps of x.
 
@@ -95,7 +95,7 @@ class SmoothPGD:
 def nearest(
     attack: SmoothPGD,
     smoothed: Smoothed,
-    x: Float[Tensor, B * x],
+    x: Float[Tensor, "B *x"],
     y: Int[Tensor, " B"],
     radii: Sequence[float],
 ) -> Float[Tensor, " B"]:

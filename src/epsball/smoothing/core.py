@@ -56,7 +56,7 @@ class Smoothed:
         object.__setattr__(self, "law", Gaussian(self.noise) if isinstance(self.noise, int | float) else self.noise)
 
     def predict(
-        self, x: Float[Tensor, B * x], n: int = 1000, alpha: float = 0.001, *, images: Sequence[int] | None = None
+        self, x: Float[Tensor, "B *x"], n: int = 1000, alpha: float = 0.001, *, images: Sequence[int] | None = None
     ) -> list[Prediction]:
         """PREDICT: the class of the smoothed classifier, or an abstention; wrong with probability at most alpha an image.
 
@@ -69,13 +69,13 @@ class Smoothed:
         binomial.check_alpha(alpha)
         return [trial.prediction(alpha) for trial in self._counted(x, n, images)]
 
-    def votes(self, x: Float[Tensor, B * x], n: int = 1000, *, images: Sequence[int] | None = None) -> Float[Tensor, "B K"]:
+    def votes(self, x: Float[Tensor, "B *x"], n: int = 1000, *, images: Sequence[int] | None = None) -> Float[Tensor, "B K"]:
         """The hard vote: shares of n noisy copies that are predicted as each class, an estimate of P(f(x + noise) = c)."""
         counts = torch.tensor([trial.counts[:-1].tolist() for trial in self._counted(x, n, images)], dtype=torch.float64)
         return (counts / n).to(x.dtype)
 
     def probabilities(
-        self, x: Float[Tensor, B * x], n: int = 64, *, images: Sequence[int] | None = None, draw: int = 0
+        self, x: Float[Tensor, "B *x"], n: int = 64, *, images: Sequence[int] | None = None, draw: int = 0
     ) -> Float[Tensor, "B K"]:
         """The soft expectation: mean softmax over n noisy copies, differentiable in x and in the network.
 
@@ -107,7 +107,7 @@ class Smoothed:
 
     def certify(
         self,
-        x: Float[Tensor, B * x],
+        x: Float[Tensor, "B *x"],
         *,
         alpha: float = 0.001,
         procedure: Procedure | None = None,
@@ -127,7 +127,7 @@ class Smoothed:
 
     def certify_at(
         self,
-        x: Float[Tensor, B * x],
+        x: Float[Tensor, "B *x"],
         radius: float,
         *,
         alpha: float = 0.001,
@@ -155,7 +155,7 @@ class Smoothed:
         return AtRadius(threshold, radius, self.law, inputs)
 
     def stream(
-        self, x: Float[Tensor, B * x], goal: Goal, *, selection: int = 100, images: Sequence[int] | None = None
+        self, x: Float[Tensor, "B *x"], goal: Goal, *, selection: int = 100, images: Sequence[int] | None = None
     ) -> Iterator[Certificate]:
         """Certificates as they are decided. To resume, give the images that are left, with their numbers.
 

@@ -27,7 +27,7 @@ class Enumeration(Protocol):
 
 
 @torch.no_grad()
-def count_all(module: Function, kinds: Enumeration, x: Float[Tensor, B * x], classes: int, batch: int = 256) -> Counts:
+def count_all(module: Function, kinds: Enumeration, x: Float[Tensor, "B *x"], classes: int, batch: int = 256) -> Counts:
     """Predictions of all copies by class: (B, classes + 1). The last column counts outputs that are NaN: no class.
 
     Raises:

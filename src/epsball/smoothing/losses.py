@@ -19,12 +19,12 @@ from epsball.types import Float, Int, Tensor
 Function = Callable[[Tensor], Tensor]
 
 
-def noisy(x: Float[Tensor, B * x], sigma: float, draws: int, generator: torch.Generator) -> Float[Tensor, m * B * x]:
+def noisy(x: Float[Tensor, "B *x"], sigma: float, draws: int, generator: torch.Generator) -> Float[Tensor, "m B *x"]:
     """Noise draws for each input: (m, B, *x), the noise alone."""
     return sigma * torch.randn((draws, *x.shape), generator=generator, dtype=x.dtype, device=x.device)
 
 
-def under(function: Function, x: Float[Tensor, B * x], noise: Float[Tensor, m * B * x]) -> Float[Tensor, "m B K"]:
+def under(function: Function, x: Float[Tensor, "B *x"], noise: Float[Tensor, "m B *x"]) -> Float[Tensor, "m B K"]:
     """Logits of all noisy copies, in one pass."""
     logits = function((x + noise).flatten(0, 1))
     return logits.view(len(noise), len(x), -1)
@@ -42,8 +42,8 @@ def soft_cross_entropy(logits: Float[Tensor, "m B K"], y: Int[Tensor, " B"]) -> 
 
 
 def smooth_adversary(
-    function: Function, x: Float[Tensor, B * x], y: Int[Tensor, " B"], noise: Float[Tensor, m * B * x], eps: float, steps: int = 4
-) -> Float[Tensor, B * x]:
+    function: Function, x: Float[Tensor, "B *x"], y: Int[Tensor, " B"], noise: Float[Tensor, "m B *x"], eps: float, steps: int = 4
+) -> Float[Tensor, "B *x"]:
     """The perturbed inputs of SmoothAdv (Salman 2019): projected ascent in an l2 ball of radius eps, steps of 2 eps / steps.
 
     Train with `gaussian` (or `consistency`) of the *same* noise at the returned inputs. The network belongs in evaluation mode.
@@ -93,12 +93,12 @@ def macer(
 
 def smoothmix_points(
     function: Function,
-    x: Float[Tensor, B * x],
+    x: Float[Tensor, "B *x"],
     y: Int[Tensor, " B"],
-    noise: Float[Tensor, m * B * x],
+    noise: Float[Tensor, "m B *x"],
     steps: int = 8,
     size: float = 1.0,
-) -> Float[Tensor, B * x]:
+) -> Float[Tensor, "B *x"]:
     """The far end of SmoothMix (Jeong 2021): unit steps of ascent, kept in [0, 1], without a bound on their length."""
     moved = x
     for _ in range(steps):
@@ -133,7 +133,7 @@ def smoothmix(
     return gaussian(logits, y) + strength * (right * divergence).mean()
 
 
-def reconstruction(denoised: Float[Tensor, m * B * x], x: Float[Tensor, B * x]) -> Float[Tensor, ""]:
+def reconstruction(denoised: Float[Tensor, "m B *x"], x: Float[Tensor, "B *x"]) -> Float[Tensor, ""]:
     """Denoised smoothing (Salman 2020): the mean squared error of a denoiser that stands in front of a fixed classifier."""
     return (denoised - x).square().mean()
 

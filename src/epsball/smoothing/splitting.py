@@ -93,7 +93,7 @@ class SplittingNoise:
         high = ((piece + 1) * length + offset + 0.5).clamp(max=self.levels)
         return ((low + high) / (2 * self.levels)).to(x.dtype)
 
-    def certify(self, module: Function, x: Float[Tensor, B * x], classes: int, batch: int = 256) -> list[ExactCertificate]:
+    def certify(self, module: Function, x: Float[Tensor, "B *x"], classes: int, batch: int = 256) -> list[ExactCertificate]:
         """Exact certificates.
 
         Raises:
