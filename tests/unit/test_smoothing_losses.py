@@ -46,7 +46,7 @@ def test_consistency_written_out(logits, y):
     kl = np.mean([(mean[b] * np.log(mean[b] / p[j, b])).sum() for j in range(3) for b in range(5)])
     entropy = np.mean([-(mean[b] * np.log(mean[b])).sum() for b in range(5)])
     expected = float(losses.gaussian(logits, y)) + 7 * kl + 0.5 * entropy
-    assert float(losses.consistency(logits, y, strength=7, entropy=0.5)) == pytest.approx(expected)
+    assert float(losses.consistency(logits, y, strength=7.0, entropy=0.5)) == pytest.approx(expected)
 
 
 def test_macer_written_out(logits, y):
