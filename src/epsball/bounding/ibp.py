@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -40,7 +41,12 @@ def concretise(pulled: Pulled, found: Intervals) -> Tensor:
         total = least if total is None else total + least
     if total is None:
         raise ValueError("no terms to concretise")
-    return total
+    return unproven(total)
+
+
+def unproven(bound: Tensor) -> Tensor:
+    """Minus infinity where a bound is no number: outside an operator's domain nothing is proven."""
+    return bound.nan_to_num(nan=-math.inf, posinf=math.inf, neginf=-math.inf)
 
 
 @bounders.register("ibp")

@@ -226,8 +226,13 @@ def bind(step: Step, values: Mapping[str, Tensor]) -> Operator:
 
 def constants(plan: Plan, params: Params) -> dict[str, Tensor]:
     """The value of every node that does not vary, by name."""
+    return fixed_values(plan.constants, params)
+
+
+def fixed_values(nodes: tuple[Node, ...], params: Params) -> dict[str, Tensor]:
+    """The value of every constant node that follows from these parameters, by name."""
     first = next((p for p in params.values() if p.is_floating_point()), torch.empty(0))
-    return _constants(plan.constants, params, first)
+    return _constants(nodes, params, first)
 
 
 def _constants(nodes: tuple[Node, ...], params: Params, like: Tensor) -> dict[str, Tensor]:

@@ -126,14 +126,6 @@ class Negate(ScaleShift):
         return (rows.like(-rows.values),)
 
 
-@operators.register("mul")
-def make_mul(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Affine:  # noqa: ARG001
-    constant = _constant(constants)
-    if constant is None:
-        raise unsupported(node, "both factors depend on the input", "a product with a constant")
-    return ScaleShift(constant, None)
-
-
 @operators.register("div")
 def make_div(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Affine:  # noqa: ARG001
     if constants[1] is None:

@@ -17,7 +17,7 @@ _HALVES = (Piece(-math.inf, 0.0, convex=False), Piece(0.0, math.inf, convex=True
 
 def _least(like: Tensor) -> float:
     """The least positive number that a reciprocal's square of is finite."""
-    return float(torch.finfo(like.dtype).tiny) ** 0.25
+    return math.pow(torch.finfo(like.dtype).tiny, 0.25)
 
 
 @relaxations.register("square")
@@ -116,7 +116,7 @@ class Power(Curved):
 
     def defined(self, pre: Interval) -> Tensor | None:
         whole, least = float(self.exponent).is_integer(), _least(pre.lower)
-        largest = float(torch.finfo(pre.lower.dtype).max) ** (0.5 / max(1.0, abs(self.exponent)))
+        largest = math.pow(torch.finfo(pre.lower.dtype).max, 0.5 / max(1.0, abs(self.exponent)))
         least = max(least, 1 / largest)
         small = (pre.lower >= -largest) & (pre.upper <= largest)
         if self.exponent < 0:
