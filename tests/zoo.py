@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
+
+from epsball.graph.network import Network
 
 
 class Fn(nn.Module):
@@ -125,12 +128,12 @@ def affine_only() -> nn.Module:
 
 
 def elementwise(name: str, fn: Callable[[Tensor], Tensor]) -> Callable[[], nn.Module]:
-    """Two layers with a function between them, on arguments in (0.3, 1.3) or so for those that are not defined everywhere."""
+    """Two layers with a function between them, on arguments in (1.3, 2.3) for those that are not defined everywhere."""
     bounded = name in {"exp", "log", "sqrt", "rsqrt", "reciprocal", "pow", "divided"}
 
     def run(m: Fn, x: Tensor) -> Tensor:
         h = m.first(x)
-        return m.second(fn(torch.sigmoid(h) + 0.3 if bounded else h))
+        return m.second(fn(torch.sigmoid(h) + 1.3 if bounded else h))
 
     return lambda: Fn(run, first=nn.Linear(5, 6), second=nn.Linear(6, 3))
 
@@ -171,7 +174,9 @@ def gated() -> nn.Module:
         h = torch.maximum(h, 0.1 * h - 0.2) + torch.where(m.mask, h, 0.3).amax(1, keepdim=True)
         return m.head(torch.addcmul(h, h, torch.relu(h)))
 
-    return Fn(fn, first=nn.Linear(5, 8), second=nn.Linear(5, 4), head=nn.Linear(4, 3), mask=torch.tensor([True, False, True, False]))
+    return Fn(
+        fn, first=nn.Linear(5, 8), second=nn.Linear(5, 4), head=nn.Linear(4, 3), mask=torch.tensor([True, False, True, False])
+    )
 
 
 def attention() -> nn.Module:
@@ -306,3 +311,9 @@ def build(name: str, seed: int = 0, dtype: torch.dtype = torch.float32) -> tuple
     module.eval()
     module(torch.rand(2, *shape))  # lazy layers
     return module.to(dtype), shape
+
+
+@functools.cache
+def network(name: str) -> Network:
+    """A captured network in double precision, once for all tests of a process."""
+    return Network.capture(*build(name, seed=1, dtype=torch.float64))

@@ -28,12 +28,12 @@ SETS = {
 
 
 def _methods(name: str) -> list[str]:
-    return list(bounders) if name in zoo.SLOW else list(METHODS)
+    return list(bounders) if name in zoo.SLOW | set(zoo.ELEMENTWISE) else list(METHODS)
 
 
 @pytest.fixture(scope="module")
 def networks() -> dict[str, Network]:
-    return {name: Network.capture(*zoo.build(name, seed=1, dtype=torch.float64)) for name in zoo.NETWORKS}
+    return {name: zoo.network(name) for name in zoo.NETWORKS}
 
 
 def _inputs(network: Network, count: int = 3) -> torch.Tensor:
@@ -104,10 +104,11 @@ def test_gradients_reach_the_parameters_and_match_finite_differences(networks, n
     network = networks[name]
     x = _inputs(network)
     prop = robust(torch.zeros(len(x), dtype=torch.long), network.classes, torch.float64)
-    params = {k: v.detach().clone().requires_grad_() for k, v in network.params().items() if v.is_floating_point()}
+    live = network.params()
+    params = {k: v.detach().clone().requires_grad_() for k, v in live.items() if v.is_floating_point()}
 
     def total(values):
-        return METHODS[method](prepare(network.plan, values), Box(x, 0.05), prop.rows()).sum()
+        return METHODS[method](prepare(network.plan, live | values), Box(x, 0.05), prop.rows()).sum()
 
     total(params).backward()
     generator = torch.Generator().manual_seed(2)
@@ -158,7 +159,9 @@ def test_crown_is_at_least_as_tight_as_intervals(networks, name):
 def test_crown_beats_intervals_behind_a_step(networks):
     """Where most steps are decided, and linear bounds keep what intervals lose before them."""
     torch.manual_seed(3)
-    module = torch.nn.Sequential(torch.nn.Linear(5, 8), torch.nn.Linear(8, 6), zoo.Fn(lambda m, x: torch.sign(x)), torch.nn.Linear(6, 3))
+    module = torch.nn.Sequential(
+        torch.nn.Linear(5, 8), torch.nn.Linear(8, 6), zoo.Fn(lambda _, x: torch.sign(x)), torch.nn.Linear(6, 3)
+    )
     network = Network.capture(module.double(), (5,))
     x = _inputs(network, 50)
     rows = robust(network.module(x).argmax(1), network.classes, torch.float64).rows()

@@ -1,7 +1,7 @@
 """Normalisations whose denominator depends on the input: layer, group, instance and RMS norm.
 
-Each is written out as `(x - mean) / sqrt(var + eps)`, and followed by a clamp that changes nothing: n numbers with mean 0 and variance
-1 are at most sqrt(n - 1), and with mean square 1 at most sqrt(n). Bounds of the quotient alone may be many times that.
+Each is written out as `(x - mean) / sqrt(var + eps)`, and followed by a clamp that changes nothing: n numbers with mean 0 and
+variance 1 are at most sqrt(n - 1), and with mean square 1 at most sqrt(n). Bounds of the quotient alone may be many times that.
 """
 
 from __future__ import annotations

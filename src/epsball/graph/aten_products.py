@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from epsball.graph.builder import Arguments, Builder, converts
+from epsball.graph.builder import Arguments, Builder, broadcast, converts
 from epsball.graph.graph import Node
 
 
@@ -20,7 +20,7 @@ def matmul(b: Builder, left: Node, right: Node) -> Node:
     left, right = (n if n.varies else b.per_sample(n, rank) for n in (left, right))
     rank = max(len(left.shape), len(right.shape))
     left, right = (n if len(n.shape) == rank or not n.varies else _wider(b, n, rank) for n in (left, right))
-    stack = tuple(torch.broadcast_shapes(left.shape[:-2], right.shape[:-2]))
+    stack = broadcast(left.shape[:-2], right.shape[:-2])
     left, right = (b.expand(n, (*stack, *n.shape[-2:])) if n.varies else n for n in (left, right))
     return b.emit("matmul", (left, right), (*stack, left.shape[-2], right.shape[-1]))
 
@@ -132,13 +132,18 @@ def _attention(b: Builder, a: Arguments) -> Node:
     if a.get("is_causal"):
         mask = b.held(torch.ones(weights.shape[-2:], dtype=torch.bool).tril())
     if mask is not None:
-        weights = b.binary("add", weights, b.fixed(_penalty, mask, b.operand(-1e30)))
+        kept, penalty = (b.fixed(how, mask, b.operand(1.0)) for how in (_kept, _penalty))
+        weights = b.emit("scale_shift", (weights, kept, penalty), weights.shape)
     return matmul(b, b.unary("softmax", weights, dim=len(weights.shape) - 1), value)
 
 
-def _penalty(mask: torch.Tensor, least: torch.Tensor) -> torch.Tensor:
-    """What is added to the scores: a mask of booleans says which are kept; minus infinity becomes -1e30."""
-    mask = mask.to(least.device)
-    if mask.dtype == torch.bool:
-        return torch.where(mask, torch.zeros_like(least), least)
-    return mask.to(least.dtype).clamp(min=-1e30)
+def _kept(mask: torch.Tensor, one: torch.Tensor) -> torch.Tensor:
+    """1 where a score counts. A mask of booleans says so; a mask to add leaves out what it lowers by 1e8 or more."""
+    mask = mask.to(one.device)
+    return (mask if mask.dtype == torch.bool else mask > -1e8).to(one.dtype)
+
+
+def _penalty(mask: torch.Tensor, one: torch.Tensor) -> torch.Tensor:
+    """What is added to the scores: -1e30 stands for minus infinity."""
+    kept = _kept(mask, one)
+    return torch.where(kept > 0, 0.0 if mask.dtype == torch.bool else mask.to(one), -1e30).to(one.dtype)

@@ -11,7 +11,9 @@ from epsball.graph.builder import TABLE, Arguments, Builder, converts
 from epsball.graph.graph import Node
 
 
-@converts("view", "reshape", "_unsafe_view", "flatten", "unflatten", "unsqueeze", "squeeze", "view_as", "reshape_as", "_reshape_copy")
+@converts(
+    "view", "reshape", "_unsafe_view", "flatten", "unflatten", "unsqueeze", "squeeze", "view_as", "reshape_as", "_reshape_copy"
+)
 def _reshape(b: Builder, a: Arguments) -> Node:
     x: Node = a["self"]
     if math.prod(x.shape) != math.prod(b.result):
@@ -163,7 +165,7 @@ def _extreme(b: Builder, a: Arguments) -> Node | list[Node]:
     listed = a.get("dim")
     if listed is None or listed == []:
         b.axis(0, len(x.shape))
-    given = list(listed) if isinstance(listed, (list, tuple)) else [listed]
+    given: list[int] = list(listed) if isinstance(listed, (list, tuple)) else [int(listed or 0)]
     for axis in sorted(b.axis(d, len(x.shape)) for d in given):
         while x.shape[axis] > 1:
             half, size = x.shape[axis] // 2, x.shape[axis]

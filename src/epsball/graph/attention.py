@@ -48,7 +48,7 @@ def _forward(  # noqa: PLR0913, PLR0917 - the signature of nn.MultiheadAttention
     weights = [m.q_proj_weight, m.k_proj_weight, m.v_proj_weight] if whole is None else [whole[t] for t in thirds]
     biases = [None, None, None] if bias is None else [bias[t] for t in thirds]
     parts = [linear(x, w, b) for x, w, b in zip((query, key, value), weights, biases, strict=True)]
-    q, k, v = (p.unflatten(2, (m.num_heads, m.head_dim)).transpose(1, 2) for p in parts)
+    q, k, v = (p.reshape(*p.shape[:2], m.num_heads, m.head_dim).transpose(1, 2) for p in parts)
     mask = None if attn_mask is None else _additive(attn_mask)
     if need_weights:
         scores = (q @ k.transpose(-1, -2)) * m.head_dim**-0.5

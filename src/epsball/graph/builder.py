@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -110,7 +110,7 @@ class Builder:
         pair = [self.operand(left), self.operand(right)]
         rank = max(len(n.shape) for n in pair if n.varies)
         pair = [n if n.varies else self.per_sample(n, rank) for n in pair]
-        shape = tuple(torch.broadcast_shapes(*(n.shape for n in pair)))
+        shape = broadcast(*(n.shape for n in pair))
         a, b = (self.expand(n, shape) if n.varies else n for n in pair)
         if op == "mul" and a.name == b.name:
             return self.unary("square", a)
@@ -132,7 +132,7 @@ class Builder:
             return x
         return self.emit("permute", (x,), tuple(x.shape[d] for d in dims), dims=dims)
 
-    def slice(self, x: Node, axis: int, start: int, stop: int, step: int = 1) -> Node:  # noqa: PLR0913, PLR0917
+    def slice(self, x: Node, axis: int, start: int, stop: int, step: int = 1) -> Node:
         size = len(range(start, stop, step))
         shape = (*x.shape[:axis], size, *x.shape[axis + 1 :])
         return self.emit("slice", (x,), shape, dim=axis, start=start, stop=stop, step=step)
@@ -142,7 +142,7 @@ class Builder:
         return self.reshape(self.slice(x, axis, index, index + 1), (*x.shape[:axis], *x.shape[axis + 1 :]))
 
     def reduce(self, op: str, x: Node, axes: tuple[int, ...], *, keepdim: bool = True) -> Node:
-        """sum or mean over per-sample axes."""
+        """A sum or mean over per-sample axes."""
         kept = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
         shape = kept if keepdim else tuple(n for i, n in enumerate(x.shape) if i not in axes)
         return self.emit(op, (x,), shape, dims=axes, keepdim=keepdim)
@@ -160,14 +160,25 @@ Converter = Callable[[Builder, Arguments], "Node | list[Node]"]
 TABLE: dict[str, Converter] = {}
 
 
-def converts(*names: str) -> Callable[[Converter], Converter]:
+C = TypeVar("C", bound=Converter)
+
+
+def converts(*names: str) -> Callable[[C], C]:
     """File a converter under the names of torch's operators."""
 
-    def keep(converter: Converter) -> Converter:
+    def keep(converter: C) -> C:
         TABLE.update(dict.fromkeys(names, converter))
         return converter
 
     return keep
+
+
+def broadcast(*shapes: Shape) -> Shape:
+    """The shape that operands of these shapes have together."""
+    total = torch.empty((), device="meta")
+    for shape in shapes:
+        total = total + torch.empty(shape, device="meta")
+    return tuple(total.shape)
 
 
 def spread(value: Any, count: int) -> tuple[int, ...]:  # noqa: ANN401 - an int or a list of ints

@@ -253,10 +253,10 @@ class _Conversion:
 
         value = node.meta.get("val")
         several = isinstance(value, (tuple, list))
-        if not isinstance(value, torch.Tensor) and not several:
+        if not isinstance(value, (torch.Tensor, tuple, list)):
             raise _not_covered(_name(node.target), self.builder.at)
         run = cast("Callable[..., Any]", node.target)
-        results = list(value) if several else [value]
+        results: list[torch.Tensor] = list(value) if isinstance(value, (tuple, list)) else [value]
         made = [
             self.builder.constant(
                 "const",

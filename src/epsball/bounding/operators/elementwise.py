@@ -104,6 +104,11 @@ def make_sub(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Sha
     return ScaleShift(-torch.ones_like(left), left)
 
 
+@operators.register("scale_shift")
+def make_scale_shift(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Affine:  # noqa: ARG001
+    return ScaleShift(constants[1], constants[2])
+
+
 @operators.register("neg")
 def make_neg(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Affine:  # noqa: ARG001
     return Negate(None, None)

@@ -1,8 +1,8 @@
 """Products of two operands that both depend on the input: elementwise and of matrices (McCormick 1976).
 
-With centres c and radii r, `x y = c_y x + c_x y - c_x c_y + (x - c_x)(y - c_y)`, and the last term is at most `r_x r_y`. The four McCormick
-planes are `slope (d_y, d_x)` with `d = c +- r`; the elementwise product takes the mix of them whose least value over the box is the
-greatest, which is the exact one of the interval; the matrix product takes their mean, so that it is four matrix products.
+With centres c and radii r, `x y = c_y x + c_x y - c_x c_y + (x - c_x)(y - c_y)`, and the last term is at most `r_x r_y`.
+McCormick's planes have the slopes (d_y, d_x) with `d = c +- r`. The elementwise product takes the mix of the two lower ones whose
+least value over the box is the greatest: that of the interval. The matrix product takes their mean: four matrix products.
 """
 
 from __future__ import annotations
@@ -80,7 +80,9 @@ class BetweenPlanes(Relaxed):
     def pull(self, rows: Rows) -> tuple[tuple[Rows, ...], Tensor | None]:
         negative = rows.values.clamp(max=0)
         positive = rows.values - negative
-        x, y = (positive * rows.at(low) + negative * rows.at(high) for low, high in zip(self.below[:2], self.above[:2], strict=True))
+        x, y = (
+            positive * rows.at(low) + negative * rows.at(high) for low, high in zip(self.below[:2], self.above[:2], strict=True)
+        )
         bias = rows.like(positive).dot(self.below[2]) + rows.like(negative).dot(self.above[2])
         return (rows.like(x), rows.like(y)), bias
 

@@ -1,8 +1,8 @@
 """Softmax and log-sum-exp along one axis.
 
-With `d_j = x_j - x_i`, softmax is `p_i = 1 / q_i`, `q_i = 1 + sum of exp(d_j) over j != i`: a convex function of x between the sum of chords of
-exp (above) and of tangents (below); and 1/q is convex in q, between a tangent (below) and a chord (above). The steps are those of
-Shi et al. 2020 (arXiv:2002.06622) taken on differences, where no number overflows and the interval is exact.
+With `d_j = x_j - x_i`, softmax is `p_i = 1 / q_i` with `q_i = 1 + sum of exp(d_j) over j != i`. q is convex in x, between a sum of
+tangents of exp and a sum of chords; 1/q is convex in q, between a tangent and a chord. The steps are those of Shi et al. 2020
+(arXiv:2002.06622), taken on differences, where no number overflows and the interval is exact.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ class Softmax(Nonlinear):
         low, high, other = _pairs(*(end.movedim(self.axis, -1) for end in pre[0]))
         least = 1 / (1 + (torch.exp(high.clamp(max=_LARGEST)) * other).sum(-1))
         most = 1 / (1 + (torch.exp(low.clamp(max=_LARGEST)) * other).sum(-1))
+        least = torch.where(high.amax(-1) > _LARGEST, 0.0, least)
         return Interval(least.movedim(-1, self.axis), most.movedim(-1, self.axis))
 
     def linear(self, *pre: Interval) -> Tensor:
@@ -65,7 +66,8 @@ class Softmax(Nonlinear):
         ends = (end.movedim(self.axis, -1) for end in box)
         flat = steep.squeeze(-1)
         lines = [
-            (torch.where(steep, 0.0, matrix), torch.where(flat, end, bias)) for (matrix, bias), end in zip((below, above), ends, strict=True)
+            (torch.where(steep, 0.0, matrix), torch.where(flat, end, bias))
+            for (matrix, bias), end in zip((below, above), ends, strict=True)
         ]
         return MatrixLines(self.axis, lines[0], lines[1])
 
@@ -105,7 +107,8 @@ class MatrixLines(Relaxed):
         negative = values.clamp(max=0)
         positive = values - negative
         pulled = [
-            (part[..., None, :] @ rows.at(matrix))[..., 0, :] for part, (matrix, _) in ((positive, self.below), (negative, self.above))
+            (part[..., None, :] @ rows.at(matrix))[..., 0, :]
+            for part, (matrix, _) in ((positive, self.below), (negative, self.above))
         ]
         bias = rows.like(positive).dot(self.below[1]) + rows.like(negative).dot(self.above[1])
         return (rows.like((pulled[0] + pulled[1]).movedim(-1, self.axis + 1)),), bias

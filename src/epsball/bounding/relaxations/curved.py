@@ -1,7 +1,7 @@
 """Functions that are convex on some pieces of the line and concave on the others: one machinery for all of them.
 
 A line above f on [l, u] is a slope s and a bias. Any slope is sound with the bias `max over [l, u] of f(x) - s x`, and that
-maximum is known piece by piece: on a convex piece it lies at an end; on a concave one f lies below its tangent at any point d, so the
+maximum is known piece by piece. On a convex piece it lies at an end. On a concave one f lies below its tangent at any d, so the
 larger end of `f(d) + f'(d) (x - d) - s x` bounds it, and is attained where f'(d) = s. d comes from bisection, but no d is unsound.
 
 The slope is that of the concave envelope of f at the middle m of [l, u], which leaves the least area: f'(m) where the envelope

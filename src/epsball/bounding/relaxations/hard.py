@@ -79,7 +79,7 @@ class Hardswish(Curved):
         return torch.where(x >= 3, 1.0, torch.where(x <= -3, 0.0, (2 * x + 3) / 6))
 
     def linear(self, *pre: Interval) -> Tensor:
-        return (pre[0].lower >= 3) | (pre[0].upper <= -3)
+        return (pre[0].lower >= 3) | (pre[0].upper <= -3) | (pre[0].lower == pre[0].upper)
 
 
 @relaxations.register("sign")
