@@ -9,7 +9,15 @@ import typer
 from click.exceptions import ClickException, Exit
 from rich.console import Console
 
-from epsball.cli import attack, bounds, data, demo, doctor, report, show, train, verify
+from epsball.cli import data
+from epsball.cli.attack import attack
+from epsball.cli.bounds import bounds
+from epsball.cli.demo import demo
+from epsball.cli.doctor import doctor
+from epsball.cli.report import report
+from epsball.cli.show import list_, show
+from epsball.cli.train import train
+from epsball.cli.verify import verify
 from epsball.errors import EpsballError
 
 app = typer.Typer(
@@ -20,16 +28,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("doctor")(doctor.doctor)
-app.command("list")(show.list_)
-app.command("show")(show.show)
+app.command("doctor")(doctor)
+app.command("list")(list_)
+app.command("show")(show)
 app.add_typer(data.app, name="data")
-app.command("demo")(demo.demo)
-app.command("train")(train.train)
-app.command("attack")(attack.attack)
-app.command("bounds")(bounds.bounds)
-app.command("verify")(verify.verify)
-app.command("report")(report.report)
+app.command("demo")(demo)
+app.command("train")(train)
+app.command("attack")(attack)
+app.command("bounds")(bounds)
+app.command("verify")(verify)
+app.command("report")(report)
 
 
 def main() -> None:
