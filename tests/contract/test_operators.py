@@ -94,7 +94,7 @@ def _boxes(shapes, generator, width: float) -> list[Interval]:
 def test_nonlinear_operators_lie_between_their_lines_and_in_their_interval(networks, name, width):
     generator = torch.Generator().manual_seed(6)
     for step, shapes in _steps(networks[name]):
-        if not isinstance(step.op, Nonlinear):
+        if not isinstance(step.op, Nonlinear) or step.node.op == "normalised":  # whose two arguments are tied to each other
             continue
         shift = 2.5 if step.node.op not in {"log", "sqrt", "rsqrt", "reciprocal", "pow"} else 0.0
         pre = [Interval(b.lower - shift, b.upper - shift) for b in _boxes(shapes, generator, width)]

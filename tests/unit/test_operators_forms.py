@@ -8,8 +8,10 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from epsball.bounding.base import bounders, output_interval
+from epsball.bounding.operators.normalised import Normalised
 from epsball.errors import UnsupportedOp
 from epsball.graph.network import Network
+from epsball.interval import Interval
 from epsball.spec.sets import Box
 from zoo import Fn
 
@@ -132,3 +134,28 @@ def test_what_is_refused_names_the_line_and_the_nearest_form(fn, parts, names):
         Network.capture(Fn(fn, **parts), (3, 4))
     assert "  Fix: " in str(caught.value)
     assert type(caught.value).__module__ == UnsupportedOp.__module__
+
+
+@pytest.mark.parametrize("centred", [True, False])
+def test_the_interval_of_a_normalised_tensor_is_that_of_its_corners(centred):
+    """Exact without the centring: against a fine sample of the box; with it, never wider, and within sqrt(n - 1)."""
+    generator = torch.Generator().manual_seed(0)
+    low = torch.randn(50, 3, generator=generator, dtype=torch.float64)
+    d = Interval(low, low + torch.rand(50, 3, generator=generator, dtype=torch.float64) * 2)
+    unknown = Interval(torch.full_like(low, -100.0), torch.full_like(low, 100.0))
+    got = Normalised((1,), 1e-3, centred).interval(unknown, d)
+    shares = torch.cartesian_prod(*[torch.linspace(0, 1, 41, dtype=torch.float64)] * 3)[:, None]
+    x = torch.lerp(d.lower, d.upper, shares)
+    y = x / (x.square().mean(2, keepdim=True) + 1e-3).sqrt()
+    if not centred:
+        torch.testing.assert_close(got.lower, y.amin(0), atol=0.02, rtol=0.01)
+        torch.testing.assert_close(got.upper, y.amax(0), atol=0.02, rtol=0.01)
+        assert bool(got.contains(y, slack=1e-9).all())
+    else:
+        assert float(torch.maximum(got.upper, -got.lower).max()) <= 2**0.5
+        moved = torch.lerp(d.lower, d.upper, torch.rand(20_000, 50, 3, generator=generator, dtype=torch.float64))
+        moved = moved - moved.mean(2, keepdim=True)
+        inside = ((moved >= d.lower) & (moved <= d.upper)).all(2, keepdim=True)
+        quotient = moved / (moved.square().mean(2, keepdim=True) + 1e-3).sqrt()
+        assert bool((got.contains(quotient, slack=1e-9) | ~inside).all())
+        assert bool(inside.any())

@@ -1,7 +1,7 @@
 """Normalisations whose denominator depends on the input: layer, group, instance and RMS norm.
 
-Each is written out as `(x - mean) / sqrt(var + eps)`, and followed by a clamp that changes nothing: n numbers with mean 0 and
-variance 1 are at most sqrt(n - 1), and with mean square 1 at most sqrt(n). Bounds of the quotient alone may be many times that.
+Each is written out as `d = x - mean`, `q = d / sqrt(mean(d^2) + eps)`, and followed by a node that changes no value but knows what
+q is made of: bounds of the quotient alone forget it.
 """
 
 from __future__ import annotations
@@ -13,18 +13,14 @@ import torch
 from epsball.graph.builder import Arguments, Builder, converts
 from epsball.graph.graph import Node
 
-_ROOM = 1 + 1e-5  # the clamp must not touch what rounding did
-
 
 def _normalised(b: Builder, x: Node, axes: tuple[int, ...], eps: float, *, centred: bool = True) -> Node:
-    count = math.prod(x.shape[i] for i in axes)
     if centred:
         x = b.binary("sub", x, b.expand(b.reduce("mean", x, axes), x.shape))
     power = b.reduce("mean", b.unary("square", x), axes)
     inverse = b.unary("rsqrt", b.binary("add", power, eps))
     quotient = b.binary("mul", x, b.expand(inverse, x.shape))
-    most = math.sqrt(count - 1 if centred else count) * _ROOM
-    return b.unary("clamp", quotient, low=-most, high=most)
+    return b.emit("normalised", (quotient, x), x.shape, dims=axes, eps=eps, centred=centred)
 
 
 def _scaled(b: Builder, y: Node, weight: Node | None, bias: Node | None, shape: tuple[int, ...] | None = None) -> Node:

@@ -17,6 +17,7 @@ from epsball.graph.graph import Node, Shape, Where
 from epsball.graph.plan import Ref
 
 Arguments = dict[str, Any]
+SAMPLES = 3  # of the batch that is traced: one would be specialised away
 
 
 class Builder:
@@ -74,11 +75,15 @@ class Builder:
         return dim - 1
 
     def per_sample(self, constant: Node, rank: int) -> Node:
-        """A constant that broadcasts against (B, *n): drop its own batch axis of length 1."""
+        """A constant that broadcasts against (B, *n): drop its own batch axis.
+
+        One as long as the batch of the trace comes from `expand(len(x), ...)`; that its rows are equal is seen when the graph is
+        checked against the module.
+        """
         if len(constant.shape) <= rank:
             return constant
-        if len(constant.shape) == rank + 1 and constant.shape[0] == 1:
-            return self.fixed(torch.squeeze, constant, 0)
+        if len(constant.shape) == rank + 1 and constant.shape[0] in {1, SAMPLES}:
+            return self.fixed(torch.select, constant, 0, 0)
         raise BadCapture(
             f"a constant of shape {tuple(constant.shape)} is combined with a batch",
             where=str(self.at),

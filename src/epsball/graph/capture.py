@@ -20,6 +20,7 @@ from torch import nn
 from epsball.errors import BadCapture, BadShape, EpsballError, UnsupportedOp, did_you_mean
 from epsball.graph.aten import TABLE, Builder
 from epsball.graph.attention import plain_attention
+from epsball.graph.builder import SAMPLES
 from epsball.graph.graph import Graph, Node, Shape, Where
 from epsball.graph.plan import Ref, fixed_values
 
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from torch.export import ExportedProgram
-
-_SAMPLES = 3  # a batch of 1 would be specialised away
 
 
 def capture(module: nn.Module, input_shape: Shape) -> Graph:
@@ -62,7 +61,7 @@ def unwrap(module: nn.Module) -> nn.Module:
 def _example(module: nn.Module, shape: Shape) -> torch.Tensor:
     like = next((p for p in (*module.parameters(), *module.buffers()) if p.is_floating_point()), torch.empty(0))
     generator = torch.Generator().manual_seed(0)
-    return torch.rand(_SAMPLES, *shape, generator=generator).to(like.device, like.dtype)
+    return torch.rand(SAMPLES, *shape, generator=generator).to(like.device, like.dtype)
 
 
 @contextlib.contextmanager

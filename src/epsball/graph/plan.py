@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
@@ -162,6 +163,12 @@ class Prepared:
             else:
                 found.add(slot)
         return frozenset(found)
+
+    @cached_property
+    def tail_width(self) -> int:
+        """Elements of the widest node that a specification is pulled to without bounds."""
+        shapes = {step.slot: step.node.shape for step in self.plan.steps} | {0: self.plan.graph.input_shape}
+        return max(math.prod(shapes[slot]) for slot in (self.plan.output, *self.frontier))
 
     @cached_property
     def before_frontier(self) -> tuple[Bound, ...]:
