@@ -1,8 +1,8 @@
 """What is known of a normalised tensor beyond the quotient it is computed as.
 
 `y_i = d_i / sqrt(mean(d^2) + eps)` grows with d_i and shrinks with all other |d_j|, so over a box of d it is least and greatest at
-two corners. The quotient `d * rsqrt(...)` forgets that both factors are one tensor: its own interval may be many times wider, and reach
-far beyond the sqrt(n - 1) that n numbers of mean 0 allow.
+two corners. The quotient `d * rsqrt(...)` forgets that both factors are one tensor: its own interval may be many times wider, and
+reach far beyond the sqrt(n - 1) that n numbers of mean 0 allow.
 """
 
 from __future__ import annotations

@@ -150,15 +150,18 @@ class Curved(Elementwise):
         count = self.samples
         lefts = [torch.lerp(l, m, k / count) for k in range(count)] + [torch.minimum(l.clamp(min=k), m) for k in knots]
         rights = [torch.lerp(u, m, k / count) for k in range(count)] + [torch.maximum(u.clamp(max=k), m) for k in knots]
-        left, right, best = self._highest(lefts, m, rights, sign)
+        apart = 1e-3 * (u - l)  # a foot any nearer to m is m, up to rounding
+        left, right, best = self._highest(lefts, m, rights, sign, apart)
         if count > 1:
             cells = [(k - count) / count / count for k in range(2 * count + 1)]
             near = [torch.minimum(torch.maximum(left + (m - l) * c, l), m) if c else left for c in cells]
             far = [torch.maximum(torch.minimum(right + (u - m) * c, u), m) if c else right for c in cells]
-            left, right, best = self._highest(near, m, far, sign)
+            left, right, best = self._highest(near, m, far, sign, apart)
         return left, right, sign * self(m) >= best
 
-    def _highest(self, lefts: list[Tensor], m: Tensor, rights: list[Tensor], sign: float) -> tuple[Tensor, Tensor, Tensor]:
+    def _highest(
+        self, lefts: list[Tensor], m: Tensor, rights: list[Tensor], sign: float, apart: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """The feet and the height over m of the highest chord between two lists of points."""
         right = torch.stack(rights)
         at_right, beyond = sign * self(right), right - m
@@ -166,7 +169,7 @@ class Curved(Elementwise):
         for left in lefts:
             run = right - left
             height = (sign * self(left) * beyond + at_right * (m - left)) / torch.where(run > 0, run, 1.0)
-            high, index = torch.where((beyond > 0) & (left < m), height, -math.inf).max(0)
+            high, index = torch.where((beyond > apart) & (m - left > apart), height, -math.inf).max(0)
             better = high > best
             best = torch.where(better, high, best)
             foot = right.gather(0, index[None])[0]
