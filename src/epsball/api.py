@@ -20,7 +20,7 @@ from epsball.models.store import load_model
 from epsball.spec.problem import Budget, Problem, check_input
 from epsball.spec.property import robust
 from epsball.spec.sets import Clip, InputSet, LpBall, Norm
-from epsball.training.base import Recipe, recipes
+from epsball.training.base import Recipe, fitted, recipes
 from epsball.training.config import TrainConfig
 from epsball.training.evaluate import IbpAccuracy
 from epsball.training.loop import fit
@@ -177,14 +177,14 @@ def train(
 
 
 def named_recipe(name: str, eps: float | None, epochs: int) -> Recipe:
-    """A recipe by name, its schedule fitted to a number of epochs.
+    """A recipe by name, its schedule fitted to a number of epochs; eps is left to recipes that have one.
 
     Raises:
         BadConfig: unknown, or it needs an eps.
     """
-    known = {field.name for field in fields(cast("Any", recipes[name]))}
-    schedule = {"eps": eps, "warmup": 0.1 * epochs, "ramp": 0.5 * epochs}
-    return build(recipes[name], {k: v for k, v in schedule.items() if k in known and v is not None}, "recipe")
+    kind = recipes[name]
+    has_eps = any(field.name == "eps" for field in fields(cast("Any", kind)))
+    return build(kind, fitted(kind, epochs) | ({"eps": eps} if has_eps and eps is not None else {}), "recipe")
 
 
 def captured(net: Net, x: Tensor) -> Network:
@@ -212,7 +212,10 @@ def _classes(function: Any, x: Tensor) -> int:  # noqa: ANN401 - any callable fr
         with torch.no_grad():
             return int(function(x[:1]).shape[1])
     except (RuntimeError, ValueError, IndexError) as error:
-        raise BadShape(f"the network cannot be run on inputs of shape {tuple(x.shape[1:])}: {error}") from error
+        raise BadShape(
+            f"the network cannot be run on inputs of shape {tuple(x.shape[1:])}: {error}",
+            fix="give a batch (B, *x) of the shape that the network takes",
+        ) from error
     finally:
         for module, training in modes.items():
             module.training = training

@@ -172,13 +172,15 @@ def _value(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401 - any TOML
         return None
     value = _exact(value, where) if str not in kinds else value
     if isinstance(value, bool) and bool not in kinds:
-        raise BadConfig(f"{str(value).lower()} is not a number", where=where)
+        raise BadConfig(f"{str(value).lower()} is not a number", where=where, fix="give a number, or an exact fraction in quotes")
     try:
         return TypeAdapter(hint).validate_python(value)
     except ValidationError as error:
         first = error.errors()[0]
         inner = "".join(f".{part}" for part in first["loc"] if isinstance(part, int))
-        raise BadConfig(f"{where}{inner}: {first['msg']}, not {value!r}", where=where) from error
+        raise BadConfig(
+            f"{where}{inner}: {first['msg']}, not {value!r}", where=where, fix="see: epsball show recipe NAME"
+        ) from error
 
 
 def _kinds(hint: Any) -> set[Any]:  # noqa: ANN401 - any annotation
@@ -197,7 +199,7 @@ def _exact(value: Any, where: str) -> Any:  # noqa: ANN401 - any TOML value
     if not found:
         return value
     if not Fraction(found[2]):
-        raise BadConfig(f"a division by zero: {value!r}", where=where)
+        raise BadConfig(f"a division by zero: {value!r}", where=where, fix="give a denominator that is not 0")
     return float(Fraction(found[1]) / Fraction(found[2]))
 
 

@@ -56,5 +56,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         metadata = json.loads(described)
     except ValueError as error:
-        raise BadFile("the checkpoint's description is malformed", where=str(path)) from error
+        raise BadFile(
+            "the checkpoint's description is malformed", where=str(path), fix="use an older checkpoint of the run"
+        ) from error
     return tensors, metadata

@@ -85,6 +85,8 @@ def test_folders_that_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BadConfig, match="not empty and not a run"):
         RunFolder(tmp_path, resume=True)
     RunFolder(tmp_path / "run").close()
+    RunFolder(tmp_path / "run").close()  # nothing was recorded, so nothing can be lost
+    (tmp_path / "run" / "record.jsonl").write_text('{"format": "epsball.run/1"}\n')
     with pytest.raises(BadConfig, match="holds a run already") as caught:
         RunFolder(tmp_path / "run")
     assert "--resume" in caught.value.fix

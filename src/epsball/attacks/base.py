@@ -212,7 +212,11 @@ def _checked(function: Function, input_set: InputSet, prop: Property) -> tuple[T
         )
     broken = (~torch.isfinite(y).all(1)).nonzero()[:, 0]
     if len(broken):
-        raise BadData("the network's output is NaN or infinite", where=f"sample {int(broken[0])} of the batch")
+        raise BadData(
+            "the network's output is NaN or infinite",
+            where=f"sample {int(broken[0])} of the batch",
+            fix="check the weights and the scale of the inputs",
+        )
     task = Task(function, input_set, prop.to(y.dtype))
     return task, y, task.prop.margins(y).amin(0)
 

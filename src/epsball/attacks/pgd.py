@@ -60,7 +60,11 @@ class PGD:
     def __post_init__(self) -> None:
         losses[self.loss]  # an unknown name fails here, not in the first batch
         if self.steps < 1 or self.restarts < 1 or not self.step_size > 0:
-            raise BadConfig("an attack needs steps, restarts and a step size above 0", where=repr(self))
+            raise BadConfig(
+                "an attack needs steps, restarts and a step size above 0",
+                where=repr(self),
+                fix="give steps >= 1, restarts >= 1 and step_size > 0",
+            )
         for value, known in (
             (self.decay, ("linear", "none")),
             (self.start, ("random", "nominal")),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import Any
 
 import typer
-from click.exceptions import ClickException, Exit
 from rich.console import Console
 
 from epsball.cli import data
@@ -19,6 +19,9 @@ from epsball.cli.show import list_, show
 from epsball.cli.train import train
 from epsball.cli.verify import verify
 from epsball.errors import EpsballError
+
+# typer carries its own copy of click, whose base error it does not export under a name
+CommandLineError: Any = typer.BadParameter.__mro__[2]
 
 app = typer.Typer(
     name="epsball",
@@ -49,9 +52,9 @@ def run(arguments: list[str]) -> int:
     """Run a verb and return its exit code; every error is one message."""
     try:
         code = app(arguments, standalone_mode=False)
-    except Exit as stop:
+    except typer.Exit as stop:
         return stop.exit_code
-    except ClickException as error:
+    except CommandLineError as error:
         return _fail(arguments, "BadConfig", error.format_message(), None, "see: epsball " + _usage(arguments), 2)
     except EpsballError as error:
         return _fail(arguments, type(error).__name__, error.what, error.where, error.fix, error.exit_code)

@@ -46,15 +46,18 @@ def train(  # noqa: PLR0913 - one parameter an option
             )
         config = load(resume / "config.toml")
     else:
-        config = load(_source(recipe, data, model, seed), [*overrides, *(settings or [])])
+        config = load(_source(recipe, data, model, epochs, seed), [*overrides, *(settings or [])])
     path = resume or out or Path("runs") / f"{config.data.name}-{_stem(recipe)}-{time.strftime('%Y%m%d-%H%M%S')}"
     summary = start(config, path, screen(quiet=quiet or json), device=resolve(device), resume=resume is not None)
     output.result("train", {"run": str(path), **summary})
     _show(output, path, summary)
 
 
-def _source(recipe: str | None, data: str, model: str, seed: int) -> Path | str:
-    """A TOML file as it is; a recipe's name as the TOML text that it stands for."""
+def _source(recipe: str | None, data: str, model: str, epochs: int | None, seed: int) -> Path | str:
+    """A TOML file as it is; a recipe's name as the TOML text that it stands for, with schedules fitted to the epochs."""
+    from epsball.training.base import fitted, recipes
+    from epsball.training.config import TrainConfig
+
     if recipe is None:
         raise BadConfig(
             "no recipe was named", where="epsball train", fix="epsball train fast-ibp --eps 0.1; see: epsball list recipes"
@@ -62,11 +65,14 @@ def _source(recipe: str | None, data: str, model: str, seed: int) -> Path | str:
     if recipe.endswith(".toml"):
         return Path(recipe)
     norm = "\nbatch_norm = true" if model == "cnn-small" else ""
+    length = epochs or TrainConfig().epochs
+    schedule = "".join(f"\n{name} = {value}" for name, value in fitted(recipes[recipe], length).items())
     return f"""
 [recipe]
-name = "{recipe}"
+name = "{recipe}"{schedule}
 [train]
 seed = {seed}
+milestones = [{0.75 * length}, {0.9 * length}]
 [model]
 name = "{model}"{norm}
 [data]

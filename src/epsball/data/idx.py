@@ -53,7 +53,9 @@ def read(folder: Path, name: str) -> tuple[bytes, Path]:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise BadFile(f"the file cannot be read: {error.strerror}", where=str(path)) from error
+        raise BadFile(
+            f"the file cannot be read: {error.strerror}", where=str(path), fix="check the path and its permissions"
+        ) from error
     return unpack(data, str(path)), path
 
 
@@ -71,7 +73,7 @@ def unpack(data: bytes, where: str, limit: int = LIMIT) -> bytes:
     except (OSError, EOFError, zlib.error) as error:
         raise BadFile(f"a truncated or damaged gzip file: {error}", where=where, fix="fetch or copy it again") from error
     if len(plain) > limit:
-        raise BadFile(f"a gzip file of more than {limit:,} bytes", where=where)
+        raise BadFile(f"a gzip file of more than {limit:,} bytes", where=where, fix="check where the file comes from")
     return plain
 
 
@@ -119,5 +121,7 @@ def labels(values: Tensor, count: int, classes: int, where: str) -> Tensor:
     if len(values) != count:
         raise BadFile(f"{len(values):,} labels for {count:,} pictures", where=where, fix="give files of one and the same set")
     if count and int(values.max()) >= classes:
-        raise BadFile(f"a label {int(values.max())} lies outside 0..{classes - 1}", where=where)
+        raise BadFile(
+            f"a label {int(values.max())} lies outside 0..{classes - 1}", where=where, fix="check where the file comes from"
+        )
     return values.long()

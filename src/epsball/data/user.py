@@ -69,11 +69,11 @@ def check(name: str) -> dict[str, Any]:
     data = load(name)
     for part, examples in (("training", data.train), ("test", data.test)):
         if len(examples) and not bool(((examples.y >= 0) & (examples.y < data.classes)).all()):
-            raise BadData(f"a {part} label of {name!r} lies outside 0..{data.classes - 1}")
+            raise BadData(f"a {part} label of {name!r} lies outside 0..{data.classes - 1}", fix="number the classes from 0")
     summary = _summary(data)
     low, high = summary["range"]
     if data.clip and not data.clip[0] <= low <= high <= data.clip[1]:
-        raise BadData(f"inputs of {name!r} reach from {low:g} to {high:g}, outside {data.clip}")
+        raise BadData(f"inputs of {name!r} reach from {low:g} to {high:g}, outside {data.clip}", fix="scale the inputs")
     return summary
 
 
@@ -182,5 +182,5 @@ def _examples(arrays: dict[str, Tensor], part: str, where: str) -> Examples:
             fix="store inputs (N, *x) and labels (N,), at least one",
         )
     if x.is_floating_point() and not bool(x.isfinite().all()):
-        raise BadData(f"x_{part} holds NaN or infinity", where=where)
+        raise BadData(f"x_{part} holds NaN or infinity", where=where, fix="remove such examples, or replace the values")
     return Examples(x, y)

@@ -90,7 +90,10 @@ class Architecture:
         builder = models[self.name]
         _check_options(self.name, builder, self.options)
         if self.classes < 2 or not self.input_shape or min(self.input_shape) < 1:
-            raise BadShape(f"a classifier of inputs {self.input_shape} into {self.classes} classes")
+            raise BadShape(
+                f"a classifier of inputs {self.input_shape} into {self.classes} classes",
+                fix="give the shape of one input and at least 2 classes",
+            )
         body = builder(self.input_shape, self.classes, **self.options)
         if self.mean is None and self.std is None:
             return body
@@ -130,7 +133,9 @@ class Architecture:
                 options=dict(found["options"]),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise BadFile(f"a malformed description of an architecture: {error}", where=where) from error
+            raise BadFile(
+                f"a malformed description of an architecture: {error}", where=where, fix="use another checkpoint"
+            ) from error
 
 
 def build(

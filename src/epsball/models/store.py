@@ -68,7 +68,7 @@ def load_model(path: Path) -> tuple[nn.Module, Architecture, dict[str, Any]]:
     module = _built(architecture, file)
     wrong = misfit(module.state_dict(), tensors)
     if wrong:
-        raise BadFile(f"the checkpoint does not fit its own architecture: {wrong}", where=str(file))
+        raise BadFile(f"the checkpoint does not fit its own architecture: {wrong}", where=str(file), fix="use another checkpoint")
     module.load_state_dict(tensors, assign=True)
     return module.eval(), architecture, {**described["extra"]} if isinstance(described.get("extra"), Mapping) else {}
 

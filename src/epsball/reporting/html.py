@@ -81,7 +81,9 @@ def write_report(runs: Sequence[Path], out: Path) -> Path:
     try:
         write_bytes(out, page.encode("utf-8", "replace"))
     except OSError as error:
-        raise BadFile(f"the report could not be written: {error.strerror}", where=str(out)) from error
+        raise BadFile(
+            f"the report could not be written: {error.strerror}", where=str(out), fix="name a file in a folder that can be written"
+        ) from error
     return out
 
 

@@ -16,8 +16,8 @@ _LOCK = ".lock"
 class RunFolder:
     """A folder that this process alone writes to, while the context manager is open.
 
-    The lock is the kernel's (flock): it ends with the process, however that ends. A folder is a run if it holds the lock's file
-    or a record.
+    The lock is the kernel's (flock): it ends with the process, however that ends. A folder is a run if it holds a record with
+    a line in it: a start that failed leaves nothing to resume.
 
     Args:
         path: made if missing.
@@ -70,7 +70,8 @@ class RunFolder:
 
 def is_run(path: Path) -> bool:
     """Whether a folder is a run of this package."""
-    return (path / _LOCK).is_file() or (path / "record.jsonl").is_file()
+    record = path / "record.jsonl"
+    return record.is_file() and record.stat().st_size > 0
 
 
 def _check(path: Path, *, resume: bool) -> None:
@@ -83,8 +84,15 @@ def _check(path: Path, *, resume: bool) -> None:
                 where=str(path),
                 fix="go on with it with --resume, name another folder, or delete it",
             )
-    elif path.exists() and any(path.iterdir()):
+    elif path.exists() and any(not _ours(entry) for entry in path.iterdir()):
         raise BadConfig("this folder is not empty and not a run", where=str(path), fix="name a new or an empty folder")
+
+
+def _ours(entry: Path) -> bool:
+    """What a run that ended before its first line leaves behind, and the folders of runs below this one."""
+    return (
+        entry.name in {_LOCK, "config.toml", "record.jsonl"} or entry.name.endswith(".part") or (entry.is_dir() and is_run(entry))
+    )
 
 
 def _lock(path: Path) -> int:

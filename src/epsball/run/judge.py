@@ -128,6 +128,9 @@ class Judgement:
     seconds: float = float("inf")
     progress: Callable[[int, int], None] = lambda done, total: None  # noqa: ARG005
 
+    def __post_init__(self) -> None:
+        Budget(seconds=self.seconds)  # a bad one fails here, before a folder is made
+
     def run(self, path: Path, *, resume: bool = False) -> Line:
         """Judge every instance that the folder's record does not hold yet, and return the summary line.
 

@@ -83,5 +83,5 @@ def _eps(config: RunConfig) -> float:
     if eps is None:
         return 0.0
     if not isinstance(eps, float):
-        raise BadConfig("the recipe's eps is not a number", where="recipe.eps")
+        raise BadConfig("the recipe's eps is not a number", where="recipe.eps", fix="give eps as a number")
     return eps

@@ -32,7 +32,7 @@ class Examples:
                 fix="x is (N, *x), y is (N,) of integers",
             )
         if self.x.is_floating_point() and not bool(self.x.isfinite().all()):
-            raise BadData("the data hold NaN or infinity")
+            raise BadData("the data hold NaN or infinity", fix="remove such examples, or replace the values")
 
     def __len__(self) -> int:
         return len(self.y)
@@ -118,6 +118,12 @@ class Recipe(Protocol):
     def loss(self, net: Network, batch: Batch, at: Progress) -> Loss:
         """The objective on one batch; differentiable in the network's parameters."""
         ...
+
+
+def fitted(recipe: type[Recipe], epochs: int) -> dict[str, float]:
+    """A schedule for a named recipe in a run of so many epochs: a tenth of them warm up, and half of them ramp."""
+    options = {"warmup": 0.1 * epochs, "ramp": 0.5 * epochs}
+    return {name: value for name, value in options.items() if hasattr(recipe, name)}
 
 
 recipes: Registry[type[Recipe]] = Registry("recipe", modules=("epsball.training.recipes",))

@@ -61,20 +61,28 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch", "log_every", "checkpoint_every"):
             if getattr(self, name) < 1:
-                raise BadConfig(f"{name} must be at least 1, not {getattr(self, name)}", where=f"train.{name}")
+                raise BadConfig(
+                    f"{name} must be at least 1, not {getattr(self, name)}", where=f"train.{name}", fix="give 1 or more"
+                )
         for name in ("optimizer", "protocol"):
             allowed = {"optimizer": ("adam", "sgd"), "protocol": ("validation", "literature")}[name]
             if getattr(self, name) not in allowed:
                 raise BadConfig(f"unknown {name} {getattr(self, name)!r}", where=f"train.{name}", fix=f"use {' or '.join(allowed)}")
         for name in ("momentum", "weight_decay", "seed"):
             if not getattr(self, name) >= 0:
-                raise BadConfig(f"{name} must be at least 0, not {getattr(self, name)}", where=f"train.{name}")
+                raise BadConfig(
+                    f"{name} must be at least 0, not {getattr(self, name)}", where=f"train.{name}", fix="give 0 or more"
+                )
         if not self.clip_norm > 0:
             raise BadConfig(
                 f"clip_norm must be positive, not {self.clip_norm}", where="train.clip_norm", fix="use inf for no clipping"
             )
         if not 0 < self.validation < 1:
-            raise BadConfig(f"validation must lie between 0 and 1, not {self.validation}", where="train.validation")
+            raise BadConfig(
+                f"validation must lie between 0 and 1, not {self.validation}",
+                where="train.validation",
+                fix="give a share such as 0.1",
+            )
         self.rate()
 
     def rate(self) -> Decay:
@@ -102,7 +110,9 @@ class TrainConfig:
         """The optimizer of a module's trainable parameters."""
         parameters = [p for p in module.parameters() if p.requires_grad]
         if not parameters:
-            raise BadConfig("the network has no parameter to train", where=type(module).__name__)
+            raise BadConfig(
+                "the network has no parameter to train", where=type(module).__name__, fix="give a network with trainable parameters"
+            )
         if self.optimizer == "sgd":
             return torch.optim.SGD(parameters, self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
         fused = all(p.device.type in ("cpu", "cuda") for p in parameters)

@@ -153,7 +153,9 @@ def fit(
     """
     device = next(iter(net.params().values())).device
     if tuple(data.shape) != tuple(net.input_shape):
-        raise BadShape(f"examples of shape {data.shape} for a network that takes {net.input_shape}")
+        raise BadShape(
+            f"examples of shape {data.shape} for a network that takes {net.input_shape}", fix="build the model for this data set"
+        )
     data = Examples(data.x.to(device), data.y.to(device))
     check_labels(data.y, net.classes)
     train, held, split = _split(data, test, config)
@@ -170,7 +172,11 @@ def fit(
 def _split(data: Examples, test: Examples | None, config: TrainConfig) -> tuple[Examples, Examples, str]:
     if config.protocol == "literature":
         if test is None:
-            raise BadConfig("the protocol of the literature selects on the test set, and none was given", where="train.protocol")
+            raise BadConfig(
+                "the protocol of the literature selects on the test set, and none was given",
+                where="train.protocol",
+                fix='give test examples, or use protocol = "validation"',
+            )
         return data, test, "test"
     held = config.held_out(len(data))
     # drawn on the CPU, so that every device holds the same examples out

@@ -47,7 +47,7 @@ class Ramp:
         for name in ("warmup", "ramp"):
             length = getattr(self, name)
             if not (math.isfinite(length) and length >= 0):
-                raise BadConfig(f"{name} must be a number of epochs of at least 0, not {length}")
+                raise BadConfig(f"{name} must be a number of epochs of at least 0, not {length}", fix="give 0 or more epochs")
         if self.shape not in ("linear", "smooth"):
             raise BadConfig(f"unknown shape of a ramp: {self.shape!r}", fix="use linear or smooth")
 
@@ -111,9 +111,13 @@ class Decay:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.first) and self.first > 0):
-            raise BadConfig(f"a learning rate must be positive, not {self.first}", where="train.lr")
+            raise BadConfig(f"a learning rate must be positive, not {self.first}", where="train.lr", fix="give a rate such as 5e-4")
         if not 0 < self.factor <= 1:
-            raise BadConfig(f"the decay of the learning rate must lie in (0, 1], not {self.factor}", where="train.decay")
+            raise BadConfig(
+                f"the decay of the learning rate must lie in (0, 1], not {self.factor}",
+                where="train.decay",
+                fix="give a factor such as 0.2",
+            )
         if any(m < 0 for m in self.milestones) or list(self.milestones) != sorted(set(self.milestones)):
             raise BadConfig(
                 f"milestones must be at least 0 and rise, not {list(self.milestones)}",
@@ -148,4 +152,4 @@ def check_weight(value: float, name: str) -> None:
         BadConfig: it does not.
     """
     if not 0 <= value <= 1:
-        raise BadConfig(f"{name} must lie in [0, 1], not {value}", where=name)
+        raise BadConfig(f"{name} must lie in [0, 1], not {value}", where=name, fix="give a weight between 0 and 1")

@@ -99,7 +99,9 @@ class TrainState:
             numbers = {name: described[name] for name in ("step", "steps", "per_epoch", "seed", "seconds")}
             return cls(model=parts["model"], optimizer=parts["optimizer"], random=parts["random"], best=selected, **numbers)
         except (KeyError, TypeError) as error:
-            raise BadFile(f"a malformed training checkpoint: {error}", where=where) from error
+            raise BadFile(
+                f"a malformed training checkpoint: {error}", where=where, fix="use an older copy of the run, or start it again"
+            ) from error
 
 
 def copied(tensors: Mapping[str, Tensor]) -> Params:

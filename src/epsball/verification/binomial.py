@@ -14,7 +14,10 @@ def clopper_pearson(count: int, total: int, confidence: float = 0.95) -> tuple[f
         BadConfig: count outside 0..total, or a confidence outside (0, 1).
     """
     if not 0 <= count <= total or not 0 < confidence < 1:
-        raise BadConfig(f"no interval for {count} of {total} at a confidence of {confidence}")
+        raise BadConfig(
+            f"no interval for {count} of {total} at a confidence of {confidence}",
+            fix="give 0 <= count <= total and a confidence in (0, 1)",
+        )
     tail = (1 - confidence) / 2
     low = float(betaincinv(count, total - count + 1, tail)) if count > 0 else 0.0
     high = float(betaincinv(count + 1, total - count, 1 - tail)) if count < total else 1.0

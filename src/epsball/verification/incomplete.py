@@ -43,7 +43,7 @@ class Incomplete:
         if isinstance(self.method, str):
             bounders[self.method]  # an unknown name fails here, not in the first batch
         if self.chunk < 1:
-            raise BadConfig("a chunk holds at least 1 sample", where=repr(self))
+            raise BadConfig("a chunk holds at least 1 sample", where=repr(self), fix="give chunk=1 or more")
 
     @property
     def name(self) -> str:

@@ -47,10 +47,16 @@ class FastIbp(Ibp):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 < self.tolerance <= 1:
-            raise BadConfig(f"the tolerance must lie in (0, 1], not {self.tolerance}", where="recipe.tolerance")
+            raise BadConfig(
+                f"the tolerance must lie in (0, 1], not {self.tolerance}",
+                where="recipe.tolerance",
+                fix="give a tolerance such as 0.5",
+            )
         if not self.regularisation >= 0:
             raise BadConfig(
-                f"the weight of the regularisers must be at least 0, not {self.regularisation}", where="recipe.regularisation"
+                f"the weight of the regularisers must be at least 0, not {self.regularisation}",
+                where="recipe.regularisation",
+                fix="give a weight such as 0.5",
             )
 
     def loss(self, net: Network, batch: Batch, at: Progress) -> Loss:

@@ -124,7 +124,11 @@ def check_eps(eps: float, clip: tuple[float, float] | None) -> None:
         BadConfig: it is negative, not finite, or wider than the valid range; or that range is empty.
     """
     if not (math.isfinite(eps) and eps >= 0):
-        raise BadConfig(f"eps must be a finite number of at least 0, not {eps}", where="recipe.eps")
+        raise BadConfig(
+            f"eps must be a finite number of at least 0, not {eps}",
+            where="recipe.eps",
+            fix="give a radius in units of the inputs, such as 8/255",
+        )
     if clip is None:
         return
     if not clip[0] < clip[1]:
