@@ -11,7 +11,7 @@ import torch
 from jaxtyping import install_import_hook
 
 # the shapes of the layers that everything else calls are checked here, and nowhere else
-install_import_hook(["epsball.rows", "epsball.spec.property", "epsball.spec.problem"], "beartype.beartype")
+install_import_hook(["epsball.rows", "epsball.spec.property"], "beartype.beartype")
 
 torch.set_num_threads(1)
 SHARED = Path(__file__).resolve().parents[2] / "shared"
