@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import torch
 
-from epsball.types import Bool, Float, Int, Tensor
+from epsball.types import Bool, Float, Int, Shaped, Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +32,7 @@ class Rows:
     sample: Tensor | None = None
 
     @classmethod
-    def neurons(cls, chosen: Bool[Tensor, B * n], dtype: torch.dtype) -> Rows:
+    def neurons(cls, chosen: Bool[Tensor, "B *n"], dtype: torch.dtype) -> Rows:
         """The ragged pair (z_i, -z_i) for every chosen neuron of every sample."""
         where = chosen.flatten(1).nonzero()
         return cls.pairs(where[:, 0], where[:, 1], chosen.shape[1:], dtype)
@@ -66,28 +66,28 @@ class Rows:
         """The same forms, marked as holding nothing outside the node."""
         return self
 
-    def at(self, tensor: Float[Tensor, B * n]) -> Float[Tensor, Q * n]:
+    def at(self, tensor: Shaped[Tensor, "B *n"]) -> Shaped[Tensor, "Q *n"]:
         """A tensor of one value a sample, gathered for each row."""
         return tensor if self.sample is None else tensor[self.sample]
 
-    def flat(self) -> Float[Tensor, N * n]:
+    def flat(self) -> Float[Tensor, "N *n"]:
         """All rows along one axis, for operators that know only a batch."""
         return self.values.flatten(0, 1)
 
-    def unflat(self, values: Float[Tensor, N * m]) -> Rows:
+    def unflat(self, values: Float[Tensor, "N *m"]) -> Rows:
         """The inverse of `flat`, over another node."""
         return self.like(values.view(*self.values.shape[:2], *values.shape[1:]))
 
-    def dot(self, tensor: Float[Tensor, B * n]) -> Float[Tensor, "P Q"]:
+    def dot(self, tensor: Float[Tensor, "B *n"]) -> Float[Tensor, "P Q"]:
         """`<a, t>` for a tensor with one value a sample."""
         return _inner(self.values, self.at(tensor))
 
-    def minimum(self, centre: Float[Tensor, B * n], radius: Float[Tensor, B * n]) -> Float[Tensor, "P Q"]:
+    def minimum(self, centre: Float[Tensor, "B *n"], radius: Float[Tensor, "B *n"]) -> Float[Tensor, "P Q"]:
         """The least value of each form over the box centre +- radius: `<a, c> - <|a|, r>`."""
         return _inner(self.values, self.at(centre)) - _inner(self.values.abs(), self.at(radius))
 
 
-def _inner(values: Float[Tensor, "P Q *n"], tensor: Float[Tensor, Q * n]) -> Float[Tensor, "P Q"]:
+def _inner(values: Float[Tensor, "P Q *n"], tensor: Float[Tensor, "Q *n"]) -> Float[Tensor, "P Q"]:
     """Inner products over the node's axes, as one batched matrix product."""
     left = values.flatten(2) if values.dim() > 3 else values
     right = tensor.flatten(1) if tensor.dim() > 2 else tensor

@@ -9,7 +9,7 @@ import torch
 
 from epsball.bounding.backward import Pulled, pull_back
 from epsball.bounding.base import bounders
-from epsball.bounding.ibp import Intervals, intervals
+from epsball.bounding.ibp import Intervals, intervals, unproven
 from epsball.errors import BadConfig
 from epsball.graph.operator import Affine, Nonlinear, Relaxed, Slope
 from epsball.interval import Interval
@@ -90,7 +90,7 @@ class Crown:
         if self.intermediate == "crown":
             chosen = torch.ones_like(known.lower, dtype=torch.bool)
         elif isinstance(step.op, Nonlinear):
-            chosen = ~step.op.linear(*[found[s] for s in step.args])
+            chosen = ~step.op.settled(*[found[s] for s in step.args])[step.args.index(slot)]
         better = self._neurons(network, input_set, slot, chosen, relaxed)
         return better.of(known) if self.intermediate == "crown" else better.of(known).intersect(known)
 
@@ -148,7 +148,7 @@ def minimum(pulled: Pulled, input_set: InputSet) -> Tensor:
         total = least if total is None else total + least
     if total is None:
         raise ValueError("the output does not depend on the input")
-    return total
+    return unproven(total)
 
 
 def _relax(step: Bound, found: Intervals, slope: Slope) -> Relaxed:

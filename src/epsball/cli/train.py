@@ -56,7 +56,7 @@ def train(  # noqa: PLR0913 - one parameter an option
             )
         config = load(resume / "config.toml")
     else:
-        config = load(_source(recipe, model or "cnn-small"), [*overrides, *(settings or [])])
+        config = load(_source(recipe, model or "cnn-small", epochs), [*overrides, *(settings or [])])
     path = resume or out or Path("runs") / f"{config.data.name}-{_stem(recipe)}-{time.strftime('%Y%m%d-%H%M%S')}"
     several = seeds_of(path) if resume else parse_seeds(seeds, config.train.seed) if seeds else None
     follow, where = screen(quiet=quiet or json), resolve(device)
@@ -71,9 +71,10 @@ def train(  # noqa: PLR0913 - one parameter an option
         _show(output, path, summary)
 
 
-def _source(recipe: str | None, model: str) -> Path | str:
-    """A TOML file as it is; the name of a setting or recipe as the TOML text that it stands for."""
-    from epsball.training.base import recipes
+def _source(recipe: str | None, model: str, epochs: int | None) -> Path | str:
+    """A TOML file as it is; the name of a setting as its text; that of a recipe with schedules fitted to the epochs."""
+    from epsball.training.base import fitted, recipes
+    from epsball.training.config import TrainConfig
     from epsball.training.settings import names, text
 
     if recipe is None:
@@ -90,9 +91,13 @@ def _source(recipe: str | None, model: str) -> Path | str:
             f"unknown recipe or setting {recipe!r}", fix=f"{hint or ''} see: epsball list recipes, epsball list settings".strip()
         )
     norm = "\nbatch_norm = true" if model == "cnn-small" else ""
+    length = epochs or TrainConfig().epochs
+    schedule = "".join(f"\n{name} = {value}" for name, value in fitted(recipes[recipe], length).items())
     return f"""
 [recipe]
-name = "{recipe}"
+name = "{recipe}"{schedule}
+[train]
+milestones = [{0.75 * length}, {0.9 * length}]
 [model]
 name = "{model}"{norm}
 [data]

@@ -126,4 +126,10 @@ class Recipe(Protocol):
         ...
 
 
+def fitted(recipe: type[Recipe], epochs: int) -> dict[str, float]:
+    """A schedule for a named recipe in a run of so many epochs: a tenth of them warm up, and half of them ramp."""
+    options = {"warmup": 0.1 * epochs, "ramp": 0.5 * epochs}
+    return {name: value for name, value in options.items() if hasattr(recipe, name)}
+
+
 recipes: Registry[type[Recipe]] = Registry("recipe", modules=("epsball.training.recipes",))
