@@ -13,6 +13,7 @@ Two layouts share one class, and differ in what the second axis means (a third, 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 
@@ -84,7 +85,10 @@ class Rows:
 
     def minimum(self, centre: Float[Tensor, B * n], radius: Float[Tensor, B * n]) -> Float[Tensor, "P Q"]:
         """The least value of each form over the box centre +- radius: `<a, c> - <|a|, r>`."""
-        return _inner(self.values, self.at(centre)) - _inner(self.values.abs(), self.at(radius))
+        centre, radius = self.at(centre), self.at(radius)
+        if self.values.requires_grad and not (centre.requires_grad or radius.requires_grad):
+            return cast("Tensor", _Least.apply(self.values, centre, radius))
+        return _inner(self.values, centre) - _inner(self.values.abs(), radius)
 
 
 def _inner(values: Float[Tensor, "P Q *n"], tensor: Float[Tensor, Q * n]) -> Float[Tensor, "P Q"]:
@@ -92,3 +96,18 @@ def _inner(values: Float[Tensor, "P Q *n"], tensor: Float[Tensor, Q * n]) -> Flo
     left = values.flatten(2) if values.dim() > 3 else values
     right = tensor.flatten(1) if tensor.dim() > 2 else tensor
     return torch.matmul(left.transpose(0, 1), right.unsqueeze(-1)).squeeze(-1).transpose(0, 1)
+
+
+class _Least(torch.autograd.Function):
+    """`<a, c> - <|a|, r>`; its gradient in a is the point where it is attained."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, centre: Tensor, radius: Tensor) -> Tensor:  # noqa: ANN401
+        point = torch.addcmul(centre, values.sign(), radius, value=-1)
+        ctx.save_for_backward(point)
+        return (values * point).flatten(2).sum(2)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401
+        (point,) = ctx.saved_tensors
+        return grads[0].view(*grads[0].shape, *(1,) * (point.dim() - 2)) * point, None, None

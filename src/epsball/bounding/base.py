@@ -23,7 +23,7 @@ class Bounder(Protocol):
 
 
 bounders: Registry[type[Bounder]] = Registry(
-    "bound method", modules=("epsball.bounding.ibp", "epsball.bounding.crown"), verb="bounders"
+    "bound method", modules=("epsball.bounding.ibp", "epsball.bounding.crown", "epsball.bounding.alpha"), verb="bounders"
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 
@@ -64,50 +64,60 @@ class Crown:
         if self.intermediate == "ibp":
             found = intervals(network, input_set.hull())
             return found, {s.slot: _relax(s, found, self.slope) for s in network.nonlinear}
-        found = {0: input_set.hull()}
-        relaxed: dict[int, Relaxed] = {}
+        known = Known(network, input_set, {0: input_set.hull()}, {})
         for step in network.before_frontier:
             if isinstance(step.op, Nonlinear):
                 for slot in step.args:
-                    found[slot] = self._refine(network, input_set, step, slot, found, relaxed)
-                relaxed[step.slot] = _relax(step, found, self.slope)
-            found[step.slot] = step.op.interval(*[found[slot] for slot in step.args])
-        return found, relaxed
+                    known.found[slot] = self._refine(known, step, slot)
+                known.relaxed[step.slot] = _relax(step, known.found, self.slope)
+            known.found[step.slot] = step.op.interval(*[known.found[slot] for slot in step.args])
+        return known.found, known.relaxed
 
-    def _refine(
-        self,
-        network: Prepared,
-        input_set: InputSet,
-        step: Bound,
-        slot: int,
-        found: Intervals,
-        relaxed: dict[int, Relaxed],
-    ) -> Interval:
+    def _refine(self, known: Known, step: Bound, slot: int) -> Interval:
         """Better bounds for the arguments of one non-linear step."""
-        known = found[slot]
-        if slot == 0 or (input_set.is_box and slot in network.exact_on_boxes):
-            return known
+        before = known.found[slot]
+        if slot == 0 or (known.input_set.is_box and slot in known.network.exact_on_boxes):
+            return before
         if self.intermediate == "crown":
-            chosen = torch.ones_like(known.lower, dtype=torch.bool)
+            chosen = torch.ones_like(before.lower, dtype=torch.bool)
         elif isinstance(step.op, Nonlinear):
-            chosen = ~step.op.linear(*[found[s] for s in step.args])
-        better = self._neurons(network, input_set, slot, chosen, relaxed)
-        return better.of(known) if self.intermediate == "crown" else better.of(known).intersect(known)
+            chosen = ~step.op.linear(*[known.found[s] for s in step.args])
+        better = self._neurons(known, slot, chosen).of(before)
+        return better if self.intermediate == "crown" else better.intersect(before)
 
-    def _neurons(self, network: Prepared, input_set: InputSet, slot: int, chosen: Tensor, relaxed: dict[int, Relaxed]) -> _Sparse:
+    def _rows(self, known: Known, slot: int, rows: Rows) -> tuple[Tensor, int]:
+        """Lower bounds of some neurons' forms, and the memory of one row in elements."""
+        pulled = pull_back(known.network, slot, rows, known.relaxed)
+        return minimum(pulled, known.input_set), pulled.widest
+
+    def _neurons(self, known: Known, slot: int, chosen: Tensor) -> _Sparse:
         """One row pair a chosen neuron, as many at a time as the memory holds; the first shows how much one takes."""
         where = chosen.flatten(1).nonzero()
-        x = input_set.centre
+        x = known.input_set.centre
         layout: type[Rows] = Windows if chosen.dim() == 4 else Rows
         parts, start, size = [x.new_zeros(2, 0)], 0, 1
         while start < len(where):
             part = where[start : start + size]
             rows = layout.pairs(part[:, 0], part[:, 1], chosen.shape[1:], x.dtype)
-            pulled = pull_back(network, slot, rows, relaxed)
-            parts.append(minimum(pulled, input_set))
+            bounds, widest = self._rows(known, slot, rows)
+            parts.append(bounds)
             start += size
-            size = max(1, self.chunk_bytes // (8 * pulled.widest * x.element_size()))
+            size = max(1, self.chunk_bytes // (8 * widest * x.element_size()))
         return _Sparse(where, torch.cat(parts, 1))
+
+
+class Known(NamedTuple):
+    """What is known while the layers are bounded one after the other: the two dictionaries grow.
+
+    Attributes:
+        found: the interval of each slot so far.
+        relaxed: the linear bounds of each non-linear slot so far.
+    """
+
+    network: Prepared
+    input_set: InputSet
+    found: Intervals
+    relaxed: dict[int, Relaxed]
 
 
 @dataclass(frozen=True, eq=False)
