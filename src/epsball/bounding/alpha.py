@@ -70,7 +70,7 @@ class AlphaCrown(Crown):
     def _rows(self, known: Known, slot: int, rows: Rows) -> tuple[Tensor, int]:
         if self.optimise == "output":
             return super()._rows(known, slot, rows)
-        return self.improve(known, slot, rows)
+        return self.improve(known, slot, rows.mirrored())
 
     def improve(self, known: Known, slot: int, rows: Rows) -> tuple[Float[Tensor, "P Q"], int]:
         """Lower bounds of forms over one node, and the memory of one row in elements. Never below CROWN's.

@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
+import torch
+
 from epsball.graph.operator import Affine, Relaxed
 from epsball.rows import Rows
 from epsball.types import Tensor
@@ -34,7 +36,7 @@ class Pulled(NamedTuple):
     widest: int
 
 
-def pull_back(network: Prepared, start: int, rows: Rows, relaxed: Mapping[int, Relaxed]) -> Pulled:
+def pull_back(network: Prepared, start: int, rows: Rows, relaxed: Mapping[int, Relaxed], *, mirror: bool = False) -> Pulled:
     """Pull forms from one node as far as operators allow.
 
     Args:
@@ -42,10 +44,11 @@ def pull_back(network: Prepared, start: int, rows: Rows, relaxed: Mapping[int, R
         start: slot of the node the forms are over.
         rows: the forms.
         relaxed: a pair of linear bounds for each non-linear slot that may be passed; the walk stops at the others.
+        mirror: the rows are single forms a, and the pairs (a, -a) are asked for: they differ from the first relaxation on only.
     """
     pending: dict[int, Rows] = {start: rows}
     terms: list[tuple[int, Rows]] = []
-    bias: Tensor | None = None
+    gains = _Gains()
     widest = 1
     for step in reversed(network.steps):
         if step.slot not in pending:
@@ -56,16 +59,46 @@ def pull_back(network: Prepared, start: int, rows: Rows, relaxed: Mapping[int, R
             pulled, gained = _through_affine(step.op, form)
         elif step.slot in relaxed:
             lines = relaxed[step.slot]
+            form = _paired(form) if mirror else form
             pulled, gained = lines.pull(form if lines.on_windows else form.dense())
         else:
             terms.append((step.slot, form))
             continue
-        if gained is not None:
-            bias = gained if bias is None else bias + gained
+        gains.add(gained)
         for slot, part in zip(step.args, pulled, strict=True):
-            pending[slot] = part.plus(pending.get(slot))
+            pending[slot] = _sum(part, pending.get(slot))
     terms.extend(pending.items())
-    return Pulled(terms, bias, max(widest, *(math.prod(form.values.shape[2:]) for _, form in terms), 1))
+    if mirror:
+        terms = [(slot, _paired(form)) for slot, form in terms]
+    return Pulled(terms, gains.total(), max(widest, *(math.prod(form.values.shape[2:]) for _, form in terms), 1))
+
+
+class _Gains:
+    """Biases of single forms and of pairs, summed apart."""
+
+    def __init__(self) -> None:
+        self._sums: dict[int, Tensor] = {}
+
+    def add(self, gained: Tensor | None) -> None:
+        if gained is not None:
+            before = self._sums.get(len(gained))
+            self._sums[len(gained)] = gained if before is None else before + gained
+
+    def total(self) -> Tensor | None:
+        if not self._sums:
+            return None
+        single, *rest = (self._sums[count] for count in sorted(self._sums))
+        return rest[0] + torch.cat((single, -single)) if rest else single
+
+
+def _paired(form: Rows) -> Rows:
+    return form.mirrored() if len(form.values) == 1 else form
+
+
+def _sum(part: Rows, other: Rows | None) -> Rows:
+    if other is not None and len(part.values) != len(other.values):
+        part, other = _paired(part), _paired(other)
+    return part.plus(other)
 
 
 def _through_affine(op: Affine, form: Rows) -> tuple[tuple[Rows, ...], Tensor | None]:

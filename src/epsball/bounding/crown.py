@@ -19,7 +19,7 @@ from epsball.windows import Windows
 if TYPE_CHECKING:
     from epsball.graph.plan import Bound, Prepared
     from epsball.spec.sets import InputSet
-    from epsball.types import Tensor
+    from epsball.types import Bool, Int, Tensor
 
 Source = Literal["ibp", "crown", "tightest"]
 _CHUNK_BYTES = 2**25  # rows in flight at once: small chunks keep temporaries recycled (2**27 takes a third longer on cnn4)
@@ -86,19 +86,18 @@ class Crown:
         return better if self.intermediate == "crown" else better.intersect(before)
 
     def _rows(self, known: Known, slot: int, rows: Rows) -> tuple[Tensor, int]:
-        """Lower bounds of some neurons' forms, and the memory of one row in elements."""
-        pulled = pull_back(known.network, slot, rows, known.relaxed)
+        """Lower bounds of the pairs (z, -z) of single forms z, and the memory of one row in elements."""
+        pulled = pull_back(known.network, slot, rows, known.relaxed, mirror=True)
         return minimum(pulled, known.input_set), pulled.widest
 
     def _neurons(self, known: Known, slot: int, chosen: Tensor) -> _Sparse:
         """One row pair a chosen neuron, as many at a time as the memory holds; the first shows how much one takes."""
-        where = chosen.flatten(1).nonzero()
+        layout, where = (Windows, _by_place(chosen)) if chosen.dim() == 4 else (Rows, chosen.flatten(1).nonzero())
         x = known.input_set.centre
-        layout: type[Rows] = Windows if chosen.dim() == 4 else Rows
         parts, start, size = [x.new_zeros(2, 0)], 0, 1
         while start < len(where):
             part = where[start : start + size]
-            rows = layout.pairs(part[:, 0], part[:, 1], chosen.shape[1:], x.dtype)
+            rows = layout.units(part[:, 0], part[:, 1], chosen.shape[1:], x.dtype)
             bounds, widest = self._rows(known, slot, rows)
             parts.append(bounds)
             start += size
@@ -159,6 +158,14 @@ def minimum(pulled: Pulled, input_set: InputSet) -> Tensor:
     if total is None:
         raise ValueError("the output does not depend on the input")
     return total
+
+
+def _by_place(chosen: Bool[Tensor, "B C H W"]) -> Int[Tensor, "M 2"]:
+    """(sample, flat neuron) of the chosen ones, those of one place after each other."""
+    channels, size = chosen.shape[1], chosen[0, 0].numel()
+    where = chosen.permute(0, 2, 3, 1).flatten(1).nonzero()
+    place, channel = where[:, 1].div(channels, rounding_mode="floor"), where[:, 1].remainder(channels)
+    return torch.stack((where[:, 0], channel * size + place), 1)
 
 
 def _relax(step: Bound, found: Intervals, slope: Slope) -> Relaxed:
