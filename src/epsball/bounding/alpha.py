@@ -14,7 +14,7 @@ import torch
 
 from epsball.bounding.backward import pull_back
 from epsball.bounding.base import bounders
-from epsball.bounding.crown import Crown, Known, minimum
+from epsball.bounding.crown import Crown, Known, Settled, minimum
 from epsball.bounding.mixture import Choice, Chosen
 from epsball.bounding.relaxation import Elementwise
 from epsball.errors import BadConfig
@@ -67,9 +67,9 @@ class AlphaCrown(Crown):
         found, relaxed = self.relax(network, input_set)
         return self.improve(Known(network, input_set, found, relaxed), network.plan.output, rows)[0]
 
-    def _rows(self, known: Known, slot: int, rows: Rows) -> tuple[Tensor, int]:
+    def _rows(self, known: Known, slot: int, rows: Rows, leave: Settled | None) -> tuple[Tensor, int]:
         if self.optimise == "output":
-            return super()._rows(known, slot, rows)
+            return super()._rows(known, slot, rows, leave)
         return self.improve(known, slot, rows.mirrored())
 
     def improve(self, known: Known, slot: int, rows: Rows) -> tuple[Float[Tensor, "P Q"], int]:

@@ -7,13 +7,13 @@ keeps the form below (Zhang et al. 2018, Eq. 5-7). A value that is used twice co
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
 
 from epsball.graph.operator import Affine, Relaxed
 from epsball.rows import Rows
-from epsball.types import Tensor
+from epsball.types import Int, Tensor
 from epsball.windows import Windows
 
 if TYPE_CHECKING:
@@ -36,7 +36,23 @@ class Pulled(NamedTuple):
     widest: int
 
 
-def pull_back(network: Prepared, start: int, rows: Rows, relaxed: Mapping[int, Relaxed], *, mirror: bool = False) -> Pulled:
+class Exit(Protocol):
+    """Says which rows need not go on."""
+
+    def __call__(self, forms: Mapping[int, Rows], bias: Tensor | None) -> Int[Tensor, " N"] | None:
+        """The rows (along the second axis) that go on, given all forms where they stand; None for all."""
+        ...
+
+
+def pull_back(
+    network: Prepared,
+    start: int,
+    rows: Rows,
+    relaxed: Mapping[int, Relaxed],
+    *,
+    mirror: bool = False,
+    leave: Exit | None = None,
+) -> Pulled:
     """Pull forms from one node as far as operators allow.
 
     Args:
@@ -45,10 +61,11 @@ def pull_back(network: Prepared, start: int, rows: Rows, relaxed: Mapping[int, R
         rows: the forms.
         relaxed: a pair of linear bounds for each non-linear slot that may be passed; the walk stops at the others.
         mirror: the rows are single forms a, and the pairs (a, -a) are asked for: they differ from the first relaxation on only.
+        leave: asked before each relaxation but the first; the terms are those of the rows that went all the way.
     """
     pending: dict[int, Rows] = {start: rows}
     terms: list[tuple[int, Rows]] = []
-    gains = _Gains()
+    gains, passed = _Gains(), False
     widest = 1
     for step in reversed(network.steps):
         if step.slot not in pending:
@@ -60,6 +77,12 @@ def pull_back(network: Prepared, start: int, rows: Rows, relaxed: Mapping[int, R
         elif step.slot in relaxed:
             lines = relaxed[step.slot]
             form = _paired(form) if mirror else form
+            if leave is not None and passed:
+                keep = leave({step.slot: form, **pending}, gains.total())
+                if keep is not None:
+                    form, pending = form.take(keep), {slot: f.take(keep) for slot, f in pending.items()}
+                    gains.take(keep)
+            passed = True
             pulled, gained = lines.pull(form if lines.on_windows else form.dense())
         else:
             terms.append((step.slot, form))
@@ -78,6 +101,9 @@ class _Gains:
 
     def __init__(self) -> None:
         self._sums: dict[int, Tensor] = {}
+
+    def take(self, keep: Tensor) -> None:
+        self._sums = {count: gained.index_select(1, keep) for count, gained in self._sums.items()}
 
     def add(self, gained: Tensor | None) -> None:
         if gained is not None:

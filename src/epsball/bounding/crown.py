@@ -10,6 +10,7 @@ import torch
 from epsball.bounding.backward import Pulled, pull_back
 from epsball.bounding.base import bounders
 from epsball.bounding.ibp import Intervals, intervals
+from epsball.bounding.relaxation import Elementwise
 from epsball.device import recycle_memory
 from epsball.errors import BadConfig
 from epsball.graph.operator import Affine, Nonlinear, Relaxed, Slope
@@ -18,10 +19,14 @@ from epsball.rows import Rows
 from epsball.windows import Windows
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from epsball.graph.plan import Bound, Prepared
     from epsball.spec.sets import InputSet
     from epsball.types import Bool, Int, Tensor
 
+_WORTH = 1 / 2  # looking whether rows settle costs about half of what they cost from there on
+_PROBE = 16  # rows of the first chunk, which shows what a row takes and where rows settle
 Source = Literal["ibp", "crown", "tightest"]
 _CHUNK_BYTES = 2**24  # rows in flight at once: small chunks stay in the cache, and their temporaries are recycled
 
@@ -37,6 +42,8 @@ class Crown:
         intermediate: where the bounds of the hidden neurons come from. "ibp": intervals (CROWN-IBP); "crown": this method at every
             neuron; "tightest": intervals first, this method for the neurons they leave unstable, and the better of the two.
         chunk_bytes: memory for the rows of one chunk of neurons.
+        full: bound every neuron as well as the method can. Otherwise a ReLU that is proven stable on the way is left there: it is
+            exact whatever its interval.
 
     Shapes:  rows (P, Q, K) over the output; result (P, Q).
     Sound:   yes, up to floating point (see docs/explanation/rounding).   Complete: no.
@@ -48,6 +55,7 @@ class Crown:
     slope: Slope = "adaptive"
     intermediate: Source = "tightest"
     chunk_bytes: int = _CHUNK_BYTES
+    full: bool = False
 
     def __post_init__(self) -> None:
         if self.slope not in ("adaptive", "same", "zero", "one"):
@@ -84,23 +92,27 @@ class Crown:
             chosen = torch.ones_like(before.lower, dtype=torch.bool)
         elif isinstance(step.op, Nonlinear):
             chosen = ~step.op.linear(*[known.found[s] for s in step.args])
-        better = self._neurons(known, slot, chosen).of(before)
+        better = self._neurons(known, step, slot, chosen).of(before)
         return better if self.intermediate == "crown" else better.intersect(before)
 
-    def _rows(self, known: Known, slot: int, rows: Rows) -> tuple[Tensor, int]:
+    def _rows(self, known: Known, slot: int, rows: Rows, leave: Settled | None) -> tuple[Tensor, int]:
         """Lower bounds of the pairs (z, -z) of single forms z, and the memory of one row in elements."""
-        pulled = pull_back(known.network, slot, rows, known.relaxed, mirror=True)
-        return minimum(pulled, known.input_set), pulled.widest
+        pulled = pull_back(known.network, slot, rows, known.relaxed, mirror=True, leave=leave)
+        bounds = minimum(pulled, known.input_set)
+        return bounds if leave is None else leave.join(bounds), pulled.widest
 
-    def _neurons(self, known: Known, slot: int, chosen: Tensor) -> _Sparse:
-        """One row pair a chosen neuron, as many at a time as the memory holds; the first shows how much one takes."""
+    def _neurons(self, known: Known, step: Bound, slot: int, chosen: Tensor) -> _Sparse:
+        """One row pair a chosen neuron, as many at a time as the memory holds; the first few show how much one takes."""
         layout, where = (Windows, _by_place(chosen)) if chosen.dim() == 4 else (Rows, chosen.flatten(1).nonzero())
         x = known.input_set.centre
-        parts, start, size = [x.new_zeros(2, 0)], 0, 1
+        where = _probe_first(where)
+        parts, start, size = [x.new_zeros(2, 0)], 0, _PROBE
+        pays: dict[int, bool] = {}
         while start < len(where):
             part = where[start : start + size]
             rows = layout.units(part[:, 0], part[:, 1], chosen.shape[1:], x.dtype)
-            bounds, widest = self._rows(known, slot, rows)
+            leave = Settled.of(step, known, slot, part, pays) if self.intermediate == "tightest" and not self.full else None
+            bounds, widest = self._rows(known, slot, rows, leave)
             parts.append(bounds)
             start += size
             size = max(1, self.chunk_bytes // (8 * widest * x.element_size()))
@@ -119,6 +131,67 @@ class Known(NamedTuple):
     input_set: InputSet
     found: Intervals
     relaxed: dict[int, Relaxed]
+
+
+@dataclass(eq=False)
+class Settled:
+    """Neurons that leave the walk: proven linear by the intervals of the nodes where their forms stand.
+
+    Attributes:
+        op: the elementwise operator that reads the neurons.
+        before: (2, M) the ends of the neurons' intervals that are known already.
+        found: the interval of each slot.
+        pays: whether at least a half of the layer's first rows settled at a slot; later rows are looked at there only.
+    """
+
+    op: Elementwise
+    before: Tensor
+    found: Intervals
+    pays: dict[int, bool]
+
+    def __post_init__(self) -> None:
+        self._left = torch.arange(self.before.shape[1], device=self.before.device)
+        self._index: list[Tensor] = []
+        self._bounds: list[Tensor] = []
+
+    @classmethod
+    def of(cls, step: Bound, known: Known, slot: int, where: Tensor, pays: dict[int, bool]) -> Settled | None:
+        """None for an operator that no interval with width makes linear."""
+        wide = Interval(where.new_ones(1), where.new_full((1,), 2))
+        if not isinstance(step.op, Elementwise) or not bool(step.op.linear(wide)):
+            return None
+        ends = torch.stack([end.flatten(1)[where[:, 0], where[:, 1]] for end in known.found[slot]])
+        return cls(step.op, ends, known.found, pays)
+
+    def __call__(self, forms: Mapping[int, Rows], bias: Tensor | None) -> Tensor | None:
+        """The rows that go on."""
+        here = next(iter(forms))
+        if len(self._left) <= 1 or not self.pays.get(here, True) or any(slot not in self.found for slot in forms):
+            return None
+        bounds = bias
+        for slot, form in forms.items():
+            least = form.minimum(*self.found[slot].centre_radius())
+            least = torch.cat((least, -least)) if len(least) == 1 else least
+            bounds = least if bounds is None else bounds + least
+        if bounds is None:
+            return None
+        low = torch.maximum(bounds[0], self.before[0, self._left])
+        high = torch.minimum(-bounds[1], self.before[1, self._left])
+        settled = self.op.linear(Interval(low, high))
+        settled[0] = False  # one row at least goes all the way, so that what follows never meets an empty batch
+        share = float(settled.sum()) / (len(settled) - 1)
+        if not self.pays.setdefault(here, share >= _WORTH) or share < _WORTH:
+            return None
+        leaving, staying = settled.nonzero()[:, 0], (~settled).nonzero()[:, 0]
+        self._index.append(self._left[leaving])
+        self._bounds.append(bounds[:, leaving])
+        self._left = self._left[staying]
+        return staying
+
+    def join(self, bounds: Tensor) -> Tensor:
+        """The bounds of all neurons in their own order, given those of the ones that went all the way."""
+        order = torch.cat([*self._index, self._left]).argsort()
+        return torch.cat([*self._bounds, bounds], 1).index_select(1, order)
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,6 +233,15 @@ def minimum(pulled: Pulled, input_set: InputSet) -> Tensor:
     if total is None:
         raise ValueError("the output does not depend on the input")
     return total
+
+
+def _probe_first(where: Int[Tensor, "M 2"]) -> Int[Tensor, "M 2"]:
+    """The same neurons, a few from all over the layer first."""
+    if len(where) <= _PROBE:
+        return where
+    chosen = torch.zeros(len(where), dtype=torch.bool, device=where.device)
+    chosen[:: -(-len(where) // _PROBE)] = True
+    return torch.cat((where[chosen], where[~chosen]))
 
 
 def _by_place(chosen: Bool[Tensor, "B C H W"]) -> Int[Tensor, "M 2"]:
