@@ -39,6 +39,7 @@ class Windows(Rows):
         site: (M,) index into `sites`.
         sites: (G, 3) sample, and row and column of the window's corner; the latter may be negative.
         size: (H, W) of the map.
+        span: the samples of the rows lie in this range.
         first: the least row and column that any origin can have, known without looking at the values.
         last: the greatest.
         clean: whether everything that hangs over the edge is zero.
@@ -47,6 +48,7 @@ class Windows(Rows):
     site: Tensor = field(default_factory=_none)
     sites: Tensor = field(default_factory=_none)
     size: Pair = (0, 0)
+    span: Pair = (0, 0)
     first: Pair = (0, 0)
     last: Pair = (0, 0)
     clean: bool = True
@@ -63,8 +65,8 @@ class Windows(Rows):
         place, site = torch.unique_consecutive(sample * (height * width) + neuron.remainder(height * width), return_inverse=True)
         corner = place.remainder(height * width)
         sites = (place.div(height * width, rounding_mode="floor"), corner.div(width, rounding_mode="floor"), corner.remainder(width))
-        last = (height - 1, width - 1)
-        return cls(unit[None, :, :, None, None], sample, site, torch.stack(sites, 1), (height, width), (0, 0), last)
+        last, span = (height - 1, width - 1), (int(sample.min()), int(sample.max()) + 1) if len(sample) else (0, 0)
+        return cls(unit[None, :, :, None, None], sample, site, torch.stack(sites, 1), (height, width), span, (0, 0), last)
 
     @property
     def extent(self) -> Pair:
@@ -82,9 +84,10 @@ class Windows(Rows):
         k, l = self.extent
         top, left = (max(0, -f) for f in self.first)
         bottom, right = (max(0, e + n - s) for e, n, s in zip(self.last, (k, l), self.size, strict=True))
-        whole = pad(tensor.permute(0, 2, 3, 1), (0, 0, left, right, top, bottom)).contiguous()
+        near = tensor[self.span[0] : self.span[1]].permute(0, 2, 3, 1)
+        whole = pad(near, (0, 0, left, right, top, bottom)).contiguous()
         patches = whole.unfold(1, k, 1).unfold(2, l, 1).permute(0, 1, 2, 4, 5, 3)
-        found = patches[self.sites[:, 0], self.sites[:, 1] + top, self.sites[:, 2] + left]
+        found = patches[self.sites[:, 0] - self.span[0], self.sites[:, 1] + top, self.sites[:, 2] + left]
         return found.index_select(0, self.site).permute(0, 3, 1, 2)
 
     def take(self, keep: Int[Tensor, " N"]) -> Windows:
@@ -144,7 +147,7 @@ class Windows(Rows):
         for axis in (0, 1):
             sites[:, axis + 1].mul_(stride[axis]).sub_(padding[axis])
         first, last = ((end[0] * stride[0] - padding[0], end[1] * stride[1] - padding[1]) for end in (self.first, self.last))
-        return Windows(values, self.sample, self.site, sites, size, first, last, clean=False)
+        return Windows(values, self.sample, self.site, sites, size, self.span, first, last, clean=False)
 
 
 def _united(a: Windows, b: Windows, shift: Pair) -> Windows:
