@@ -97,7 +97,7 @@ class Rows:
         """The least value of each form over the box centre +- radius: `<a, c> - <|a|, r>`."""
         centre, radius = self.at(centre), self.at(radius)
         if self.values.requires_grad and not (centre.requires_grad or radius.requires_grad):
-            return cast("Tensor", _Least.apply(self.values, centre, radius))
+            return cast("Tensor", cast("Any", _Least).apply(self.values, centre, radius))
         least = (self.values * centre).addcmul_(self.values.abs(), radius, value=-1)
         return least.sum(tuple(range(2, least.dim())))
 

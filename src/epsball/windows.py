@@ -61,10 +61,11 @@ class Windows(Rows):
         """
         channels, height, width = shape
         unit = torch.zeros(len(sample), channels, dtype=dtype, device=sample.device)
-        unit.scatter_(1, neuron.div(height * width, rounding_mode="floor")[:, None], 1.0)
-        place, site = torch.unique_consecutive(sample * (height * width) + neuron.remainder(height * width), return_inverse=True)
-        corner = place.remainder(height * width)
-        sites = (place.div(height * width, rounding_mode="floor"), corner.div(width, rounding_mode="floor"), corner.remainder(width))
+        unit.scatter_(1, neuron.div(shape[1:].numel(), rounding_mode="floor")[:, None], 1.0)
+        area = height * width
+        place, site = torch.unique_consecutive(sample * area + neuron.remainder(area), return_inverse=True)
+        corner = place.remainder(area)
+        sites = (place.div(area, rounding_mode="floor"), corner.div(width, rounding_mode="floor"), corner.remainder(width))
         last, span = (height - 1, width - 1), (int(sample.min()), int(sample.max()) + 1) if len(sample) else (0, 0)
         return cls(unit[None, :, :, None, None], sample, site, torch.stack(sites, 1), (height, width), span, (0, 0), last)
 

@@ -65,7 +65,7 @@ def pull_back(
     """
     pending: dict[int, Rows] = {start: rows}
     terms: list[tuple[int, Rows]] = []
-    gains, passed = _Gains(), False
+    gains, passed = _Gains(mirror=mirror), False
     widest = 1
     for step in reversed(network.steps):
         if step.slot not in pending:
@@ -99,7 +99,8 @@ def pull_back(
 class _Gains:
     """Biases of single forms and of pairs, summed apart."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, mirror: bool) -> None:
+        self._mirror = mirror
         self._sums: dict[int, Tensor] = {}
 
     def take(self, keep: Tensor) -> None:
@@ -111,10 +112,12 @@ class _Gains:
             self._sums[len(gained)] = gained if before is None else before + gained
 
     def total(self) -> Tensor | None:
-        if not self._sums:
-            return None
-        single, *rest = (self._sums[count] for count in sorted(self._sums))
-        return rest[0] + torch.cat((single, -single)) if rest else single
+        """The sum, as pairs if pairs are asked for."""
+        single = self._sums.get(1) if self._mirror else None
+        if single is None:
+            return next(iter(self._sums.values()), None)
+        pair = torch.cat((single, -single))
+        return pair + self._sums[2] if 2 in self._sums else pair
 
 
 def _paired(form: Rows) -> Rows:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -130,7 +130,7 @@ class Chosen(Relaxed):
         if self.choice.upper.requires_grad:
             pulled, bias = _pull(rows.values, self.share, self.choice)[:2]
         else:
-            pulled, bias = _Pull.apply(rows.values, self.share, self.choice)
+            pulled, bias = cast("Any", _Pull).apply(rows.values, self.share, self.choice)
         return (rows.like(pulled).cleaned(),), bias
 
 

@@ -63,8 +63,9 @@ class Transposed:
         if _spreads(values, (k, l), (s, t)) and plain and padding == (0, 0):
             spread = F.conv2d(values, self._phases, None, 1, (k // s - 1, l // t - 1))
             # with the channel last in memory this moves whole runs of t * C numbers; pixel_shuffle moves each alone
-            parts = spread.permute(0, 2, 3, 1).unflatten(3, (s, t * channels)).permute(0, 1, 3, 2, 4)
-            return parts.reshape(len(parts), spread.shape[2] * s, spread.shape[3] * t, channels).permute(0, 3, 1, 2)
+            count, _, h, w = spread.shape
+            parts = spread.permute(0, 2, 3, 1).reshape(count, h, w, s, t * channels).permute(0, 1, 3, 2, 4)
+            return parts.reshape(count, h * s, w * t, channels).permute(0, 3, 1, 2)
         return F.conv_transpose2d(values, self.weight, None, self.stride, padding, rest)
 
 
@@ -73,5 +74,5 @@ def _spreads(values: Tensor, kernel: Pair, stride: Pair) -> bool:
     return values.device.type == "cpu" and divides and 1 < values.shape[2] * values.shape[3] <= _SMALL
 
 
-def _full(size: torch.Size, kernel: Pair, stride: Pair, padding: Pair) -> list[int]:
-    return [(n - 1) * s + k - 2 * p for n, k, s, p in zip(size, kernel, stride, padding, strict=True)]
+def _full(size: torch.Size, kernel: Pair, stride: Pair, padding: Pair) -> tuple[int, ...]:
+    return tuple((n - 1) * s + k - 2 * p for n, k, s, p in zip(size, kernel, stride, padding, strict=True))
