@@ -9,6 +9,7 @@ import torch
 
 from epsball.bounding.backward import Pulled, pull_back
 from epsball.bounding.base import bounders
+from epsball.bounding.forward import forward_intervals
 from epsball.bounding.ibp import Intervals, intervals
 from epsball.bounding.relaxation import Elementwise
 from epsball.device import recycle_memory
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 _WORTH = 1 / 2  # looking whether rows settle costs about half of what they cost from there on
 _PROBE = 16  # rows of the first chunk, which shows what a row takes and where rows settle
-Source = Literal["ibp", "crown", "tightest"]
+Source = Literal["ibp", "forward", "crown", "tightest"]
 _CHUNK_BYTES = 2**24  # rows in flight at once: small chunks stay in the cache, and their temporaries are recycled
 
 
@@ -39,8 +40,9 @@ class Crown:
     Attributes:
         slope: the lower line of an unstable ReLU. "adaptive": 1 where u > -l, else 0; "same": the chord's own slope, which makes
             this Fast-Lin and the dual of Wong and Kolter; "zero" and "one".
-        intermediate: where the bounds of the hidden neurons come from. "ibp": intervals (CROWN-IBP); "crown": this method at every
-            neuron; "tightest": intervals first, this method for the neurons they leave unstable, and the better of the two.
+        intermediate: where the bounds of the hidden neurons come from. "ibp": intervals (CROWN-IBP); "forward": forward linear
+            bounds; "crown": this method at every neuron; "tightest": intervals first, this method for the neurons they leave
+            unstable, and the better of the two.
         chunk_bytes: memory for the rows of one chunk of neurons.
         full: bound every neuron as well as the method can. Otherwise a ReLU that is proven stable on the way is left there: it is
             exact whatever its interval.
@@ -60,8 +62,8 @@ class Crown:
     def __post_init__(self) -> None:
         if self.slope not in ("adaptive", "same", "zero", "one"):
             raise BadConfig(f"unknown slope {self.slope!r}", fix="use adaptive, same, zero or one")
-        if self.intermediate not in ("ibp", "crown", "tightest"):
-            raise BadConfig(f"unknown source {self.intermediate!r}", fix="use ibp, crown or tightest")
+        if self.intermediate not in ("ibp", "forward", "crown", "tightest"):
+            raise BadConfig(f"unknown source {self.intermediate!r}", fix="use ibp, forward, crown or tightest")
 
     def __call__(self, network: Prepared, input_set: InputSet, rows: Rows) -> Tensor:
         """Lower bounds of linear forms of the output over the set."""
@@ -70,8 +72,9 @@ class Crown:
 
     def relax(self, network: Prepared, input_set: InputSet) -> tuple[Intervals, dict[int, Relaxed]]:
         """The interval of every slot that is read, and the linear bounds of every non-linear one."""
-        if self.intermediate == "ibp":
-            found = intervals(network, input_set.hull())
+        if self.intermediate in ("ibp", "forward"):
+            ibp = self.intermediate == "ibp"
+            found = intervals(network, input_set.hull()) if ibp else forward_intervals(network, input_set)
             return found, {s.slot: _relax(s, found, self.slope) for s in network.nonlinear}
         recycle_memory(network.device)
         known = Known(network, input_set, {0: input_set.hull()}, {})
