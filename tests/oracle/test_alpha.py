@@ -8,7 +8,7 @@ import torch
 from benchmarks.networks import seeded
 
 import zoo
-from epsball.bounding.alpha import AlphaCrown, _bound
+from epsball.bounding.alpha import AlphaCrown, bound_at
 from epsball.bounding.crown import Crown, Known, lower_bound
 from epsball.bounding.mixture import Choice, Chosen
 from epsball.bounding.relaxation import BetweenLines
@@ -84,7 +84,7 @@ def test_any_shares_are_sound(name):
     least = torch.stack([(rows.values * y).sum(-1) for y in samples]).amin(0)
     for _ in range(10):
         shares = torch.cat([torch.rand(*least.shape, c.start.shape[-1], generator=generator) for c in choices.values()], -1)
-        assert bool((_bound(known, slot, rows, choices, shares.double()) <= least).all())
+        assert bool((bound_at(known, slot, rows, choices, shares.double()) <= least).all())
 
 
 @pytest.mark.parametrize("spread", [0.2, 3.0])
@@ -126,7 +126,7 @@ def test_the_gradient_in_the_parameters_is_that_at_the_shares_found():
     def total(values, shares):
         k = known(values)
         slot = k.network.plan.output
-        return _bound(k, slot, rows, method.choices(k, slot, rows), shares).sum()
+        return bound_at(k, slot, rows, method.choices(k, slot, rows), shares).sum()
 
     slot = network.plan.output
     with torch.no_grad():

@@ -81,22 +81,23 @@ def through(op: Operator, forms: Sequence[AffineForm], pre: Sequence[Interval], 
 
 
 def _affine(op: Affine, forms: Sequence[AffineForm]) -> AffineForm:
-    base = op.value(*[torch.zeros_like(f.offset[:1]) for f in forms])
     symbols = max(f.noise.shape[1] for f in forms)
-
-    def columns(parts: list[Tensor]) -> Tensor:
-        batch, count = parts[0].shape[:2]
-        if count == 0:
-            return parts[0].new_zeros(batch, 0, *base.shape[1:])
-        return (op.value(*[p.flatten(0, 1) for p in parts]) - base).reshape(batch, count, *base.shape[1:])
-
     around = op.interval(*[Interval(-f.radius, f.radius) for f in forms])
     return AffineForm(
-        columns([f.slopes for f in forms]),
+        linear_part(op, [f.slopes for f in forms]),
         op.value(*[f.offset for f in forms]),
-        columns([_padded(f.noise, symbols) for f in forms]),
+        linear_part(op, [_padded(f.noise, symbols) for f in forms]),
         around.width / 2,
     )
+
+
+def linear_part(op: Affine, columns: Sequence[Float[Tensor, "B k *n"]]) -> Float[Tensor, "B k *m"]:
+    """`A v` for k columns of every sample."""
+    base = op.value(*[c.new_zeros(1, *c.shape[2:]) for c in columns])
+    batch, count = columns[0].shape[:2]
+    if count == 0:
+        return base.new_zeros(batch, 0, *base.shape[1:])
+    return (op.value(*[c.flatten(0, 1) for c in columns]) - base).reshape(batch, count, *base.shape[1:])
 
 
 def _padded(noise: Tensor, symbols: int) -> Tensor:
@@ -106,8 +107,8 @@ def _padded(noise: Tensor, symbols: int) -> Tensor:
     return torch.cat((noise, noise.new_zeros(len(noise), missing, *noise.shape[2:])), 1)
 
 
-def _banded(op: Elementwise, form: AffineForm, pre: Interval, slope: Slope, *, fresh: bool) -> AffineForm:
-    """`line z + low <= f(z) <= line z + high` on the interval, from the operator's two lines."""
+def band(op: Elementwise, pre: Interval, slope: Slope) -> tuple[Tensor, Tensor, Tensor]:
+    """Slope, middle and half width of `|f(z) - slope z - middle| <= half` on the interval, from the operator's two lines."""
     lines = op.lines(pre, slope)
     line = lines.lower_slope if slope != "same" else (lines.lower_slope + lines.upper_slope) / 2
     below, above = lines.lower_slope - line, lines.upper_slope - line
@@ -115,7 +116,11 @@ def _banded(op: Elementwise, form: AffineForm, pre: Interval, slope: Slope, *, f
     high = torch.maximum(above * pre.lower, above * pre.upper)
     low = low if lines.lower_bias is None else low + lines.lower_bias
     high = high if lines.upper_bias is None else high + lines.upper_bias
-    centre, half = (low + high) / 2, ((high - low) / 2).clamp(min=0)
+    return line, (low + high) / 2, ((high - low) / 2).clamp(min=0)
+
+
+def _banded(op: Elementwise, form: AffineForm, pre: Interval, slope: Slope, *, fresh: bool) -> AffineForm:
+    line, centre, half = band(op, pre, slope)
     scale = line[:, None]
     slopes, noise = form.slopes * scale, form.noise * scale
     offset, radius = form.offset * line + centre, form.radius * line.abs()

@@ -88,7 +88,7 @@ class AlphaCrown(Crown):
         best, shares = self._ascend(known, slot, rows, {s: c.detach() for s, c in choices.items()}, start.detach())
         if not start.requires_grad:
             return best, size
-        return _bound(known, slot, rows, choices, shares), size
+        return bound_at(known, slot, rows, choices, shares), size
 
     def choices(self, known: Known, slot: int, rows: Rows) -> dict[int, Choice]:
         """The lines to choose from on the way from one node to the input, by slot."""
@@ -106,7 +106,7 @@ class AlphaCrown(Crown):
         first, second = torch.zeros_like(shares), torch.full_like(shares, _TINY)
         for step in range(1, self.steps + 1):
             leaf = shares.detach().requires_grad_()
-            bound = _bound(known, slot, rows, choices, leaf)
+            bound = bound_at(known, slot, rows, choices, leaf)
             last = step == self.steps
             (slope,) = (None,) if last else torch.autograd.grad(bound.sum(), leaf)
             with torch.no_grad():
@@ -121,7 +121,8 @@ class AlphaCrown(Crown):
         return best.detach(), kept
 
 
-def _bound(known: Known, slot: int, rows: Rows, choices: dict[int, Choice], shares: Tensor) -> Tensor:
+def bound_at(known: Known, slot: int, rows: Rows, choices: dict[int, Choice], shares: Tensor) -> Tensor:
+    """Lower bounds of forms over one node at given shares (P, Q, sum of m): sound whatever they are in [0, 1]."""
     parts = torch.split(shares, [c.start.shape[-1] for c in choices.values()], -1)
     chosen = {s: Chosen(c, part) for (s, c), part in zip(choices.items(), parts, strict=True)}
     return minimum(pull_back(known.network, slot, rows, {**known.relaxed, **chosen}), known.input_set)

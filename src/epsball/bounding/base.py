@@ -22,7 +22,7 @@ class Bounder(Protocol):
         ...
 
 
-_BUILT_IN = ("ibp", "crown", "alpha", "forward", "zonotope", "intersection")
+_BUILT_IN = ("ibp", "crown", "alpha", "forward", "zonotope", "intersection", "dual")
 bounders: Registry[type[Bounder]] = Registry(
     "bound method", modules=tuple(f"epsball.bounding.{name}" for name in _BUILT_IN), verb="bounders"
 )
