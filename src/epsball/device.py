@@ -12,7 +12,7 @@ from epsball.errors import BadConfig
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# A proven margin counts only above this; see docs/explanation/rounding.md for how the figures were chosen.
+# A proven margin counts only above this, times the size of outputs and bounds where that exceeds 1: docs/explanation/rounding.md.
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 
 
@@ -28,7 +28,8 @@ def tolerance(dtype: torch.dtype) -> float:
 
 def arithmetic(dtype: torch.dtype) -> str:
     """How a verdict states what was and what was not proven about rounding."""
-    return f"{str(dtype).removeprefix('torch.')}, margin > {tolerance(dtype):g}, no directed rounding inside the network"
+    name, least = str(dtype).removeprefix("torch."), tolerance(dtype)
+    return f"{name}, margin > {least:g} x max(1, size of outputs and bounds), no directed rounding inside the network"
 
 
 def resolve(name: str) -> torch.device:

@@ -87,7 +87,7 @@ class Registry(Generic[T]):
         for name, known in self.items():
             if known is entry:
                 return name
-        raise BadConfig(f"this {self.kind} is not registered: {entry!r}")
+        raise BadConfig(f"this {self.kind} is not registered: {entry!r}", fix="register it under a name first")
 
     def _load(self) -> None:
         if self._loaded:

@@ -2,56 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from epsball.errors import BadFile, DiskFull
+from epsball.errors import BadFile
+from epsball.files import write_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from epsball.types import Tensor
 
+__all__ = ["read_tensors", "write_bytes", "write_tensors"]
 _KEY = "epsball"
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file whole: to a neighbour, synced, then renamed over the old one.
-
-    Raises:
-        DiskFull: the disk is full; an older file of that name is still there, whole.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-        if error.errno in _FULL:
-            raise DiskFull(
-                f"the disk is full: {len(data):,} bytes could not be written",
-                where=str(path),
-                fix="free some space and run again with --resume; what was written before is whole",
-            ) from error
-        raise
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
@@ -89,5 +56,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         metadata = json.loads(described)
     except ValueError as error:
-        raise BadFile("the checkpoint's description is malformed", where=str(path)) from error
+        raise BadFile(
+            "the checkpoint's description is malformed", where=str(path), fix="use an older checkpoint of the run"
+        ) from error
     return tensors, metadata

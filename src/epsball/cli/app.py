@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import Any
 
 import typer
-from click.exceptions import ClickException, Exit
 from rich.console import Console
 
-from epsball.cli import attack, bounds, data, demo, doctor, report, show, train, verify
+from epsball.cli import data
+from epsball.cli.attack import attack
+from epsball.cli.bounds import bounds
+from epsball.cli.demo import demo
+from epsball.cli.doctor import doctor
+from epsball.cli.report import report
+from epsball.cli.show import list_, show
+from epsball.cli.train import train
+from epsball.cli.verify import verify
 from epsball.errors import EpsballError
+
+# typer carries its own copy of click, whose base error it does not export under a name
+CommandLineError: Any = typer.BadParameter.__mro__[2]
 
 app = typer.Typer(
     name="epsball",
@@ -20,16 +31,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("doctor")(doctor.doctor)
-app.command("list")(show.list_)
-app.command("show")(show.show)
+app.command("doctor")(doctor)
+app.command("list")(list_)
+app.command("show")(show)
 app.add_typer(data.app, name="data")
-app.command("demo")(demo.demo)
-app.command("train")(train.train)
-app.command("attack")(attack.attack)
-app.command("bounds")(bounds.bounds)
-app.command("verify")(verify.verify)
-app.command("report")(report.report)
+app.command("demo")(demo)
+app.command("train")(train)
+app.command("attack")(attack)
+app.command("bounds")(bounds)
+app.command("verify")(verify)
+app.command("report")(report)
 
 
 def main() -> None:
@@ -41,9 +52,9 @@ def run(arguments: list[str]) -> int:
     """Run a verb and return its exit code; every error is one message."""
     try:
         code = app(arguments, standalone_mode=False)
-    except Exit as stop:
+    except typer.Exit as stop:
         return stop.exit_code
-    except ClickException as error:
+    except CommandLineError as error:
         return _fail(arguments, "BadConfig", error.format_message(), None, "see: epsball " + _usage(arguments), 2)
     except EpsballError as error:
         return _fail(arguments, type(error).__name__, error.what, error.where, error.fix, error.exit_code)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import shutil
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from epsball.cli.common import Json, Output, Quiet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _OPTIONAL = {
     "report": ("jinja2", "matplotlib"),
@@ -30,7 +33,7 @@ def doctor(*, json: Json = False, quiet: Quiet = False) -> None:
         "device": "cuda: " + torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "threads": torch.get_num_threads(),
         "extras": {extra: {name: _version(name) for name in names} for extra, names in _OPTIONAL.items()},
-        "data": {name: str(where(name) or "not here") for name in sources},
+        "data": {name: _place(name, where) for name in sources},
         "disk_free_gib": round(shutil.disk_usage(Path.cwd()).free / 2**30, 1),
     }
     out.result("doctor", found)
@@ -43,6 +46,12 @@ def doctor(*, json: Json = False, quiet: Quiet = False) -> None:
     out.table("", ("what", "here"), rows)
     if "torchvision" in _installed():
         out.say("torchvision is installed; epsball does not use it, and beside a CPU build of torch it does not import")
+
+
+def _place(name: str, where: Callable[[str], Path | None]) -> str:
+    from epsball.data.base import sources
+
+    return str(where(name) or "not here") if sources[name].places else "inside its own package"
 
 
 def _version(name: str) -> str:

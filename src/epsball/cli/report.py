@@ -11,7 +11,7 @@ from epsball.cli.common import Json, Output, Quiet
 
 
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders: what they trained, attacked, verified and bounded.")],
+    runs: Annotated[list[Path], typer.Argument(help="Run folders; the runs inside a folder come along.")],
     *,
     out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")] = Path("report.html"),
     json: Json = False,
@@ -19,8 +19,10 @@ def report(
 ) -> None:
     """Write one self-contained HTML report from run folders."""
     from epsball.reporting.html import write_report
+    from epsball.run.folder import is_run
 
     output = Output(as_json=json, quiet=quiet)
-    written = write_report(runs, out)
+    below = [folder.parent for run in runs if run.is_dir() for folder in sorted(run.glob("*/record.jsonl"))]
+    written = write_report([*(run for run in runs if is_run(run) or run not in {b.parent for b in below}), *below], out)
     output.result("report", {"report": str(written), "bytes": written.stat().st_size})
     output.text(f"{written}  ({written.stat().st_size / 2**20:.1f} MiB)")

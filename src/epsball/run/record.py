@@ -101,7 +101,11 @@ def read(path: Path) -> list[Line]:
     lines = list(_parsed(raw, path))
     if not lines or lines[0].get("format") != FORMAT:
         found = lines[0].get("format") if lines else "nothing"
-        raise BadFile(f"not a run record of format {FORMAT}: found {found!r}", where=str(path))
+        raise BadFile(
+            f"not a run record of format {FORMAT}: found {found!r}",
+            where=str(path),
+            fix="give a run folder that this version wrote",
+        )
     return lines
 
 
@@ -113,9 +117,15 @@ def _parsed(raw: bytes, path: Path) -> Iterator[Line]:
         try:
             parsed = json.loads(line)
         except ValueError as error:
-            raise BadFile("a malformed line in a run record", where=f"{path}:{number}") from error
+            raise BadFile(
+                "a malformed line in a run record", where=f"{path}:{number}", fix="the record was edited: restore it, or run again"
+            ) from error
         if not isinstance(parsed, dict):
-            raise BadFile("a line of a run record is not an object", where=f"{path}:{number}")
+            raise BadFile(
+                "a line of a run record is not an object",
+                where=f"{path}:{number}",
+                fix="the record was edited: restore it, or run again",
+            )
         yield parsed
 
 

@@ -75,7 +75,10 @@ def check_labels(label: Tensor, classes: int) -> None:
         BadShape: labels that are not one integer a sample.
     """
     if label.dim() != 1 or label.is_floating_point():
-        raise BadShape(f"labels must be integers of shape (B,), not {label.dtype} {tuple(label.shape)}")
+        raise BadShape(
+            f"labels must be integers of shape (B,), not {label.dtype} {tuple(label.shape)}",
+            fix="give one integer a sample, such as torch.tensor([3])",
+        )
     if len(label) and not bool(((label >= 0) & (label < classes)).all()):
         raise BadData(
             f"a label lies outside 0..{classes - 1}: they reach from {int(label.min())} to {int(label.max())}",

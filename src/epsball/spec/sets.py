@@ -110,7 +110,10 @@ class Box:
             BadShape: the two ends differ in shape.
         """
         if lower.shape != upper.shape:
-            raise BadShape(f"a box with ends of shapes {tuple(lower.shape)} and {tuple(upper.shape)}")
+            raise BadShape(
+                f"a box with ends of shapes {tuple(lower.shape)} and {tuple(upper.shape)}",
+                fix="give both ends the shape of the inputs",
+            )
         if not bool((lower <= upper).all()):
             raise BadData("an empty, inverted or NaN box", fix="give lower <= upper everywhere")
         return cls._with_ends(torch.lerp(lower, upper, 0.5), lower, upper)
@@ -187,7 +190,10 @@ class LpBall:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.eps) and self.eps >= 0):
-            raise BadConfig(f"eps must be a finite number of at least 0, not {self.eps}")
+            raise BadConfig(
+                f"eps must be a finite number of at least 0, not {self.eps}",
+                fix="give a radius in units of the inputs, such as 8/255",
+            )
         if self.norm not in ("linf", "l2"):
             raise BadConfig(f"unknown norm {self.norm!r}", fix="use linf or l2")
         object.__setattr__(self, "box", Box(self.x, self.eps, self.clip))
@@ -280,7 +286,7 @@ def _check_inputs(x: Tensor, clip: Clip) -> None:
             fix="add the batch axis with x[None]",
         )
     if not bool(torch.isfinite(x).all()):
-        raise BadData("an input holds NaN or infinity")
+        raise BadData("an input holds NaN or infinity", fix="remove such inputs, or replace the values")
     if clip is not None:
         low, high = clip
         if not low < high:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Protocol
+from typing import ClassVar, Protocol
 
-from epsball.errors import BadData, BadShape
+from epsball.errors import BadData, BadShape, EpsballError
 from epsball.graph.network import Network
 from epsball.registry import Registry
 from epsball.types import Tensor
@@ -32,7 +32,7 @@ class Examples:
                 fix="x is (N, *x), y is (N,) of integers",
             )
         if self.x.is_floating_point() and not bool(self.x.isfinite().all()):
-            raise BadData("the data hold NaN or infinity")
+            raise BadData("the data hold NaN or infinity", fix="remove such examples, or replace the values")
 
     def __len__(self) -> int:
         return len(self.y)
@@ -86,14 +86,30 @@ class Loss:
     Attributes:
         total: the scalar to differentiate.
         parts: scalars to log, still on the device: reading them synchronises, so the loop does it once in a while.
+        buffers: new values of the network's running statistics, by name: the loop writes them after the step.
     """
 
     total: Tensor
     parts: Mapping[str, Tensor] = field(default_factory=lambda: MappingProxyType({}))
+    buffers: Mapping[str, Tensor] = field(default_factory=lambda: MappingProxyType({}))
+
+
+class Diverged(EpsballError):
+    """The loss or a weight became NaN or infinite. The last checkpoint is from before that."""
+
+    exit_code: ClassVar[int] = 3
 
 
 class Recipe(Protocol):
     """How to train: a frozen dataclass whose fields are its options."""
+
+    def check(self, data: Examples, run: Progress) -> None:
+        """Raise unless this recipe can train on these examples in a run of this length. Called once, before the first step."""
+        ...
+
+    def eps_at(self, at: Progress) -> float:
+        """The perturbation radius in force at a step; 0 for a recipe without one."""
+        ...
 
     def initialise(self, net: Network) -> None:
         """Set the weights, once, before the first step. The global random state is seeded by the loop."""
@@ -102,6 +118,12 @@ class Recipe(Protocol):
     def loss(self, net: Network, batch: Batch, at: Progress) -> Loss:
         """The objective on one batch; differentiable in the network's parameters."""
         ...
+
+
+def fitted(recipe: type[Recipe], epochs: int) -> dict[str, float]:
+    """A schedule for a named recipe in a run of so many epochs: a tenth of them warm up, and half of them ramp."""
+    options = {"warmup": 0.1 * epochs, "ramp": 0.5 * epochs}
+    return {name: value for name, value in options.items() if hasattr(recipe, name)}
 
 
 recipes: Registry[type[Recipe]] = Registry("recipe", modules=("epsball.training.recipes",))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, get_args
 
 from epsball.registry import Registry
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from epsball.types import Tensor
 
 Status = Literal["verified", "falsified", "unknown", "timeout", "error"]
+STATUSES: tuple[Status, ...] = get_args(Status)
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +44,9 @@ class Verdict:
         seconds: wall time of the batch, divided by its size.
         witness: only for "falsified".
         proof: what a separate checker accepts, if the method writes one.
-        stats: the margin each method found, and its own counters.
+        stats: by method the margin it found ("clean" and "attack": upper bounds of the true one; all others: proven lower
+            bounds), and by "<method>.seconds" what it took.
+        note: what went wrong, for "error".
     """
 
     status: Status
@@ -54,6 +57,7 @@ class Verdict:
     witness: Witness | None = None
     proof: Path | None = None
     stats: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    note: str = ""
 
 
 class Verifier(Protocol):

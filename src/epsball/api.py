@@ -1,0 +1,221 @@
+"""The package in five functions. Each takes a captured `Network` or any module that maps (B, *x) to (B, K)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import nn
+
+from epsball.attacks.base import Attack, attacks
+from epsball.bounding.base import Bounder, bounders, output_interval
+from epsball.config import build
+from epsball.device import exact_arithmetic
+from epsball.errors import BadShape
+from epsball.graph.network import Network
+from epsball.models.store import load_model
+from epsball.spec.problem import Budget, Problem, check_input
+from epsball.spec.property import robust
+from epsball.spec.sets import Clip, InputSet, LpBall, Norm
+from epsball.training.base import Recipe, fitted, recipes
+from epsball.training.config import TrainConfig
+from epsball.training.evaluate import IbpAccuracy
+from epsball.training.loop import fit
+from epsball.verification.base import Verdict, Verifier
+from epsball.verification.ladder import Ladder
+
+if TYPE_CHECKING:
+    from epsball.attacks.base import Result
+    from epsball.data.base import Dataset
+    from epsball.interval import Interval
+    from epsball.types import Float, Int, Tensor
+
+Net = Network | nn.Module
+UNIT: Clip = (0.0, 1.0)
+
+
+def load(path: str | Path) -> Network:
+    """A trained network from a run folder or a .safetensors checkpoint, on the CPU, ready to be attacked, bounded and verified.
+
+    Raises:
+        BadFile: missing, truncated or foreign.
+    """
+    module, architecture, _ = load_model(Path(path))
+    return Network.capture(module, architecture.input_shape)
+
+
+def bounds(net: Net, input_set: InputSet, method: str | Bounder = "crown") -> Interval:
+    """Sound elementwise bounds of the network's output over a set.
+
+    Args:
+        net: the network.
+        input_set: `Box` or `LpBall`, one set a sample.
+        method: a name that `epsball list bounders` shows, or a bounder with its options, such as `Crown(slope="same")`.
+
+    Returns:
+        Lower and upper bounds, (B, K) each.
+
+    Raises:
+        BadShape: the set and the network do not fit.
+        UnsupportedOp: the network has an operator without a bound rule.
+    """
+    network = captured(net, input_set.centre)
+    chosen = bounders[method]() if isinstance(method, str) else method
+    with torch.no_grad(), exact_arithmetic():
+        return output_interval(chosen, network.prepare(), input_set)
+
+
+def attack(  # noqa: PLR0913 - the public surface names every option
+    net: Net,
+    x: Float[Tensor, "B *x"],
+    y: Int[Tensor, " B"],
+    *,
+    eps: float,
+    norm: Norm = "linf",
+    clip: Clip = UNIT,
+    method: str | Attack = "pgd",
+    seed: int = 0,
+) -> Result:
+    """Look for inputs in a ball that change the answer.
+
+    Args:
+        net: the network; an attack needs no capture, so any module will do. It is left as it was.
+        x: (B, *x) inputs in the valid range.
+        y: (B,) labels.
+        eps: radius, in the units of x.
+        norm: "linf" or "l2".
+        clip: the valid range, or None.
+        method: a name that `epsball list attacks` shows, or an attack with its options, such as `PGD(steps=100, restarts=5)`.
+        seed: of everything random.
+
+    Returns:
+        The worst inputs found, their outputs and margins; `success` where the label is beaten.
+
+    Raises:
+        BadData: labels out of range, or inputs outside the valid range.
+        BadShape: inputs, labels and network do not fit.
+    """
+    function = net.module if isinstance(net, Network) else net
+    chosen = attacks[method]() if isinstance(method, str) else method
+    ball = LpBall(x, eps, norm, clip)
+    generator = torch.Generator(device=x.device).manual_seed(seed)
+    return chosen(function, ball, robust(_labels(x, y), _classes(function, x), x.dtype), generator)
+
+
+def verify(  # noqa: PLR0913 - the public surface names every option
+    net: Net,
+    x: Float[Tensor, "B *x"],
+    y: Int[Tensor, " B"],
+    *,
+    eps: float,
+    norm: Norm = "linf",
+    clip: Clip = UNIT,
+    method: Verifier | None = None,
+    timeout: float = math.inf,
+) -> list[Verdict]:
+    """Decide for each sample whether every input of its ball keeps its label.
+
+    Args:
+        net: the network.
+        x: (B, *x) inputs in the valid range.
+        y: (B,) labels.
+        eps: radius, in the units of x.
+        norm: "linf" or "l2".
+        clip: the valid range, or None.
+        method: a verifier with its options; the default is the ladder: attack, then IBP, CROWN-IBP and CROWN on what is left.
+        timeout: seconds for the whole batch; what is not reached is "timeout", never an answer.
+
+    Returns:
+        One verdict a sample. "verified" is a proof up to the arithmetic that the verdict states; "unknown" says nothing.
+
+    Raises:
+        Unsound: an attack beat a proof: a defect of this package.
+        BadData, BadShape, UnsupportedOp: as for `attack` and `bounds`.
+    """
+    network = captured(net, x)
+    prop = robust(_labels(x, y), network.classes, x.dtype)
+    problem = Problem(network.prepare(), LpBall(x, eps, norm, clip), prop)
+    verifier = method if method is not None else Ladder(function=network.module)
+    return verifier(problem, Budget(seconds=timeout))
+
+
+def train(
+    net: nn.Module,
+    data: Dataset,
+    *,
+    recipe: str | Recipe = "fast-ibp",
+    eps: float | None = None,
+    epochs: int = 10,
+    **options: Any,  # noqa: ANN401 - options of TrainConfig
+) -> Network:
+    """Train a module in place, without a run folder: `epsball train` keeps a record and checkpoints.
+
+    Args:
+        net: maps (B, *x) to (B, K); trained in place.
+        data: such as `epsball.load_data("mnist")`.
+        recipe: a name that `epsball list recipes` shows, or a recipe with its options, such as `FastIbp(eps=0.3, ramp=20)`.
+        eps: radius of a named recipe; "standard" has none.
+        epochs: passes over the training examples; a named recipe warms up over a tenth and ramps over half of them.
+        **options: of `TrainConfig`: batch, lr, milestones, seed, protocol, ...
+
+    Returns:
+        The captured network, with the weights of the epoch that the protocol selected.
+
+    Raises:
+        BadConfig, BadData, BadShape: options, data or network cannot be used.
+    """
+    chosen = named_recipe(recipe, eps, epochs) if isinstance(recipe, str) else recipe
+    config = build(TrainConfig, {"epochs": epochs, **options}, "train")
+    network = Network.capture(net, data.train.shape)
+    judge = IbpAccuracy(float(getattr(chosen, "eps", 0.0)), data.clip)
+    for _ in fit(network, chosen, data.train, config, judge, test=data.test):
+        pass
+    return network
+
+
+def named_recipe(name: str, eps: float | None, epochs: int) -> Recipe:
+    """A recipe by name, its schedule fitted to a number of epochs; eps is left to recipes that have one.
+
+    Raises:
+        BadConfig: unknown, or it needs an eps.
+    """
+    kind = recipes[name]
+    has_eps = any(field.name == "eps" for field in fields(cast("Any", kind)))
+    return build(kind, fitted(kind, epochs) | ({"eps": eps} if has_eps and eps is not None else {}), "recipe")
+
+
+def captured(net: Net, x: Tensor) -> Network:
+    """A network as it is, a module captured for inputs of x's shape.
+
+    Raises:
+        BadShape: x does not fit the network.
+    """
+    network = net if isinstance(net, Network) else Network.capture(net, tuple(x.shape[1:]))
+    check_input(x, network.input_shape)
+    return network
+
+
+def _labels(x: Tensor, y: Tensor) -> Tensor:
+    if y.shape != x.shape[:1]:
+        raise BadShape(f"{len(x)} inputs and labels of shape {tuple(y.shape)}", fix="give one label for each input")
+    return y
+
+
+def _classes(function: Any, x: Tensor) -> int:  # noqa: ANN401 - any callable from (B, *x) to (B, K)
+    modes = {m: m.training for m in function.modules()} if isinstance(function, nn.Module) else {}
+    try:
+        if modes:
+            function.eval()
+        with torch.no_grad():
+            return int(function(x[:1]).shape[1])
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise BadShape(
+            f"the network cannot be run on inputs of shape {tuple(x.shape[1:])}: {error}",
+            fix="give a batch (B, *x) of the shape that the network takes",
+        ) from error
+    finally:
+        for module, training in modes.items():
+            module.training = training

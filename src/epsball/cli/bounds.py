@@ -1,0 +1,57 @@
+"""`epsball bounds`: how tight the bounds of each layer are for some examples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from epsball.cli.common import Data, Device, Eps, Index, Json, Model, NormOption, Output, Quiet, Seed
+from epsball.cli.judged import case_of
+
+
+def bounds(  # noqa: PLR0913 - one parameter an option
+    model: Model,
+    *,
+    data: Data = "mnist",
+    index: Index = "0",
+    eps: Eps = "0.1",
+    norm: NormOption = "linf",
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder for the record.")] = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Show per-layer widths, unstable neurons and output bounds by IBP and CROWN."""
+    from epsball.analysis.tightness import layer_lines
+    from epsball.run.folder import RunFolder
+    from epsball.run.judge import write_header
+    from epsball.run.record import Record
+
+    output = Output(as_json=json, quiet=quiet)
+    case = case_of(model, data, index, eps, norm=norm, seed=seed, device=device)
+    x = case.data.test.inputs(case.index).to(case.device)
+    lines = layer_lines(case.network, case.ball(x))
+    if out is not None:
+        with RunFolder(out) as folder, Record(folder.record) as record:
+            write_header(record, "bounds", case.described(), case)
+            for line in (*lines, {"type": "done"}):
+                record.append(line)
+    output.result("bounds", {"layers": lines})
+    rows = [
+        (
+            f"{line['name']} ({line['op']})",
+            line["method"],
+            str(line["neurons"]),
+            f"{line['width']:.4g}",
+            f"{100 * line['active']:.1f} %",
+            f"{100 * line['inactive']:.1f} %",
+            f"{100 * line['unstable']:.1f} %",
+            f"{line['seconds']:.3f}",
+        )
+        for line in lines
+    ]
+    columns = ("before", "method", "neurons", "mean width", "active", "inactive", "unstable", "seconds (all layers)")
+    output.table(f"{model}  eps {eps} {norm}", columns, rows)

@@ -1,0 +1,145 @@
+"""`epsball demo`: the whole line on real data: train, attack, verify, report."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from epsball.cli.common import Device, Json, Output, Quiet, Seed, percent
+from epsball.errors import EpsballError
+
+if TYPE_CHECKING:
+    from epsball.run.record import Line
+
+# A small convolutional network with batch norm after every layer; all choices in the open, as a TOML file would have them.
+CONFIG = """
+[recipe]
+name = "fast-ibp"
+eps = {eps}
+warmup = 0
+ramp = 3
+[train]
+epochs = {epochs}
+batch = {batch}
+lr = 3e-3
+milestones = {milestones}
+seed = {seed}
+[model]
+name = "cnn-small"
+batch_norm = true
+[data]
+name = "{data}"
+"""
+
+
+def demo(
+    *,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Run folder; an older demo in it is replaced.")] = Path("runs/demo"),
+    epochs: Annotated[int, typer.Option("--epochs", help="Passes over the training examples.")] = 8,
+    seed: Seed = 0,
+    device: Device = "auto",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a provably robust network on MNIST, attack it, verify it, and write a report: about two minutes on two cores."""
+    output = Output(as_json=json, quiet=quiet)
+    began = time.monotonic()
+    data, eps = _data(output), 0.1
+    trained = _train(output, out, CONFIG.format(**_settings(data, epochs, eps, seed)), device)
+    judged = _verify(output, out, data, eps, seed, device)
+    report = _report(output, out)
+    seconds = time.monotonic() - began
+    output.result("demo", {"run": str(out), "report": report, "train": trained, "verify": judged, "seconds": seconds})
+    _show(output, trained, judged, report, seconds)
+
+
+def _settings(data: str, epochs: int, eps: float, seed: int) -> dict[str, Any]:
+    small = data == "digits"  # 1,438 pictures: more passes in smaller batches
+    epochs, batch = (epochs * 10, 32) if small else (epochs, 256)
+    milestones = [round(0.75 * epochs, 2), round(0.9 * epochs, 2)]
+    return {"data": data, "epochs": epochs, "batch": batch, "eps": eps, "milestones": milestones, "seed": seed}
+
+
+def _data(output: Output) -> str:
+    """MNIST where it lies, else fetched, else scikit-learn's digits, and always said."""
+    from epsball.data.fetch import get
+    from epsball.data.find import where
+
+    if where("mnist") is not None:
+        return "mnist"
+    output.say("MNIST is not on this machine.")
+    try:
+        get("mnist", say=output.say)
+    except EpsballError as error:
+        output.say(
+            f"{error}\nMNIST could not be fetched: the demo goes on with the 8x8 digits of scikit-learn, a much smaller set."
+        )
+        return "digits"
+    return "mnist"
+
+
+def _train(output: Output, out: Path, config: str, device: str) -> Line:
+    import shutil
+
+    from epsball.config import load
+    from epsball.device import resolve
+    from epsball.run.folder import is_run
+    from epsball.run.start import start
+    from epsball.run.track import screen
+
+    for part in ("train", "verify", "bounds"):
+        if is_run(out / part):
+            shutil.rmtree(out / part)
+    output.say("1/4  train a network with Fast-IBP")
+    tracker = screen(quiet=output.quiet or output.as_json)
+    return start(load(config), out / "train", tracker, device=resolve(device))
+
+
+def _verify(output: Output, out: Path, data: str, eps: float, seed: int, device: str) -> Line:
+    from epsball.analysis.tightness import layer_lines
+    from epsball.attacks.pgd import PGD
+    from epsball.cli.judged import case_of, progress
+    from epsball.run.folder import RunFolder
+    from epsball.run.judge import Judgement, write_header
+    from epsball.run.record import Record
+    from epsball.verification.ladder import Ladder
+
+    output.say("2/4  attack and verify the whole test set")
+    attack = PGD(steps=20, loss="margin", stop="success")
+    ladder = Ladder(attack=attack, everywhere=("attack", "ibp", "crown-ibp"), seed=seed)
+    case = case_of(out / "train", data, ":", str(eps), norm="linf", seed=seed, device=device)
+    with progress(output, "verified") as told:
+        judged = Judgement(case, ladder, 60.0, told).run(out / "verify")
+    output.say("3/4  bounds of each layer")
+    some = case_of(out / "train", data, ":32", str(eps), norm="linf", seed=seed, device=device)
+    x = some.data.test.inputs(some.index).to(some.device)
+    with RunFolder(out / "bounds") as folder, Record(folder.record) as record:
+        write_header(record, "bounds", some.described(), some)
+        for line in (*layer_lines(some.network, some.ball(x)), {"type": "done"}):
+            record.append(line)
+    return judged
+
+
+def _report(output: Output, out: Path) -> str:
+    from epsball.reporting.html import write_report
+
+    output.say("4/4  report")
+    return str(write_report([out / "train", out / "verify", out / "bounds"], out / "report.html"))
+
+
+def _show(output: Output, trained: Line, judged: Line, report: str, seconds: float) -> None:
+    times = {step["name"]: step["seconds"] for step in judged["steps"]}
+    accuracy, by = judged["accuracy"], judged["verified_by"]
+    rows = [
+        ("clean accuracy", percent(accuracy["clean"]), f"{times.get('clean', 0):.1f}"),
+        ("attacked accuracy (PGD)", percent(accuracy["attacked"]), f"{times.get('attack', 0):.1f}"),
+    ]
+    rows += [(f"verified accuracy ({method})", percent(share), f"{times.get(method, 0):.1f}") for method, share in by.items()]
+    rows += [("verified accuracy (union)", percent(accuracy["verified"]), f"{judged['seconds']:.1f}")]
+    rows += [("training", f"{trained['epochs']} epochs", f"{trained['seconds']:.1f}")]
+    title = f"{judged['data']}, {judged['count']} test examples, linf eps {judged['eps']}"
+    output.table(title, ("measure", "value [95 % interval]", "seconds"), rows)
+    output.text(f"verified <= true robust <= attacked.  {report}  ({seconds:.0f} s in all)")

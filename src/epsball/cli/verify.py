@@ -1,0 +1,82 @@
+"""`epsball verify`: attack, then prove, then say how much of the data is known to be robust."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from epsball.cli.common import Data, Device, Eps, Index, Json, Model, NormOption, Output, Quiet, Seed, number, percent, shard
+from epsball.cli.judged import case_of, progress
+from epsball.errors import BadConfig, did_you_mean
+
+
+def verify(  # noqa: PLR0913 - one parameter an option
+    model: Model,
+    *,
+    data: Data = "mnist",
+    index: Index = ":",
+    eps: Eps = "0.1",
+    norm: NormOption = "linf",
+    method: Annotated[str, typer.Option("--method", help="auto (the ladder), or one of `epsball list bounders`.")] = "auto",
+    timeout: Annotated[str, typer.Option("--timeout", help="Seconds for one instance.")] = "60",
+    float64: Annotated[bool, typer.Option("--float64", help="Bounds in float64 instead of float32.")] = False,
+    part: Annotated[str | None, typer.Option("--shard", help="i/n: the i-th of n parts of the index, from 1.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; default: MODEL/verify-DATA-NORM-EPS.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in that folder.")] = False,
+    gate: Annotated[bool, typer.Option("--gate", help="Exit with 0 if all are verified, 1 if any is falsified, else 2.")] = False,
+    seed: Seed = 0,
+    device: Device = "auto",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Verify a network on test examples by attack, IBP, CROWN-IBP and CROWN. Unknown is never counted as an answer."""
+    import torch
+
+    from epsball.bounding.base import bounders
+    from epsball.run.judge import Judgement
+    from epsball.verification.ladder import Ladder
+    from epsball.verification.survey import shard as take
+
+    output = Output(as_json=json, quiet=quiet)
+    if method != "auto" and method not in bounders:
+        hint = did_you_mean(method, ["auto", *bounders])
+        raise BadConfig(f"unknown method {method!r}", where="--method", fix=hint or f"auto or {', '.join(bounders)}")
+    i, n = shard(part)
+    case = case_of(model, data, index, eps, norm=norm, seed=seed, device=device, pick=lambda all_: take(all_, i - 1, n))
+    if float64:
+        case = case.in_precision(torch.float64)
+    ladder = Ladder(seed=seed) if method == "auto" else Ladder(steps=("clean", "attack", method), seed=seed)
+    path = out or _default(model, data, norm, eps, part)
+    with progress(output, "verifying") as told:
+        summary = Judgement(case, ladder, number(timeout, "--timeout"), told).run(path, resume=resume)
+    output.result("verify", {"run": str(path), **summary})
+    _show(output, path, summary)
+    if gate:
+        raise typer.Exit(_gate(summary["status"], summary["count"]))
+
+
+def _default(model: Path, data: str, norm: str, eps: str, part: str | None) -> Path:
+    folder = model if model.is_dir() else model.parent
+    name = f"verify-{data}-{norm}-{eps}" + (f"-{part}" if part else "")
+    return folder / name.replace("/", "_")
+
+
+def _gate(status: dict[str, int], count: int) -> int:
+    if status["error"]:
+        return 3
+    if status["falsified"]:
+        return 1
+    return 0 if status["verified"] == count else 2
+
+
+def _show(output: Output, path: Path, summary: dict[str, Any]) -> None:
+    count, accuracy = summary["count"], summary["accuracy"]
+    rows = [(name, percent(accuracy[name])) for name in ("clean", "attacked", "verified")]
+    rows += [(f"  verified by {method} alone", percent(share)) for method, share in summary["verified_by"].items()]
+    output.table(f"{path}  eps {summary['eps']:.6g} {summary['norm']}, {count} examples", ("accuracy", "[95 % interval]"), rows)
+    steps = [(step["name"], str(step["verified"]), str(step["falsified"]), f"{step['seconds']:.1f}") for step in summary["steps"]]
+    output.table("", ("step", "verified", "falsified", "seconds"), steps)
+    left = ", ".join(f"{n} {name}" for name, n in summary["status"].items() if n)
+    output.text(f"{left}.  Unknown, timeout and error are not answers; they count against the verified accuracy.")

@@ -1,0 +1,286 @@
+"""Configuration: a TOML text and `key=value` overrides to frozen dataclasses, and back. Nothing in it is ever executed.
+
+    [recipe]                [train]               [model]               [data]
+    name = "fast-ibp"       epochs = 20           name = "small"        name = "mnist"
+    eps = "8/255"           milestones = [15]
+
+Numbers may be written as exact fractions in quotes; "none" stands for no value where one is optional. A recipe's and the
+training's options are checked here by type and by their own rules; those of a model and a data set by their makers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tomllib
+import types
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+
+from epsball.errors import BadConfig, BadFile, did_you_mean
+from epsball.training.base import Recipe, recipes
+from epsball.training.config import TrainConfig
+
+T = TypeVar("T")
+Table = dict[str, Any]
+_FRACTION = re.compile(r"\s*(-?\d+(?:\.\d+)?)\s*/\s*(\d+(?:\.\d+)?)\s*")
+_SECTIONS = ("recipe", "train", "model", "data")
+
+
+@dataclass(frozen=True)
+class Named:
+    """An entry of a registry, and the options it is made with.
+
+    Attributes:
+        name: of the entry.
+        options: checked by whoever makes it.
+    """
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A training run: which recipe, how long, which model, which data."""
+
+    recipe: Recipe
+    train: TrainConfig
+    model: Named
+    data: Named
+
+    def as_dict(self) -> dict[str, Table]:
+        """Every option with its value, as plain TOML values."""
+        recipe = {"name": recipes.name_of(type(self.recipe)), **_options(self.recipe)}
+        parts: dict[str, Table] = {"recipe": recipe, "train": _options(self.train)}
+        for name in ("model", "data"):
+            part: Named = getattr(self, name)
+            parts[name] = {"name": part.name, **{k: _plain(v) for k, v in part.options.items()}}
+        return parts
+
+    def fingerprint(self) -> str:
+        """A short hash, the same for equal values in any order; run records name it."""
+        text = json.dumps(self.as_dict(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def load(source: Path | str, overrides: Sequence[str] = ()) -> RunConfig:
+    """A configuration from a TOML file (a Path) or text (a str).
+
+    Args:
+        source: the file or the text.
+        overrides: `table.key=value`, or `key=value` where only one of recipe and train has the key; later ones win.
+
+    Raises:
+        BadFile: no such file, or it is not TOML; the message names the line.
+        BadConfig: an unknown name or key, or a value that cannot be used; the message names its path.
+    """
+    tables = parse(source)
+    for override in overrides:
+        _override(tables, override)
+    unknown = [name for name in tables if name not in _SECTIONS]
+    if unknown:
+        hint = did_you_mean(unknown[0], _SECTIONS)
+        raise BadConfig(f"unknown table [{unknown[0]}]", where=unknown[0], fix=hint or f"use {', '.join(_SECTIONS)}")
+    recipe = dict(_table(tables, "recipe"))
+    kind = recipes[_name(recipe, "recipe", f"name one of {', '.join(recipes)}")]
+    return RunConfig(
+        recipe=build(kind, recipe, "recipe"),
+        train=build(TrainConfig, _table(tables, "train"), "train"),
+        model=_named(tables, "model"),
+        data=_named(tables, "data"),
+    )
+
+
+def parse(source: Path | str) -> Table:
+    """The tables of a TOML file or text.
+
+    Raises:
+        BadFile: no such file, or it is not TOML.
+    """
+    where = str(source) if isinstance(source, Path) else "the configuration"
+    try:
+        text = source.read_text("utf-8") if isinstance(source, Path) else source
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise BadFile(f"the configuration cannot be read: {why}", where=where, fix="give a TOML file") from error
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        message = str(error)
+        found = re.search(r"\(at line (\d+), column (\d+)\)", message)
+        place = f"{where}:{found[1]}:{found[2]}" if found else f"{where}, at its end"
+        raise BadFile(f"not TOML: {message.partition(' (at')[0]}", where=place, fix="see https://toml.io") from error
+
+
+def build(kind: type[T], values: Mapping[str, Any], where: str) -> T:
+    """A frozen dataclass from plain values.
+
+    Raises:
+        BadConfig: an unknown or missing key, a value of the wrong type, or one that the class refuses.
+    """
+    hints = get_type_hints(kind)
+    known = {f.name: f for f in fields(cast("Any", kind)) if f.init}
+    for key in values:
+        if key not in known:
+            hint = did_you_mean(key, known)
+            raise BadConfig(f"unknown option {key!r}", where=f"{where}.{key}", fix=hint or f"{where} takes {', '.join(known)}")
+    for name, option in known.items():
+        if name not in values and option.default is MISSING and option.default_factory is MISSING:
+            raise BadConfig(f"{where} needs {name!r}", where=f"{where}.{name}", fix=f"set {name} in [{where}], or --set {name}=...")
+    made = {key: _value(hints[key], value, f"{where}.{key}") for key, value in values.items()}
+    try:
+        return kind(**made)
+    except BadConfig as error:
+        if error.where:
+            raise
+        raise BadConfig(error.what, where=where, fix=error.fix) from error
+
+
+def options(kind: type[T], settings: Sequence[str], where: str) -> T:
+    """A frozen dataclass from `key=value` texts, such as those of --set.
+
+    Raises:
+        BadConfig: as of `build`.
+    """
+    values: Table = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or not key.strip():
+            raise BadConfig(f"not an option: {setting!r}", where="--set", fix="write --set steps=100")
+        values[key.strip()] = _text(text)
+    return build(kind, values, where)
+
+
+def _text(text: str) -> Any:  # noqa: ANN401 - any TOML value
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text.strip()  # a bare word or a fraction
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401 - any TOML value
+    """A plain value as a field's type: fractions, "none", and pydantic for the rest."""
+    kinds = _kinds(hint)
+    if value == "none" and type(None) in kinds and str not in kinds:
+        return None
+    value = _exact(value, where) if str not in kinds else value
+    if isinstance(value, bool) and bool not in kinds:
+        raise BadConfig(f"{str(value).lower()} is not a number", where=where, fix="give a number, or an exact fraction in quotes")
+    try:
+        return TypeAdapter(hint).validate_python(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        inner = "".join(f".{part}" for part in first["loc"] if isinstance(part, int))
+        raise BadConfig(
+            f"{where}{inner}: {first['msg']}, not {value!r}", where=where, fix="see: epsball show recipe NAME"
+        ) from error
+
+
+def _kinds(hint: Any) -> set[Any]:  # noqa: ANN401 - any annotation
+    """The plain types that an annotation allows at its top."""
+    if get_origin(hint) in (Union, types.UnionType):
+        return set().union(*(_kinds(part) for part in get_args(hint)))
+    origin = get_origin(hint)
+    return {type(get_args(hint)[0])} if str(origin) == "typing.Literal" else {origin or hint}
+
+
+def _exact(value: Any, where: str) -> Any:  # noqa: ANN401 - any TOML value
+    """Fractions in quotes as numbers, also within a list."""
+    if isinstance(value, list):
+        return [_exact(part, where) for part in value]
+    found = _FRACTION.fullmatch(value) if isinstance(value, str) else None
+    if not found:
+        return value
+    if not Fraction(found[2]):
+        raise BadConfig(f"a division by zero: {value!r}", where=where, fix="give a denominator that is not 0")
+    return float(Fraction(found[1]) / Fraction(found[2]))
+
+
+def _override(tables: Table, override: str) -> None:
+    key, equals, text = override.partition("=")
+    path = key.strip().split(".")
+    if not equals or not all(path) or len(path) > 2:
+        raise BadConfig(f"not an override: {override!r}", where="--set", fix="write --set recipe.eps=0.3 or --set eps=8/255")
+    if len(path) == 1:
+        path = [_owner(tables, path[0]), path[0]]
+    _table(tables, path[0])[path[1]] = _text(text)
+
+
+def _owner(tables: Table, key: str) -> str:
+    """The table that a bare key belongs to."""
+    options = {"train": [f.name for f in fields(TrainConfig)], "recipe": []}
+    name = _table(tables, "recipe").get("name")
+    if isinstance(name, str) and name in recipes:
+        options["recipe"] = [f.name for f in fields(cast("Any", recipes[name]))]
+    owners = [table for table, names in options.items() if key in names]
+    if len(owners) != 1:
+        hint = did_you_mean(key, [*options["train"], *options["recipe"]])
+        raise BadConfig(f"no option {key!r}", where=f"--set {key}", fix=hint or "write the table too: --set model.name=...")
+    return owners[0]
+
+
+def _table(tables: Table, name: str) -> Table:
+    found = tables.setdefault(name, {})
+    if not isinstance(found, dict):
+        raise BadConfig(f"{name} must be a table", where=name, fix=f"write [{name}] and its options below")
+    return found
+
+
+def _name(table: Table, where: str, fix: str) -> str:
+    name = table.pop("name", None)
+    if not isinstance(name, str):
+        raise BadConfig(f"[{where}] needs a name", where=f"{where}.name", fix=fix)
+    return name
+
+
+def _named(tables: Table, where: str) -> Named:
+    table = dict(_table(tables, where))
+    return Named(_name(table, where, f"see: epsball list {'models' if where == 'model' else where}"), table)
+
+
+def _options(made: object) -> Table:
+    return {f.name: _plain(getattr(made, f.name)) for f in fields(cast("Any", made)) if f.init}
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - any option
+    """An option as TOML can hold it."""
+    if value is None:
+        return "none"
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    return str(value) if isinstance(value, Path) else value
+
+
+def dump(config: RunConfig) -> str:
+    """The configuration with every default filled in, as TOML that `load` reads back to equal values."""
+    return "\n".join(f"[{name}]\n{_lines(table)}" for name, table in config.as_dict().items())
+
+
+def _lines(table: Table) -> str:
+    return "".join(f"{_key(key)} = {_emit(value)}\n" for key, value in table.items())
+
+
+def _key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key)
+
+
+def _emit(value: Any) -> str:  # noqa: ANN401 - any plain value
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (int, float)):
+        return repr(value)
+    if isinstance(value, list):
+        return f"[{', '.join(_emit(part) for part in value)}]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_key(k)} = {_emit(v)}" for k, v in value.items()) + "}"
+    # JSON's escapes are TOML's, except for DEL
+    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,0 +1,157 @@
+"""Run folders read into typed records, and which of them tell which part of the story."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import ValidationError
+
+from epsball.errors import BadConfig, BadFile
+from epsball.reporting.lines import KINDS, Epoch, Header, Instance, Layer, Line, Metrics, Relu, Summary, Witness
+from epsball.run.history import current
+from epsball.run.record import read
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from epsball.run.record import Line as Raw
+
+L = TypeVar("L", bound=Line)
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One record.
+
+    Attributes:
+        id: "run-1", "run-2", ...: what the page's own ids are made of, since a folder's name is untrusted text.
+        name: the folder's name.
+        path: the record.
+        lines: every line of a known type, checked, in order.
+        done: whether the run was closed; a record without it was cut short.
+    """
+
+    id: str
+    name: str
+    path: Path
+    lines: tuple[Line, ...]
+    done: bool
+
+    def of(self, kind: type[L]) -> list[L]:
+        """The lines of one type."""
+        return [line for line in self.lines if isinstance(line, kind)]
+
+    @property
+    def header(self) -> Header:
+        """The first header; resuming a run may append others."""
+        return self.of(Header)[0]
+
+    @property
+    def summary(self) -> Summary | None:
+        """The last summary, or None for a run that never came to one."""
+        found = self.of(Summary)
+        return found[-1] if found else None
+
+    @property
+    def instances(self) -> list[Instance]:
+        """One line an input, the last one where a resumed run judged it again, ordered by index."""
+        return sorted({line.index: line for line in self.of(Instance)}.values(), key=lambda line: line.index)
+
+    @property
+    def title(self) -> str:
+        """What was run on what, in one line."""
+        found = self.summary
+        if found is None:
+            return self.name
+        ball = f"{found.norm} eps {found.eps:g}" if found.eps is not None else ""
+        count = f"{found.count:,} inputs" if found.count is not None else ""
+        subject = " on ".join(part for part in (found.model, found.data) if part)
+        return ", ".join(part for part in (subject, ball.strip(), count) if part) or self.name
+
+
+@dataclass(frozen=True)
+class Story:
+    """All the runs of a report, in the order they were given."""
+
+    runs: tuple[Run, ...]
+
+    @property
+    def judged(self) -> list[Run]:
+        """Runs that verified inputs."""
+        return [run for run in self.runs if run.header.verb != "attack" and (run.of(Instance) or _verb(run) == "verify")]
+
+    @property
+    def attacked(self) -> list[Run]:
+        """Runs that only attacked."""
+        return [run for run in self.runs if _verb(run) == "attack"]
+
+    @property
+    def trained(self) -> list[Run]:
+        """Runs with training curves."""
+        return [run for run in self.runs if any(isinstance(line, (Metrics, Epoch, Relu)) for line in run.lines)]
+
+    @property
+    def layered(self) -> list[Run]:
+        """Runs with bounds of layers."""
+        return [run for run in self.runs if run.of(Layer)]
+
+    @property
+    def broken(self) -> list[Run]:
+        """Runs with adversarial examples."""
+        return [run for run in self.runs if run.of(Witness)]
+
+
+def _verb(run: Run) -> str:
+    return run.summary.verb if run.summary else run.header.verb
+
+
+def read_runs(paths: Sequence[Path]) -> Story:
+    """The records of run folders (or of record files), in order; a folder given twice counts once.
+
+    Raises:
+        BadConfig: no run is given.
+        BadFile: no record, a foreign one, or a malformed line; the message names the file and the line.
+    """
+    if not paths:
+        raise BadConfig("a report needs at least one run", fix="epsball report RUN... -o report.html")
+    records = list(dict.fromkeys(path / "record.jsonl" if path.is_dir() else path for path in paths))
+    return Story(tuple(_read(path, f"run-{number}") for number, path in enumerate(records, 1)))
+
+
+def _read(path: Path, ident: str) -> Run:
+    raw = read(path)
+    checked = {number: line for number, item in enumerate(raw) if (line := _checked(item, f"{path}:{number + 1}"))}
+    known = [raw[number] | {"number": number} for number in checked]
+    lines = tuple(checked[item["number"]] for item in current(known))
+    if not lines or not isinstance(lines[0], Header):
+        raise BadFile("the record does not start with a header", where=f"{path}:1", fix="give a run folder of epsball")
+    return Run(ident, path.resolve().parent.name, path, lines, any(item.get("type") == "done" for item in raw))
+
+
+def _printable(value: Any) -> Any:  # noqa: ANN401 - anything that JSON can hold
+    """Control characters and lone surrogates replaced: neither a font nor a page can hold them."""
+    if isinstance(value, str):
+        return _UNPRINTABLE.sub("\ufffd", value)
+    if isinstance(value, dict):
+        return {_printable(key): _printable(item) for key, item in value.items()}
+    return [_printable(item) for item in value] if isinstance(value, list) else value
+
+
+def _checked(item: Raw, where: str) -> Line | None:
+    kind = KINDS.get(str(item.get("type")))
+    if kind is None:
+        return None
+    try:
+        return kind.model_validate(_printable(item))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the line"
+        raise BadFile(
+            f"a malformed {item['type']!r} line in a run record: {field}: {first['msg']}",
+            where=where,
+            fix="leave this run out, or run it again",
+        ) from error

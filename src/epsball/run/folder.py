@@ -1,0 +1,113 @@
+"""A run folder: one record, one checkpoint, one model, and a lock that only one process holds."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from pathlib import Path
+from typing import Self
+
+from epsball.errors import BadConfig, RunInUse
+
+_LOCK = ".lock"
+
+
+class RunFolder:
+    """A folder that this process alone writes to, while the context manager is open.
+
+    The lock is the kernel's (flock): it ends with the process, however that ends. A folder is a run if it holds a record with
+    a line in it: a start that failed leaves nothing to resume.
+
+    Args:
+        path: made if missing.
+        resume: whether the run may exist already.
+
+    Raises:
+        BadConfig: the folder holds something else, or a run and `resume` is False.
+        RunInUse: another process writes to it.
+    """
+
+    def __init__(self, path: Path, *, resume: bool = False) -> None:
+        self.path = path
+        _check(path, resume=resume)
+        path.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock(path)
+        for part in path.glob(".*.part"):  # what a killed process was writing
+            part.unlink(missing_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let others write to the folder."""
+        with contextlib.suppress(OSError):
+            os.close(self._lock)
+
+    @property
+    def record(self) -> Path:
+        """Everything that happened, one JSON object a line."""
+        return self.path / "record.jsonl"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The run between two steps, to go on from."""
+        return self.path / "checkpoint.safetensors"
+
+    @property
+    def model(self) -> Path:
+        """The selected model, written at the end."""
+        return self.path / "model.safetensors"
+
+    @property
+    def config(self) -> Path:
+        """The configuration with every default filled in."""
+        return self.path / "config.toml"
+
+
+def is_run(path: Path) -> bool:
+    """Whether a folder is a run of this package."""
+    record = path / "record.jsonl"
+    return record.is_file() and record.stat().st_size > 0
+
+
+def _check(path: Path, *, resume: bool) -> None:
+    if path.exists() and not path.is_dir():
+        raise BadConfig("a run folder is needed, and this is a file", where=str(path), fix="name another folder")
+    if is_run(path):
+        if not resume:
+            raise BadConfig(
+                "this folder holds a run already",
+                where=str(path),
+                fix="go on with it with --resume, name another folder, or delete it",
+            )
+    elif path.exists() and any(not _ours(entry) for entry in path.iterdir()):
+        raise BadConfig("this folder is not empty and not a run", where=str(path), fix="name a new or an empty folder")
+
+
+def _ours(entry: Path) -> bool:
+    """What a run that ended before its first line leaves behind, and the folders of runs below this one."""
+    return (
+        entry.name in {_LOCK, "config.toml", "record.jsonl"} or entry.name.endswith(".part") or (entry.is_dir() and is_run(entry))
+    )
+
+
+def _lock(path: Path) -> int:
+    """Take the lock without waiting, and leave this process's id in its file."""
+    lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        holder = os.read(lock, 32).decode(errors="replace").strip() or "unknown"
+        os.close(lock)
+        raise RunInUse(
+            f"process {holder} is writing to this run",
+            where=str(path),
+            fix="wait until it ends, or name another folder",
+        ) from error
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    return lock

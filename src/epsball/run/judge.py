@@ -1,0 +1,212 @@
+"""Verifying a trained network on a data set, in a run folder whose record survives anything.
+
+A verification appends one line an instance, batch by batch. Resumed, it goes on with the instances that have no line yet; sharded,
+each process has a folder of its own, and a report reads them all.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from epsball.device import arithmetic, tolerance
+from epsball.errors import BadConfig, BadShape
+from epsball.graph.network import Network
+from epsball.models.store import load_model
+from epsball.run.folder import RunFolder
+from epsball.run.record import Line, Record, digest, read
+from epsball.spec.problem import Budget
+from epsball.spec.property import check_labels
+from epsball.spec.sets import LpBall, Norm
+from epsball.verification.ladder import Ladder
+from epsball.verification.summary import summarise
+from epsball.verification.survey import survey
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from epsball.data.base import Dataset
+    from epsball.types import Tensor
+    from epsball.verification.base import Verifier
+
+BATCH = 500
+WITNESSES = 12
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """What is judged.
+
+    Attributes:
+        model: the checkpoint or run folder it came from, for the record.
+        network: loaded and captured, on its device.
+        data: the data set; its test examples are judged.
+        index: (N,) which of them.
+        eps: radius, in units of the inputs.
+        norm: of the ball.
+        seed: of everything random.
+        dtype: arithmetic of the bounds.
+    """
+
+    model: Path
+    network: Network
+    data: Dataset
+    index: Tensor
+    eps: float
+    norm: Norm = "linf"
+    seed: int = 0
+    dtype: torch.dtype = torch.float32
+
+    def __post_init__(self) -> None:
+        if self.data.test.shape != self.network.input_shape:
+            raise BadShape(
+                f"the inputs of {self.data.name!r} have shape {self.data.test.shape}, the network takes {self.network.input_shape}",
+                where=str(self.model),
+                fix="name the data set that the network was trained on",
+            )
+        check_labels(self.data.test.y, self.network.classes)
+
+    @property
+    def device(self) -> torch.device:
+        return self.network.prepare().device
+
+    def in_precision(self, dtype: torch.dtype) -> Case:
+        """The same, bounded in another arithmetic."""
+        return replace(self, dtype=dtype)
+
+    def ball(self, x: Tensor) -> LpBall:
+        """The set around some inputs, cut to the data's valid range."""
+        return LpBall(x, self.eps, self.norm, self.data.clip)
+
+    def described(self, **more: object) -> dict[str, Any]:
+        """The configuration, for the record: a resumed run must have the same."""
+        chosen = [int(i) for i in self.index]
+        return {
+            "model": str(self.model),
+            "data": self.data.name,
+            "data_digest": self.data.digest,
+            "index": {"count": len(chosen), "first": chosen[0], "last": chosen[-1], "digest": digest({"index": chosen})},
+            "eps": self.eps,
+            "norm": self.norm,
+            **more,
+        }
+
+
+def open_case(model: Path, data: Dataset, index: Tensor, eps: float, *, norm: str, seed: int, device: torch.device) -> Case:
+    """Load a network and put it beside the data it is judged on.
+
+    Raises:
+        BadFile: the model is missing, truncated or foreign.
+        BadShape, BadData: the data do not fit it.
+        BadConfig: an unknown norm.
+    """
+    if norm not in ("linf", "l2"):
+        raise BadConfig(f"unknown norm {norm!r}", where="--norm", fix="use linf or l2")
+    module, architecture, _ = load_model(model)
+    network = Network.capture(module.to(device), architecture.input_shape)
+    chosen: Norm = "linf" if norm == "linf" else "l2"
+    return Case(model, network, data, index, eps, chosen, seed)
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """A verification run: one verdict an instance, in a record.
+
+    Attributes:
+        case: what is judged.
+        verifier: how; the default is the ladder.
+        seconds: budget of one instance.
+        progress: called with the number of instances done so far and in all.
+    """
+
+    case: Case
+    verifier: Verifier = field(default_factory=Ladder)
+    seconds: float = float("inf")
+    progress: Callable[[int, int], None] = lambda done, total: None  # noqa: ARG005
+
+    def __post_init__(self) -> None:
+        Budget(seconds=self.seconds)  # a bad one fails here, before a folder is made
+
+    def run(self, path: Path, *, resume: bool = False) -> Line:
+        """Judge every instance that the folder's record does not hold yet, and return the summary line.
+
+        Raises:
+            Unsound: an attack beat a proof.
+            BadConfig: the folder holds another run.
+            RunInUse, DiskFull: what was recorded before is whole.
+        """
+        case = self.case
+        described = case.described(verifier=plain(self.verifier), seconds=self.seconds)
+        with RunFolder(path, resume=resume) as folder, Record(folder.record) as record:
+            known = _continued(record, folder.record, "verify", described, case)
+            done = {line["index"] for line in instances(known)}
+            todo = [i for i in case.index.tolist() if i not in done]
+            for batch in batches(todo):
+                shown = sum(line["type"] == "witness" for line in known)
+                found = list(self._judge(batch, WITNESSES - shown))
+                known += found
+                for number, line in enumerate(found, 1):
+                    record.append(line, sync=number == len(found))
+                self.progress(len(instances(known)), len(case.index))
+            summary = {**summarise(instances(known), least=tolerance(case.dtype)), **headline(case)}
+            record.append(summary)
+            record.append({"type": "done"})
+        return summary
+
+    def _judge(self, index: list[int], witnesses: int) -> Iterator[Line]:
+        case = self.case
+        chosen = torch.tensor(index)
+        x, y = case.data.test.inputs(chosen), case.data.test.y[chosen]
+        budget = Budget(seconds=self.seconds)
+        batch = [(chosen, x, y)]
+        return survey(case.network, batch, case.ball, self.verifier, budget, dtype=case.dtype, witnesses=witnesses)
+
+
+def instances(lines: Sequence[Line]) -> list[Line]:
+    """The lines of single instances."""
+    return [line for line in lines if line["type"] == "instance"]
+
+
+def headline(case: Case) -> dict[str, Any]:
+    """What every summary says of its case."""
+    return {"model": str(case.model), "data": case.data.name, "eps": case.eps, "norm": case.norm}
+
+
+def write_header(record: Record, verb: str, described: dict[str, Any], case: Case) -> None:
+    """The first line of a new record."""
+    record.header(verb, described, seed=case.seed, device=str(case.device), arithmetic=arithmetic(case.dtype))
+
+
+def _continued(record: Record, path: Path, verb: str, described: dict[str, Any], case: Case) -> list[Line]:
+    """The lines a resumed record holds already; a header for a new one."""
+    if not path.stat().st_size:
+        write_header(record, verb, described, case)
+        return []
+    lines = read(path)
+    if lines[0]["config_hash"] != digest(described):
+        raise BadConfig(
+            "this folder holds a verification with another configuration",
+            where=str(path),
+            fix="resume without changing options, or name another folder with --out",
+        )
+    return lines
+
+
+def batches(index: Sequence[int]) -> Iterator[list[int]]:
+    """Indices, so many at a time as are recorded at once."""
+    remaining = iter(index)
+    while batch := list(itertools.islice(remaining, BATCH)):
+        yield batch
+
+
+def plain(method: object) -> Any:  # noqa: ANN401 - JSON
+    """A method with its options, as JSON."""
+    if is_dataclass(method) and not isinstance(method, type):
+        return {"method": type(method).__name__, **{k: plain(v) for k, v in asdict(method).items()}}
+    if isinstance(method, (list, tuple)):
+        return [plain(m) for m in method]
+    return method if isinstance(method, (str, int, float, bool, type(None))) else str(method)

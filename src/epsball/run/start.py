@@ -1,0 +1,87 @@
+"""A training run from its configuration: data, model and recipe by name, in a folder of its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from epsball.config import Named, RunConfig, dump
+from epsball.data.find import load as load_data
+from epsball.errors import BadConfig
+from epsball.files import write_bytes
+from epsball.graph.network import Network
+from epsball.models.base import Architecture, architecture
+from epsball.models.store import save_model
+from epsball.run.folder import RunFolder
+from epsball.run.train import Job, train
+from epsball.training.evaluate import IbpAccuracy
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import nn
+
+    from epsball.data.base import Dataset
+    from epsball.run.record import Line
+    from epsball.run.track import Tracker
+
+
+def start(config: RunConfig, path: Path, tracker: Tracker, *, device: torch.device, resume: bool = False) -> Line:
+    """Train as a configuration says, and leave record, checkpoint, model and resolved configuration in a folder.
+
+    Args:
+        config: what to train, on what, how long.
+        path: the run folder.
+        tracker: follows the run for a person.
+        device: where the network and the data live.
+        resume: go on with the run in this folder; its configuration must be the same.
+
+    Returns:
+        The run's summary line.
+
+    Raises:
+        BadConfig, BadData, BadFile: the configuration cannot be used, or the data set is not on this machine.
+        RunInUse, DiskFull: what was recorded before is whole.
+    """
+    data = load_data(config.data.name)
+    described = describe(config.model, data)
+    with RunFolder(path, resume=resume) as folder:
+        write_bytes(folder.config, dump(config).encode())
+        torch.manual_seed(config.train.seed)
+        module = described.build().to(device)
+        job = Job(
+            net=Network.capture(module, described.input_shape),
+            recipe=config.recipe,
+            data=data.train,
+            config=config.train,
+            evaluate=IbpAccuracy(_eps(config), data.clip),
+            described=config.as_dict(),
+            test=data.test,
+            notes={"model": described.name, "data": data.name, "data_digest": data.digest},
+        )
+
+        def save(file: Path, trained: nn.Module, extra: dict[str, Any]) -> None:
+            save_model(file, trained, described, extra)
+
+        return train(job, folder, save, tracker)
+
+
+def describe(model: Named, data: Dataset) -> Architecture:
+    """The architecture that a model's name and options give for a data set, with its normalisation as the first layer.
+
+    Raises:
+        BadConfig: unknown model or option.
+    """
+    options = dict(model.options)
+    return architecture(model.name, data.train.shape, data.classes, data.mean, data.std, **options)
+
+
+def _eps(config: RunConfig) -> float:
+    """The radius that the run is judged at: the recipe's own."""
+    eps = getattr(config.recipe, "eps", None)
+    if eps is None:
+        return 0.0
+    if not isinstance(eps, float):
+        raise BadConfig("the recipe's eps is not a number", where="recipe.eps", fix="give eps as a number")
+    return eps

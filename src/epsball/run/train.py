@@ -1,0 +1,218 @@
+"""A training run in its folder: consumes the loop's events, and writes the record, the checkpoints and the model."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from epsball.device import arithmetic
+from epsball.errors import BadConfig
+from epsball.run import checkpoint
+from epsball.run.memory import reuse_memory
+from epsball.run.record import Record, digest, read
+from epsball.run.track import RecordTracker, Tracker, Trackers
+from epsball.training.loop import Census, Epoch, Event, Finished, Metrics, Stepped, fit
+from epsball.verification.binomial import clopper_pearson
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+    from types import FrameType
+
+    from torch import nn
+
+    from epsball.graph.network import Network
+    from epsball.run.folder import RunFolder
+    from epsball.run.record import Line
+    from epsball.training.base import Examples, Recipe
+    from epsball.training.config import TrainConfig
+    from epsball.training.evaluate import Evaluation
+    from epsball.training.state import TrainState
+
+    Save = Callable[[Path, nn.Module, dict[str, Any]], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """What is trained.
+
+    Attributes:
+        net: the network, on its device.
+        recipe: how.
+        data: training examples.
+        config: how long and on what.
+        evaluate: judges each epoch.
+        test: for the protocol of the literature.
+        described: the whole configuration, for the record: a resumed run must have the same.
+        notes: more for the summary and the model file: names of the model and the data set, the data's hash.
+    """
+
+    net: Network
+    recipe: Recipe
+    data: Examples
+    config: TrainConfig
+    evaluate: Evaluation
+    described: Mapping[str, Any]
+    test: Examples | None = None
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+
+def train(job: Job, folder: RunFolder, save: Save, tracker: Tracker) -> Line:
+    """Run a job in a folder, from the start or from the folder's checkpoint.
+
+    Args:
+        job: what to train.
+        folder: open, and thus locked.
+        save: writes the selected model: (path, module, description).
+        tracker: for a person; the record is written besides.
+
+    Returns:
+        The summary, as in the record.
+
+    Raises:
+        BadConfig: the folder's run has another configuration.
+        BadFile: its checkpoint is truncated, foreign, or of another architecture.
+        DiskFull: what was written before is whole.
+        KeyboardInterrupt: on Ctrl-C, after a checkpoint was written.
+    """
+    reuse_memory()
+    done = _finished(folder, job)
+    if done is not None:
+        return done
+    state = checkpoint.load(folder.checkpoint) if folder.checkpoint.exists() else None
+    events = fit(job.net, job.recipe, job.data, job.config, job.evaluate, test=job.test, state=state)
+    with Record(folder.record) as record:
+        follow = Trackers((RecordTracker(record), tracker))
+        _open(record, folder, job, state)
+        follow.start("training", job.config.run(_examples(job)).steps, 0 if state is None else state.step)
+        try:
+            with _interruptible() as interrupted:
+                last = _consume(events, follow, folder, interrupted)
+        finally:
+            follow.finish()
+        summary = _summary(last, job)
+        save(folder.model, job.net.module, {"training": summary, "config": dict(job.described)})
+        follow.log(summary)
+        follow.log({"type": "done"})
+    return summary
+
+
+def _consume(events: Iterator[Event], follow: Tracker, folder: RunFolder, interrupted: Callable[[], bool]) -> Finished:
+    for event in events:
+        if isinstance(event, Stepped):
+            stop = interrupted()
+            if event.due or stop:
+                checkpoint.save(folder.checkpoint, event.snapshot())
+            if stop:
+                raise KeyboardInterrupt
+        elif isinstance(event, Finished):
+            return event
+        else:
+            follow.log(line(event))
+    raise ValueError("a run without an end")
+
+
+def line(event: Metrics | Epoch | Census) -> Line:
+    """The record's line for an event."""
+    if isinstance(event, Census):
+        return {"type": "relu", "epoch": event.epoch, "layers": [layer._asdict() for layer in event.layers]}
+    if isinstance(event, Metrics):
+        return {"type": "metrics", **asdict(event)}
+    told = {name: getattr(event, name) for name in ("verifier", "split", "best", "seconds")}
+    return {"type": "epoch", "epoch": event.epoch, "step": event.step, **event.scores._asdict(), **told}
+
+
+def _examples(job: Job) -> int:
+    return len(job.data) - job.config.held_out(len(job.data))
+
+
+def _finished(folder: RunFolder, job: Job) -> Line | None:
+    """The summary of a run that has nothing left to do; refuses a run of another configuration."""
+    if not folder.record.exists() or b"\n" not in folder.record.read_bytes():
+        return None
+    lines = read(folder.record)
+    header = lines[0]
+    if header["config_hash"] != digest(job.described):
+        there, here = _flat(header["config"]), _flat(job.described)
+        changed = sorted(k for k in {*there, *here} if digest({"": there.get(k)}) != digest({"": here.get(k)}))
+        told = ", ".join(f"{k} = {there.get(k)} there and {here.get(k)} here" for k in changed[:3])
+        raise BadConfig(
+            f"the run was started with another configuration: {told}",
+            where=str(folder.path),
+            fix="resume without changing options, or name another folder",
+        )
+    if lines[-1]["type"] != "done" or not folder.model.exists():
+        return None
+    return next((past for past in reversed(lines) if past["type"] == "summary"), None)
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        found.update(_flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
+    return found
+
+
+def _open(record: Record, folder: RunFolder, job: Job, state: TrainState | None) -> None:
+    """A header for a new record, a line that says where it goes on for an old one."""
+    if folder.record.stat().st_size:
+        record.append({"type": "resume", "step": 0 if state is None else state.step})
+        return
+    parameter = next(iter(job.net.params().values()))
+    record.header(
+        "train",
+        job.described,
+        seed=job.config.seed,
+        device=str(parameter.device),
+        arithmetic=arithmetic(parameter.dtype),
+    )
+
+
+def _summary(last: Finished, job: Job) -> Line:
+    best, examples = last.selected, _examples(job)
+    verified = interval(best.verified, last.held)
+    return {
+        "type": "summary",
+        "verb": "train",
+        **job.notes,
+        "epochs": job.config.epochs,
+        "examples": examples,
+        "protocol": job.config.protocol,
+        "selected": {"epoch": best.epoch, "step": best.step},
+        "split": last.split,
+        "count": last.held,
+        "eps": getattr(job.evaluate, "eps", None),
+        "norm": "linf",
+        "accuracy": {"clean": interval(best.clean, last.held), "verified": verified},
+        "verified_by": {last.verifier: verified},
+        "seconds": last.seconds,
+    }
+
+
+def interval(share: float, count: int) -> dict[str, float]:
+    """A share of `count` with its 95 % interval."""
+    low, high = clopper_pearson(round(share * count), count)
+    return {"value": share, "low": low, "high": high}
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[Callable[[], bool]]:
+    """The first Ctrl-C is noted, and acted on between two steps; a second one interrupts at once."""
+    noted = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield noted.is_set
+        return
+
+    def note(_signal: int, _frame: FrameType | None) -> None:
+        noted.set()
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield noted.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)

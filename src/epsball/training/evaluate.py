@@ -1,0 +1,108 @@
+"""What a run measures of itself once an epoch: accuracies on held-out examples, and the state of its ReLUs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import torch
+
+from epsball.device import exact_arithmetic, tolerance
+from epsball.spec.sets import Box
+from epsball.training.margins import Bounded, training_box
+
+if TYPE_CHECKING:
+    from epsball.graph.network import Network
+    from epsball.interval import Interval
+    from epsball.training.base import Examples
+    from epsball.types import Tensor
+
+_BATCH = 512
+
+
+class Scores(NamedTuple):
+    """Accuracies in [0, 1]; no verified input is counted that is not also classified rightly."""
+
+    clean: float
+    verified: float
+
+
+class Evaluation(Protocol):
+    """How a run judges itself: a frozen dataclass whose fields are its options."""
+
+    @property
+    def verifier(self) -> str:
+        """The name of the verifier behind `Scores.verified`."""
+        ...
+
+    def __call__(self, net: Network, data: Examples) -> Scores:
+        """Accuracies with the running batch-norm statistics."""
+        ...
+
+
+@dataclass(frozen=True)
+class IbpAccuracy:
+    """Clean accuracy, and the share that interval bounds verify.
+
+    Attributes:
+        eps: radius in the units of the input.
+        clip: valid range of the inputs, or None.
+        batch: examples at a time.
+
+    Sound: yes, up to floating point; the box is rounded outwards, as in verification.
+    """
+
+    eps: float
+    clip: tuple[float, float] | None = (0.0, 1.0)
+    batch: int = _BATCH
+
+    @property
+    def verifier(self) -> str:
+        return "ibp"
+
+    def __call__(self, net: Network, data: Examples) -> Scores:
+        counts = []
+        with torch.no_grad(), exact_arithmetic():
+            network = net.prepare()
+            least = tolerance(network.dtype)
+            for start in range(0, len(data), self.batch):
+                part = slice(start, start + self.batch)
+                x, y = data.inputs(part).to(network.dtype), data.y[part]
+                right = network.forward(x).argmax(1) == y
+                worst = Bounded.over(network, Box(x, self.eps, self.clip).hull()).worst_logits(y)
+                others = worst.scatter(1, y[:, None], -torch.inf)
+                counts.append(torch.stack((right, right & (others < -least).all(1))).sum(1))
+            clean, verified = (torch.stack(counts).sum(0).double() / len(data)).tolist()
+        return Scores(clean, verified)
+
+
+class LayerStates(NamedTuple):
+    """Shares of a ReLU layer's units, over a batch."""
+
+    name: str
+    active: float
+    inactive: float
+    unstable: float
+
+
+def census(net: Network, data: Examples, eps: float, clip: tuple[float, float] | None) -> list[LayerStates]:
+    """How many units of each ReLU interval bounds prove active (l >= 0) or inactive (u <= 0), and how many neither.
+
+    A unit that is always 0 is inactive.
+    """
+    with torch.no_grad():
+        network = net.prepare()
+        box = training_box(data.inputs().to(network.dtype), eps, clip)
+        relus = Bounded.over(network, box).relus
+        shares = [_shares(pre) for _, pre in relus]
+        found = torch.stack(shares).tolist() if shares else []
+    named = zip(relus, found, strict=True)
+    return [
+        LayerStates(step.node.where.module or step.node.name, active, inactive, max(0.0, 1.0 - active - inactive))
+        for (step, _), (active, inactive) in named
+    ]
+
+
+def _shares(pre: Interval) -> Tensor:
+    inactive = pre.upper <= 0
+    return torch.stack((((pre.lower >= 0) & ~inactive).double().mean(), inactive.double().mean()))

@@ -1,0 +1,340 @@
+"""The one training loop: a generator of events that knows nothing of files.
+
+Within a step nothing is read back from the device. The order of the data depends on the seed and the epoch alone, so a run
+that goes on from a `TrainState` takes the very steps it would have taken.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from epsball.device import generator
+from epsball.errors import BadConfig, BadShape
+from epsball.spec.property import check_labels
+from epsball.training.base import Batch, Diverged, Examples, Loss, Progress, Recipe
+from epsball.training.evaluate import Evaluation, LayerStates, Scores, census
+from epsball.training.state import (
+    Selected,
+    TrainState,
+    copied,
+    load_model,
+    load_optimizer,
+    load_random,
+    pack_optimizer,
+    random_state,
+)
+from epsball.training.statistics import check_batch_norm
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from epsball.graph.network import Network
+    from epsball.training.config import TrainConfig
+    from epsball.types import Tensor
+
+_ORDER, _SPLIT = 1, 2  # streams of random numbers
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Means since the last one.
+
+    Attributes:
+        step: steps done.
+        epoch: the same, in epochs.
+        lr: learning rate of the last step.
+        eps: radius of the last step.
+        loss: what was minimised.
+        parts: its terms, before their weights.
+        seconds: of the run so far.
+    """
+
+    step: int
+    epoch: float
+    lr: float
+    eps: float
+    loss: float
+    parts: Mapping[str, float]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """The end of an epoch (counted from 1): accuracies on the held-out examples, whose name is `split`."""
+
+    epoch: int
+    step: int
+    scores: Scores
+    verifier: str
+    split: str
+    best: bool
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Census:
+    """ReLU states at the radius in force, on a fixed batch of held-out examples."""
+
+    epoch: int
+    layers: list[LayerStates]
+
+
+@dataclass(frozen=True, eq=False)
+class Stepped:
+    """After each step and all that belongs to it: the moment at which a run may be stopped.
+
+    Attributes:
+        step: steps done.
+        due: whether a checkpoint is due.
+        snapshot: makes the state of the run; only before the next event is asked for.
+    """
+
+    step: int
+    due: bool
+    snapshot: Callable[[], TrainState]
+
+
+@dataclass(frozen=True, eq=False)
+class Finished:
+    """The end: the module holds the weights of the selected epoch.
+
+    Attributes:
+        selected: that epoch.
+        held: examples it was selected on.
+        split: their name.
+        verifier: behind its verified accuracy.
+        seconds: of the run.
+    """
+
+    selected: Selected
+    held: int
+    split: str
+    verifier: str
+    seconds: float
+
+
+Event = Metrics | Epoch | Census | Stepped | Finished
+
+
+def fit(
+    net: Network,
+    recipe: Recipe,
+    data: Examples,
+    config: TrainConfig,
+    evaluate: Evaluation,
+    *,
+    test: Examples | None = None,
+    state: TrainState | None = None,
+) -> Iterator[Event]:
+    """Train a network in place.
+
+    Args:
+        net: captured; its module and device are used as they are. The global random state is seeded.
+        recipe: how to train.
+        data: training examples, moved to the network's device once.
+        config: everything else.
+        evaluate: judges each epoch on held-out examples; epochs before eps is at its maximum are never selected.
+        test: what protocol "literature" selects on; otherwise unused.
+        state: go on from here instead of from the start.
+
+    Returns:
+        The events of the run. Nothing is trained before the first one is asked for.
+
+    Raises:
+        BadConfig: the options, the network and the data do not fit together, or the state is of another run.
+        BadData: labels out of range, or inputs outside the valid range.
+        BadFile: the state is of another architecture.
+        Diverged: while running: the loss or a weight became NaN or infinite.
+    """
+    device = next(iter(net.params().values())).device
+    if tuple(data.shape) != tuple(net.input_shape):
+        raise BadShape(
+            f"examples of shape {data.shape} for a network that takes {net.input_shape}", fix="build the model for this data set"
+        )
+    data = Examples(data.x.to(device), data.y.to(device))
+    check_labels(data.y, net.classes)
+    train, held, split = _split(data, test, config)
+    run = config.run(len(train))
+    check_batch_norm(net.plan, config.batch)
+    config.rate().check(run)
+    recipe.check(train, run)
+    if state is not None:
+        _check_state(state, run, config.seed)
+    held = Examples(held.x.to(device), held.y.to(device))
+    return _Run(net, recipe, config, train, run).events(held, split, evaluate, state)
+
+
+def _split(data: Examples, test: Examples | None, config: TrainConfig) -> tuple[Examples, Examples, str]:
+    if config.protocol == "literature":
+        if test is None:
+            raise BadConfig(
+                "the protocol of the literature selects on the test set, and none was given",
+                where="train.protocol",
+                fix='give test examples, or use protocol = "validation"',
+            )
+        return data, test, "test"
+    held = config.held_out(len(data))
+    # drawn on the CPU, so that every device holds the same examples out
+    order = torch.randperm(len(data), generator=generator(torch.device("cpu"), config.seed, _SPLIT)).to(data.x.device)
+    return data.take(order[held:]), data.take(order[:held]), "validation"
+
+
+def _check_state(state: TrainState, run: Progress, seed: int) -> None:
+    for name, there, here in (
+        ("steps", state.steps, run.steps),
+        ("steps an epoch", state.per_epoch, run.per_epoch),
+        ("seed", state.seed, seed),
+    ):
+        if there != here:
+            raise BadConfig(
+                f"the checkpoint is of another run: {name} {there} there and {here} here",
+                fix="resume with the configuration the run was started with",
+            )
+
+
+class _Run:
+    """What changes during a run."""
+
+    def __init__(self, net: Network, recipe: Recipe, config: TrainConfig, data: Examples, run: Progress) -> None:
+        self.net, self.recipe, self.config, self.data = net, recipe, config, data
+        self.at = run
+        self.best: Selected | None = None
+        self.optimizer = config.make_optimizer(net.module)
+        self.window = _Window()
+        self.before, self.started = 0.0, time.monotonic()
+
+    def events(self, held: Examples, split: str, evaluate: Evaluation, state: TrainState | None) -> Iterator[Event]:
+        self._start(state)
+        clip = getattr(self.recipe, "clip", None)
+        sample = held.take(slice(0, self.config.batch))
+        while self.at.step < self.at.steps:
+            for index in self._rest_of_epoch():
+                self._step(index)
+                ends = self.at.step % self.at.per_epoch == 0
+                if ends or self.at.step % self.config.log_every == 0:
+                    yield self._metrics()
+                if ends:
+                    epoch = self.at.step // self.at.per_epoch
+                    scores = evaluate(self.net, held)
+                    best = self._select(epoch, scores)
+                    yield Epoch(epoch, self.at.step, scores, evaluate.verifier, split, best, self.seconds)
+                    yield Census(epoch, census(self.net, sample, self.recipe.eps_at(self.at), clip))
+                yield Stepped(self.at.step, ends or self.at.step % self.config.checkpoint_every == 0, self.snapshot)
+        if self.best is None:
+            raise BadConfig("no epoch was at the full radius", fix="train for more epochs, or shorten the ramp")
+        load_model(self.net.module, self.best.model)
+        yield Finished(self.best, len(held), split, evaluate.verifier, self.seconds)
+
+    @property
+    def seconds(self) -> float:
+        return self.before + time.monotonic() - self.started
+
+    def _start(self, state: TrainState | None) -> None:
+        self.started = time.monotonic()
+        self.net.module.train()
+        if state is None:
+            torch.manual_seed(self.config.seed)
+            self.recipe.initialise(self.net)
+            return
+        load_model(self.net.module, state.model)
+        load_optimizer(self.optimizer, state.optimizer)
+        load_random(state.random)
+        self.at = replace(self.at, step=state.step)
+        self.best, self.before = state.best, state.seconds
+
+    def _rest_of_epoch(self) -> Iterator[Tensor]:
+        """Indices of the batches that are left of the epoch under way."""
+        epoch, done = divmod(self.at.step, self.at.per_epoch)
+        device, batch = self.data.y.device, self.config.batch
+        order = torch.randperm(len(self.data), generator=generator(device, self.config.seed, _ORDER, epoch), device=device)
+        for i in range(done, self.at.per_epoch):
+            yield order[i * batch : (i + 1) * batch]
+
+    def _step(self, index: Tensor) -> None:
+        params = self.net.params()
+        x = self.data.inputs(index).to(next(iter(params.values())).dtype)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.rate()(self.at)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self.recipe.loss(self.net, Batch(x, self.data.y[index]), self.at)
+        torch.autograd.backward(loss.total)
+        torch.nn.utils.clip_grad_norm_(self.net.module.parameters(), self.config.clip_norm)
+        self.optimizer.step()
+        with torch.no_grad():
+            for name, value in loss.buffers.items():
+                params[name].copy_(value)
+        self.window.add(loss)
+        self.at = replace(self.at, step=self.at.step + 1)
+
+    def _metrics(self) -> Metrics:
+        last = replace(self.at, step=self.at.step - 1)
+        means = self.window.read(self.at.step)
+        loss = means.pop("")
+        rate, eps = self.config.rate()(last), self.recipe.eps_at(last)
+        return Metrics(self.at.step, self.at.epoch, rate, eps, loss, means, self.seconds)
+
+    def _select(self, epoch: int, scores: Scores) -> bool:
+        """Keep the weights if this epoch is the best one at the full radius."""
+        full = self.recipe.eps_at(self.at) == self.recipe.eps_at(replace(self.at, step=self.at.steps))
+        key = (scores.verified, scores.clean)
+        if not full or (self.best is not None and key <= (self.best.verified, self.best.clean)):
+            return False
+        self.best = Selected(epoch, self.at.step, scores.clean, scores.verified, copied(self.net.module.state_dict()))
+        return True
+
+    def snapshot(self) -> TrainState:
+        """The run as it stands; refused where it has diverged, so that no checkpoint is replaced by a useless one."""
+        model = copied(self.net.module.state_dict())
+        self.window.check(self.at.step)
+        broken = [name for name, t in model.items() if t.is_floating_point() and not bool(t.isfinite().all())]
+        if broken:
+            raise _diverged(f"{broken[0]!r} holds NaN or infinity", self.at.step)
+        return TrainState(
+            self.at.step,
+            self.at.steps,
+            self.at.per_epoch,
+            self.config.seed,
+            self.seconds,
+            model,
+            pack_optimizer(self.optimizer),
+            random_state(),
+            self.best,
+        )
+
+
+class _Window:
+    """Sums of losses on the device since they were last read."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.counts: dict[str, int] = {}
+
+    def add(self, loss: Loss) -> None:
+        for name, value in {"": loss.total.detach(), **loss.parts}.items():
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
+            self.counts[name] = self.counts.get(name, 0) + 1
+
+    def check(self, step: int) -> None:
+        if "" in self.sums and not bool(self.sums[""].isfinite()):
+            raise _diverged("the loss is NaN or infinite", step)
+
+    def read(self, step: int) -> dict[str, float]:
+        """Means since the last reading: the one place where a run waits for the device."""
+        self.check(step)
+        values = torch.stack([value.double() for value in self.sums.values()]).tolist()
+        means = {name: value / self.counts[name] for name, value in zip(self.sums, values, strict=True)}
+        self.sums, self.counts = {}, {}
+        return means
+
+
+def _diverged(what: str, step: int) -> Diverged:
+    return Diverged(
+        f"training diverged: {what}",
+        where=f"step {step}",
+        fix="lower the learning rate or lengthen the ramp; the last checkpoint is from before",
+    )

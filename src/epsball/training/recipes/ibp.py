@@ -1,0 +1,141 @@
+"""Interval bound propagation training (Gowal et al. 2018)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from epsball.errors import BadConfig, BadData
+from epsball.graph.plan import prepare
+from epsball.training.base import Batch, Examples, Loss, Progress, recipes
+from epsball.training.initialise import initialisations, initialise
+from epsball.training.margins import Bounded, training_box
+from epsball.training.schedule import Ramp, Shape, check_weight
+from epsball.training.statistics import clean_pass
+
+if TYPE_CHECKING:
+    from epsball.graph.network import Network
+    from epsball.types import Tensor
+
+
+@recipes.register("ibp")
+@dataclass(frozen=True)
+class Ibp:
+    """`kappa CE(z) + (1 - kappa) CE(worst-case logits of IBP)`, with elision and the clean batch's batch-norm statistics.
+
+    At eps 0 the two terms are one, and only the natural one is computed.
+
+    Attributes:
+        eps: the final radius, in the units of the input.
+        warmup: epochs at eps 0.
+        ramp: epochs over which eps grows to its final value, and kappa moves linearly from its first to its last one.
+        shape: of the ramp of eps: "linear" or "smooth".
+        kappa_start: weight of the natural loss at the start of the ramp.
+        kappa_end: at its end.
+        clip: valid range of the inputs, or None.
+        initialisation: see `epsball.training.initialise`.
+
+    Raises:  BadConfig for a radius that is negative or wider than the valid range, weights outside [0, 1], unknown names.
+    Paper:   Gowal et al. 2018, arXiv:1810.12715, Sec. 4.
+    """
+
+    eps: float
+    warmup: float = 1.0
+    ramp: float = 20.0
+    shape: Shape = "linear"
+    kappa_start: float = 1.0
+    kappa_end: float = 0.5
+    clip: tuple[float, float] | None = (0.0, 1.0)
+    initialisation: str = "default"
+
+    def __post_init__(self) -> None:
+        check_eps(self.eps, self.clip)
+        check_weight(self.kappa_start, "recipe.kappa_start")
+        check_weight(self.kappa_end, "recipe.kappa_end")
+        self.radius()
+        initialisations[self.initialisation]
+
+    def radius(self) -> Ramp:
+        """The schedule of eps."""
+        return Ramp(self.eps, 0.0, self.warmup, self.ramp, self.shape)
+
+    def kappa(self) -> Ramp:
+        """The schedule of the natural loss's weight."""
+        return Ramp(self.kappa_end, self.kappa_start, self.warmup, self.ramp)
+
+    def check(self, data: Examples, run: Progress) -> None:
+        self.radius().check(run)
+        if self.clip is None:
+            return
+        low, high = (float(end) for end in data.inputs().aminmax()) if data.x.is_floating_point() else (0.0, 1.0)
+        if low < self.clip[0] or high > self.clip[1]:
+            raise BadData(
+                f"inputs reach from {low:.4g} to {high:.4g}, outside the valid range [{self.clip[0]:g}, {self.clip[1]:g}]",
+                where="recipe.clip",
+                fix="scale the inputs, give their own range, or clip = 'none'",
+            )
+
+    def eps_at(self, at: Progress) -> float:
+        return self.radius()(at)
+
+    def initialise(self, net: Network) -> None:
+        initialise(self.initialisation)(net)
+
+    def loss(self, net: Network, batch: Batch, at: Progress) -> Loss:
+        return self.objective(net, batch, at, least_eps=0.0)
+
+    def objective(self, net: Network, batch: Batch, at: Progress, *, least_eps: float) -> Loss:
+        """The loss of a step; at eps 0 bounds are computed only where a regulariser needs them, over `least_eps`."""
+        eps = self.eps_at(at)
+        kappa = self.kappa()(at) if eps > 0 else 1.0
+        weight = self.weight_at(at)
+        params = net.params()
+        clean = clean_pass(net.plan, params, batch.x, logits=kappa > 0)
+        terms: list[tuple[str, float, Tensor]] = []
+        if clean.logits is not None:
+            terms.append(("natural", kappa, cross_entropy(clean.logits, batch.y)))
+        if kappa < 1 or weight > 0:
+            box = training_box(batch.x, max(eps, least_eps), self.clip)
+            bounded = Bounded.over(prepare(net.plan, params | clean.statistics), box)
+            if kappa < 1:
+                terms.append(("robust", 1 - kappa, bounded.robust_loss(batch.y)))
+            if weight > 0:
+                terms.extend((name, weight, term) for name, term in self.regularisers(bounded).items())
+        total = torch.stack([factor * term for _, factor, term in terms]).sum()
+        return Loss(total, {name: term.detach() for name, _, term in terms}, clean.running)
+
+    def weight_at(self, at: Progress) -> float:  # noqa: ARG002 - this recipe has no regularisers
+        """The weight of the regularisers."""
+        return 0.0
+
+    def regularisers(self, bounded: Bounded) -> dict[str, Tensor]:  # noqa: ARG002 - this recipe has none
+        """The terms that `weight_at` multiplies."""
+        return {}
+
+
+def check_eps(eps: float, clip: tuple[float, float] | None) -> None:
+    """Raise unless a radius can be trained at.
+
+    Raises:
+        BadConfig: it is negative, not finite, or wider than the valid range; or that range is empty.
+    """
+    if not (math.isfinite(eps) and eps >= 0):
+        raise BadConfig(
+            f"eps must be a finite number of at least 0, not {eps}",
+            where="recipe.eps",
+            fix="give a radius in units of the inputs, such as 8/255",
+        )
+    if clip is None:
+        return
+    if not clip[0] < clip[1]:
+        raise BadConfig(f"the valid range {list(clip)} is empty", where="recipe.clip", fix="give [low, high] with low < high")
+    if eps > clip[1] - clip[0]:
+        raise BadConfig(
+            f"eps {eps:g} is wider than the valid range [{clip[0]:g}, {clip[1]:g}]",
+            where="recipe.eps",
+            fix="give eps in the units of the input: 8/255, not 8",
+        )

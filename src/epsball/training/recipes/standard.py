@@ -1,0 +1,44 @@
+"""Plain training: the baseline of every table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch.nn.functional import cross_entropy
+
+from epsball.training.base import Batch, Examples, Loss, Progress, recipes
+from epsball.training.initialise import initialisations, initialise
+
+if TYPE_CHECKING:
+    from epsball.graph.network import Network
+
+
+@recipes.register("standard")
+@dataclass(frozen=True)
+class Standard:
+    """Cross-entropy of the module itself in training mode: dropout is active, batch norm updates its own statistics.
+
+    Attributes:
+        initialisation: see `epsball.training.initialise`.
+
+    Raises:  BadConfig for an unknown initialisation.
+    """
+
+    initialisation: str = "default"
+
+    def __post_init__(self) -> None:
+        initialisations[self.initialisation]
+
+    def check(self, data: Examples, run: Progress) -> None:
+        """Any data will do."""
+
+    def eps_at(self, at: Progress) -> float:  # noqa: ARG002 - no perturbation
+        return 0.0
+
+    def initialise(self, net: Network) -> None:
+        initialise(self.initialisation)(net)
+
+    def loss(self, net: Network, batch: Batch, at: Progress) -> Loss:  # noqa: ARG002 - the same at every step
+        total = cross_entropy(net.module(batch.x), batch.y)
+        return Loss(total, {"natural": total.detach()})

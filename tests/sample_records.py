@@ -1,0 +1,198 @@
+"""Run folders with made-up but consistent numbers: what a report is tested on. No picture of a real data set is used."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import beta
+
+from epsball.run.record import FORMAT
+
+LADDER = ("clean", "attack", "ibp", "crown-ibp", "crown")
+Line = dict[str, Any]
+
+
+def header(verb: str, *command: str, **config: object) -> Line:
+    return {
+        "type": "header", "format": FORMAT, "verb": verb, "command": ["epsball", verb, *command], "config": config,
+        "config_hash": "0123456789ab", "versions": {"epsball": "0.1.0", "torch": "2.13.0", "python": "3.11.2"}, "seed": 7,
+        "hardware": {"machine": "x86_64", "cores": 2, "threads": 1, "device": "cpu"},
+        "arithmetic": "float32, margin > 1e-05, no directed rounding inside the network", "time": "2026-01-31T12:00:00Z",
+    }  # fmt: skip
+
+
+def write(folder: Path, *lines: Line) -> Path:
+    """A run folder with these lines."""
+    folder.mkdir(parents=True)
+    text = "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines)
+    (folder / "record.jsonl").write_text(text, encoding="utf-8")
+    return folder
+
+
+def rate(hits: int, count: int) -> dict[str, float]:
+    low = float(beta.ppf(0.025, hits, count - hits + 1)) if hits else 0.0
+    high = float(beta.ppf(0.975, hits + 1, count - hits)) if hits < count else 1.0
+    return {"value": hits / count, "low": low, "high": high}
+
+
+def train_lines(epochs: int = 20) -> list[Line]:
+    lines = [header("train", "fast-ibp", "--data", "mnist", recipe={"name": "fast-ibp", "eps": 0.1}, epochs=epochs)]
+    for epoch in range(1, epochs + 1):
+        ramp = min(1.0, epoch / (0.5 * epochs))
+        for part in (0.5, 1.0):
+            t = epoch - 1 + part
+            robust = 2.3 * np.exp(-t / 4) + 0.25 * ramp
+            lines.append({
+                "type": "metrics", "step": int(200 * t), "epoch": t, "lr": 5e-4 if t < 0.8 * epochs else 5e-5, "eps": 0.1 * ramp,
+                "loss": robust + 0.1, "parts": {"robust": robust, "tightness": 0.3 * np.exp(-t / 6), "relu": 0.05}, "seconds": t,
+            })  # fmt: skip
+        lines.append({
+            "type": "epoch", "epoch": epoch, "step": 200 * epoch, "clean": 0.985 - 0.3 * np.exp(-epoch / 3),
+            "verified": 0.93 - 0.6 * np.exp(-epoch / 4), "verifier": "ibp", "split": "validation", "seconds": 2.0,
+        })  # fmt: skip
+        unstable = [0.15 * np.exp(-epoch / 8) * (1 + i) / 2 for i in range(3)]
+        layers = [
+            {"name": f"relu_{i}" if i else "relu", "active": 0.4 - u / 2, "inactive": 0.6 - u / 2, "unstable": u}
+            for i, u in enumerate(unstable)
+        ]
+        lines.append({"type": "relu", "epoch": epoch, "layers": layers})
+    return [*lines, {"type": "summary", "verb": "train", "data": "mnist", "seconds": 61.5}, {"type": "done"}]
+
+
+def instances(count: int, seed: int = 3) -> list[Line]:
+    """Inputs through a ladder whose later steps are tighter."""
+    draw = np.random.default_rng(seed)
+    lines = []
+    for index in range(count):
+        label = int(draw.integers(10))
+        true = float(draw.normal(4, 2.2))
+        line: Line = {"type": "instance", "index": index, "label": label, "predicted": label, "margin": None, "bounds": {}}
+        bounds = {
+            "ibp": true - abs(draw.normal(0, 1.2)),
+            "crown-ibp": true - abs(draw.normal(0, 0.5)),
+            "crown": true - abs(draw.normal(0, 0.1)),
+        }
+        seconds = float(draw.exponential(0.002))
+        if true < -1.2:
+            line |= {"predicted": (label + 1) % 10, "status": "falsified", "by": "clean"}
+        elif true < -0.05:
+            line |= {"status": "falsified", "by": "attack", "attacked_margin": true}
+        else:
+            line |= {"attacked_margin": true + 0.1, "status": "unknown", "by": "crown"}
+            for name, bound in bounds.items():
+                line["bounds"][name] = bound
+                line["margin"] = max(line["bounds"].values())
+                if bound > 1e-5:
+                    line |= {"status": "verified", "by": name}
+                    break
+        lines.append(line | {"seconds": seconds})
+    return lines
+
+
+def summary(verb: str, lines: list[Line], eps: float = 0.1) -> Line:
+    count = len(lines)
+    status = Counter(line["status"] for line in lines)
+    wrong = sum(line["by"] == "clean" for line in lines)
+    attacked = sum(line["by"] == "attack" for line in lines)
+    ranks = {line["index"]: LADDER.index(line["by"]) for line in lines if line["status"] == "verified"}
+    proven = {m: sum(rank <= LADDER.index(m) for rank in ranks.values()) for m in LADDER[2:]}
+    steps = []
+    for name in LADDER:
+        mine = [line for line in lines if line["by"] == name and line["status"] in ("verified", "falsified")]
+        verified = sum(line["status"] == "verified" for line in mine)
+        seconds = 0.7 * (1 + LADDER.index(name))
+        steps.append(
+            {"name": name, "settled": len(mine), "verified": verified, "falsified": len(mine) - verified, "seconds": seconds}
+        )
+    accuracy = {"clean": rate(count - wrong, count), "attacked": rate(count - wrong - attacked, count)}
+    found: Line = {
+        "type": "summary", "verb": verb, "model": "runs/demo/train", "data": "mnist", "count": count, "eps": eps, "norm": "linf",
+        "accuracy": accuracy, "seconds": 14.2,
+    }  # fmt: skip
+    if verb == "attack":
+        return found
+    accuracy["verified"] = rate(status["verified"], count)
+    by = {name: rate(hits, count) for name, hits in proven.items()}
+    names = ("verified", "falsified", "unknown", "timeout", "error")
+    return found | {"verified_by": by, "steps": steps, "status": {name: status[name] for name in names}}
+
+
+def witness(index: int, label: int, channels: int = 1) -> Line:
+    """A ring with a gap as the input, and a random change of 0.1 as the attack."""
+    draw = np.random.default_rng(index)
+    row, column = np.mgrid[:28, :28] - 13.5
+    away = np.hypot(row * (1 + 0.1 * label), column)
+    ring = np.exp(-((away - 7) ** 2) / 5) * (np.arctan2(row, column) > -2 - 0.1 * label)
+    x = np.repeat(ring[None], channels, 0).clip(0, 1)
+    adversarial = (x + 0.1 * np.sign(draw.normal(size=x.shape)) * (away < 11)).clip(0, 1)
+    return {
+        "type": "witness", "index": index, "label": label, "predicted": (label + 3) % 10, "shape": list(x.shape), "margin": -0.42,
+        "x": [round(float(v), 5) for v in x.ravel()], "adversarial": [round(float(v), 5) for v in adversarial.ravel()],
+    }  # fmt: skip
+
+
+def verify_lines(count: int = 1000, eps: float = 0.1, witnesses: int = 6) -> list[Line]:
+    lines = instances(count)
+    broken = [line for line in lines if line["by"] == "attack"][:witnesses]
+    return [
+        header("verify", "runs/demo/train", "--data", "mnist", "--eps", f"{eps:g}", "--index", f":{count}", eps=eps, method="auto"),
+        *lines, *(witness(line["index"], line["label"]) for line in broken), summary("verify", lines, eps), {"type": "done"},
+    ]  # fmt: skip
+
+
+def attack_lines(count: int = 1000) -> list[Line]:
+    return [header("attack", "runs/demo/train", "--eps", "0.1"), summary("attack", instances(count)), {"type": "done"}]
+
+
+def bounds_lines() -> list[Line]:
+    lines = [header("bounds", "runs/demo/train", "--index", "0", "--eps", "0.1")]
+    for method, scale in (("ibp", 1.0), ("crown", 0.45)):
+        for i, neurons in enumerate((3136, 1568, 100)):
+            unstable = 0.08 * scale * (i + 1)
+            lines.append({
+                "type": "layer", "name": f"relu_{i}" if i else "relu", "op": "relu", "method": method, "neurons": neurons,
+                "width": 0.2 * scale * 3.1**i, "active": 0.3, "inactive": 0.7 - unstable, "unstable": unstable, "seconds": 0.01,
+            })  # fmt: skip
+    return [*lines, {"type": "done"}]
+
+
+def demo(folder: Path, count: int = 1000) -> list[Path]:
+    """The four runs of a demo: train, attack, verify, bounds."""
+    parts = {"train": train_lines(), "attack": attack_lines(count), "verify": verify_lines(count), "bounds": bounds_lines()}
+    return [write(folder / name, *lines) for name, lines in parts.items()]
+
+
+def read(folder: Path) -> list[Line]:
+    return [json.loads(line) for line in (folder / "record.jsonl").read_text("utf-8").splitlines()]
+
+
+def last(folder: Path, kind: str) -> Line:
+    return [line for line in read(folder) if line["type"] == kind][-1]
+
+
+EVIL = "<script>window.evil=1</script><img src=x onerror='window.evil=2'>\"'{{7*7}}</title></style>"
+_FIXED = ("type", "format", "verb", "status", "x", "adversarial")
+_NAMES = ("ibp", "crown", "robust", "torch", "machine")
+
+
+def _poison(value: Any) -> Any:
+    if isinstance(value, str):
+        return EVIL + value
+    if isinstance(value, dict):
+        return {EVIL + key if key in _NAMES else key: _poison(v) for key, v in value.items()}
+    return [_poison(v) for v in value] if isinstance(value, list) else value
+
+
+def poisoned(folder: Path) -> list[Path]:
+    """Runs in which every text that the format leaves free, and the folders' names, try to become part of a page."""
+    parts = (train_lines(3), verify_lines(200), attack_lines(200), bounds_lines())
+    return [
+        write(
+            folder / f"<b onclick=alert(1)>{i}", *({k: v if k in _FIXED else _poison(v) for k, v in line.items()} for line in lines)
+        )
+        for i, lines in enumerate(parts)
+    ]

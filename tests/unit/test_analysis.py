@@ -1,0 +1,77 @@
+"""Functions over networks and records: tightness of layers, curves over runs."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+import sample_records as sample
+import zoo
+from epsball.analysis.curves import verified_against_eps
+from epsball.analysis.tightness import layer_lines
+from epsball.errors import BadConfig, BadShape
+from epsball.graph.network import Network
+from epsball.reporting.lines import Layer
+from epsball.spec.sets import LpBall
+
+
+def _network(name: str) -> tuple[Network, LpBall]:
+    network = Network.capture(*zoo.build(name, seed=2, dtype=torch.float64))
+    x = torch.rand(4, *network.input_shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    return network, LpBall(x, 0.05)
+
+
+@pytest.mark.parametrize("name", [name for name in zoo.NETWORKS if name != "affine_only"])
+def test_every_layer_has_a_line_and_its_shares_add_up(name):
+    network, ball = _network(name)
+    lines = layer_lines(network, ball)
+    assert len(lines) == 2 * len(network.prepare().nonlinear)
+    for line in lines:
+        assert line["active"] + line["inactive"] + line["unstable"] == pytest.approx(1)
+        Layer.model_validate(line)  # what a report accepts
+
+
+@pytest.mark.parametrize("name", ["mlp", "conv", "residual"])
+def test_crown_is_never_wider_than_ibp(name):
+    network, ball = _network(name)
+    ibp, crown = ({line["name"]: line for line in layer_lines(network, ball, [m])} for m in ("ibp", "crown"))
+    assert ibp.keys() == crown.keys()
+    for key, line in ibp.items():
+        assert crown[key]["width"] <= line["width"] + 1e-12
+        assert crown[key]["unstable"] <= line["unstable"]
+
+
+def test_the_first_layer_is_exact():
+    """Over a linf ball the pre-activations of a first linear layer have width 2 eps |W| 1, with no loss by any method."""
+    torch.manual_seed(0)
+    layer = nn.Linear(6, 5)
+    network = Network.capture(nn.Sequential(layer, nn.ReLU(), nn.Linear(5, 3)), (6,))
+    x = torch.rand(8, 6)
+    radius = 0.1 * layer.weight.detach().abs().sum(1)
+    centre = layer(x).detach()
+    for line in layer_lines(network, LpBall(x, 0.1)):
+        assert line["width"] == pytest.approx(2 * float(radius.mean()), rel=1e-5)
+        assert line["active"] == pytest.approx(float((centre >= radius).float().mean()))
+        assert line["inactive"] == pytest.approx(float((centre <= -radius).float().mean()))
+        assert line["neurons"] == 5
+        assert line["seconds"] > 0
+
+
+def test_layers_refuse_unknown_methods_and_foreign_shapes():
+    network, ball = _network("mlp")
+    with pytest.raises(BadConfig, match="ibp or crown"):
+        layer_lines(network, ball, ["lp"])
+    with pytest.raises(BadShape):
+        layer_lines(network, LpBall(torch.rand(2, 9, dtype=torch.float64), 0.1))
+
+
+def test_a_curve_needs_two_radii_and_is_ordered():
+    lines = [sample.verify_lines(60, eps, witnesses=0)[-2] for eps in (0.3, 0.1)]
+    lines[1]["accuracy"]["verified"]["value"] = 0.99
+    curves = verified_against_eps(lines)
+    assert {name for _, name in curves} == {"ibp", "crown-ibp", "crown", "verified"}
+    points = curves["runs/demo/train mnist linf", "verified"]
+    assert [p.eps for p in points] == [0.1, 0.3]
+    assert points[0].value == 0.99
+    assert verified_against_eps(lines[:1]) == {}

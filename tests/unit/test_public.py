@@ -1,0 +1,79 @@
+"""The public names: each is found after every submodule was imported, none shadows a package, and each works."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+import pytest
+import torch
+from torch import nn
+
+import epsball
+import zoo
+from epsball.errors import BadData, BadShape
+
+PUBLIC = ("Box", "EpsballError", "Interval", "LpBall", "Network", "Property", "Unsound", "Verdict", "attack", "bounds", "load",
+          "load_data", "train", "verify")  # fmt: skip
+
+
+def test_public_names_are_golden():
+    assert tuple(name for name in dir(epsball) if not name.startswith("__")) == PUBLIC
+
+
+def test_no_submodule_shadows_a_public_name():
+    for module in pkgutil.walk_packages(epsball.__path__, "epsball."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    functions = ("attack", "bounds", "load", "load_data", "train", "verify")
+    assert all(callable(getattr(epsball, name)) and not hasattr(getattr(epsball, name), "__path__") for name in functions)
+
+
+def test_an_unknown_name_suggests_the_nearest():
+    with pytest.raises(AttributeError, match="did you mean 'verify'"):
+        epsball.verfy  # noqa: B018
+
+
+@pytest.fixture(scope="module")
+def trained():
+    torch.manual_seed(0)
+    data = epsball.load_data("digits")
+    module = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+    network = epsball.train(module, data, recipe="ibp", eps=1 / 16, epochs=6, batch=64, lr=5e-3)
+    return network, data.test.inputs(slice(0, 32)), data.test.y[:32]
+
+
+def test_train_attack_bound_and_verify_fit_together(trained):
+    network, x, y = trained
+    assert (network.module(x).argmax(1) == y).double().mean() > 0.7
+    hit = epsball.attack(network, x, y, eps=1 / 16).success
+    verdicts = epsball.verify(network.module, x, y, eps=1 / 16)
+    verified = torch.tensor([v.status == "verified" for v in verdicts])
+    assert not bool((hit & verified).any())
+    assert bool(verified.any())
+    interval = epsball.bounds(network, epsball.Box(x, 1 / 16, clip=(0.0, 1.0)), method="crown")
+    assert bool(interval.contains(network.module(x), slack=1e-4).all())
+
+
+def test_bad_input_is_one_error(trained):
+    network, x, y = trained
+    with pytest.raises(BadData, match="label lies outside"):
+        epsball.verify(network, x, y + 10, eps=0.1)
+    with pytest.raises(BadData, match="outside the valid range"):
+        epsball.attack(network, x * 3, y, eps=0.1)
+    with pytest.raises(BadShape, match="one label for each input"):
+        epsball.verify(network, x, y[:3], eps=0.1)
+    with pytest.raises(BadShape, match="the network"):
+        epsball.bounds(network, epsball.Box(torch.rand(2, 3), 0.1))
+    with pytest.raises(BadData, match="NaN"):
+        epsball.verify(network, x * float("nan"), y, eps=0.1)
+
+
+def test_a_network_keeps_its_mode(trained):
+    module, shape = zoo.build("conv")
+    module.train()
+    x = torch.rand(2, *shape)
+    epsball.attack(module, x, torch.tensor([0, 1]), eps=0.1)
+    epsball.bounds(module, epsball.Box(x, 0.1))
+    assert module.training
+    assert all(p.grad is None for p in module.parameters())

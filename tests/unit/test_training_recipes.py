@@ -1,0 +1,243 @@
+"""Recipes against formulas written out in plain torch: lower and upper bounds through W+ and W-, one layer at a time."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from epsball.errors import BadConfig, BadData
+from epsball.graph.network import Network
+from epsball.training.base import Batch, Examples, Progress, recipes
+from epsball.training.recipes.fast_ibp import FastIbp
+from epsball.training.recipes.ibp import Ibp
+from epsball.training.recipes.standard import Standard
+
+MEAN, STD = 0.3, 0.25
+
+
+class Normalise(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - MEAN) / STD
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(5)
+    module = nn.Sequential(
+        Normalise(), nn.Conv2d(2, 4, 3, stride=2, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 5, 2), nn.BatchNorm2d(5),
+        nn.ReLU(), nn.Flatten(), nn.Linear(20, 9), nn.BatchNorm1d(9), nn.ReLU(), nn.Linear(9, 4),
+    )  # fmt: skip
+    for layer in module:
+        if isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            nn.init.uniform_(layer.weight, -0.5, 1.5)  # negative ones swap the ends
+            nn.init.uniform_(layer.bias, -2.0, 2.0)  # so that some units are stable
+    return module.double()
+
+
+def batch(size: int = 12) -> Batch:
+    generator = torch.Generator().manual_seed(1)
+    x = torch.rand(size, 2, 6, 6, generator=generator, dtype=torch.float64)
+    return Batch(x, torch.arange(size) % 4)
+
+
+def naive(module: nn.Sequential, x: Tensor, y: Tensor, eps: float) -> tuple[Tensor, Tensor, list[tuple[Tensor, Tensor]], Tensor]:
+    """Natural loss, robust loss, pre-activation bounds and the mean width of the first layer's box."""
+    low, high = (x - eps).clamp(min=0), (x + eps).clamp(max=1)
+    clean, pre, first = x, [], torch.zeros(())
+    for layer in module:
+        if isinstance(layer, (nn.Conv2d, nn.Linear)) and layer is not module[-1]:
+            apply = (lambda v, w, b, s=layer: F.conv2d(v, w, b, s.stride, s.padding)) if layer.weight.dim() == 4 else F.linear
+            plus, minus = layer.weight.clamp(min=0), layer.weight.clamp(max=0)
+            low, high = (
+                apply(low, plus, layer.bias) + apply(high, minus, None),
+                apply(high, plus, layer.bias) + apply(low, minus, None),
+            )
+            clean = layer(clean)
+        elif isinstance(layer, (nn.BatchNorm2d, nn.BatchNorm1d)):
+            shape = (1, -1, *(1,) * (clean.dim() - 2))
+            axes = [d for d in range(clean.dim()) if d != 1]
+            mean, var = clean.mean(axes), (clean - clean.mean(axes, keepdim=True)).square().mean(axes)
+            scale = (layer.weight / (var + layer.eps).sqrt()).view(shape)
+            shift = layer.bias.view(shape) - mean.view(shape) * scale
+            clean, ends = clean * scale + shift, (low * scale + shift, high * scale + shift)
+            low, high = torch.minimum(*ends), torch.maximum(*ends)
+        elif isinstance(layer, nn.ReLU):
+            pre.append((low, high))
+            clean, low, high = clean.relu(), low.relu(), high.relu()
+        elif layer is module[-1]:
+            difference = layer.weight[y][:, None] - layer.weight[None]  # elision: (B, K, n)
+            offset = layer.bias[y][:, None] - layer.bias[None]
+            worst = (difference.clamp(min=0) * low[:, None] + difference.clamp(max=0) * high[:, None]).sum(-1) + offset
+            return F.cross_entropy(layer(clean), y), F.cross_entropy(-worst, y), pre, first
+        else:
+            clean, low, high = layer(clean), layer(low), layer(high)
+            first = (high - low).mean() / 2 if isinstance(layer, Normalise) else first
+    raise AssertionError
+
+
+def naive_regularisers(pre: list[tuple[Tensor, Tensor]], first: Tensor, tau: float) -> tuple[Tensor, Tensor]:
+    tight, balance = [], []
+    for low, high in pre:
+        centre = (low + high) / 2
+        tight.append(F.relu(tau - first / ((high - low) / 2).mean()) / tau)
+        active, inactive = low > 0, high < 0
+        if active.sum() == 0 or inactive.sum() == 0:
+            balance.append(torch.zeros((), dtype=low.dtype))
+            continue
+        spread = (centre - centre.mean()) ** 2
+        alpha = centre[active].sum() / -centre[inactive].sum()
+        beta = spread[active].sum() / spread[inactive].sum()
+        balance.append(sum(F.relu(tau - torch.minimum(r, 1 / r)) for r in (alpha, beta)) / tau)
+    return torch.stack(tight).mean(), torch.stack(balance).mean()
+
+
+def gradient_norm(loss: Tensor, module: nn.Module) -> Tensor:
+    found = torch.autograd.grad(loss, list(module.parameters()), allow_unused=True)
+    return torch.stack([g.norm() for g in found if g is not None]).norm()
+
+
+def assert_equal(module: nn.Module, ours: Tensor, theirs: Tensor) -> None:
+    torch.testing.assert_close(ours, theirs, rtol=1e-7, atol=0)
+    torch.testing.assert_close(gradient_norm(ours, module), gradient_norm(theirs, module), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("step", [10, 15, 19, 25])
+def test_ibp_is_the_plain_formula(step: int) -> None:
+    module, data = network(), batch()
+    net, recipe = Network.capture(module, (2, 6, 6)), Ibp(0.1, warmup=1, ramp=1)
+    at = Progress(step, 100, 10)
+    share = min(1.0, (step - 10) / 10)
+    natural, robust, _, _ = naive(module, data.x, data.y, 0.1 * share)
+    kappa = 1 - share / 2
+    loss = recipe.loss(net, data, at)
+    assert_equal(module, loss.total, kappa * natural + (1 - kappa) * robust)
+    assert ("robust" in loss.parts) == (share > 0)
+
+
+@pytest.mark.parametrize(("step", "eps"), [(0, 1e-6), (13, None), (30, 0.1)])
+@pytest.mark.parametrize("tau", [0.5, 0.9])
+def test_fast_ibp_is_the_plain_formula(step: int, eps: float | None, tau: float) -> None:
+    module, data = network(), batch()
+    net, recipe = Network.capture(module, (2, 6, 6)), FastIbp(0.1, warmup=1, ramp=1, tolerance=tau, regularisation=0.7)
+    at = Progress(step, 100, 10)
+    eps = recipe.eps_at(at) if eps is None else eps
+    natural, robust, pre, first = naive(module, data.x, data.y, eps)
+    tight, balance = naive_regularisers(pre, first, tau)
+    loss = recipe.loss(net, data, at)
+    if step == 30:
+        assert set(loss.parts) == {"robust"}, "nothing is added once eps is at its maximum"
+        assert_equal(module, loss.total, robust)
+        return
+    weight = 0.7 * (1 - (0.0 if step == 0 else eps) / 0.1)
+    torch.testing.assert_close(loss.parts["tightness"], tight, rtol=1e-7, atol=0)
+    torch.testing.assert_close(loss.parts["balance"], balance, rtol=1e-7, atol=1e-12)
+    assert tight > 0
+    assert balance > 0
+    assert_equal(module, loss.total, (natural if step == 0 else robust) + weight * (tight + balance))
+
+
+def test_float32_parity() -> None:
+    module, data = network().float(), batch()
+    data = Batch(data.x.float(), data.y)
+    net, recipe = Network.capture(module, (2, 6, 6)), FastIbp(0.1, warmup=0, ramp=1)
+    at = Progress(5, 100, 10)
+    _, robust, pre, first = naive(module, data.x, data.y, recipe.eps_at(at))
+    theirs = robust + recipe.weight_at(at) * sum(naive_regularisers(pre, first, 0.5))
+    ours = recipe.loss(net, data, at).total
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=0)
+    torch.testing.assert_close(gradient_norm(ours, module), gradient_norm(theirs, module), rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("recipe", [Ibp(0.1, warmup=0, ramp=1, kappa_end=1.0), Ibp(0.1, warmup=2), Ibp(0.0, warmup=0, ramp=0)])
+def test_kappa_1_and_eps_0_are_standard_training(recipe: Ibp) -> None:
+    module, data, at = network(), batch(), Progress(10, 1000, 10)
+    net = Network.capture(module, (2, 6, 6))
+    ours = recipe.loss(net, data, at)
+    module.train()
+    theirs = Standard().loss(net, data, at)
+    assert_equal(module, ours.total, theirs.total)
+    for name, value in ours.buffers.items():
+        torch.testing.assert_close(value, module.state_dict()[name])
+
+
+def wide() -> Network:
+    layers = [nn.Linear(64, 300), nn.ReLU(), nn.Linear(300, 300), nn.ReLU(), nn.Linear(300, 300), nn.ReLU(), nn.Linear(300, 3)]
+    return Network.capture(nn.Sequential(*layers), (64,))
+
+
+def test_ibp_initialisation_needs_no_tightness_at_the_first_step() -> None:
+    # The input is no ReLU's output, so the first layer doubles the mean width: its ratio is 1/2 = tau up to chance.
+    net, at = wide(), Progress(0, 100, 10)
+    data = Batch(torch.rand(16, 64), torch.arange(16) % 3)
+
+    def first_step(name: str, tau: float, seed: int) -> float:
+        recipe = FastIbp(0.1, warmup=0, ramp=1, initialisation=name, tolerance=tau)
+        torch.manual_seed(seed)
+        recipe.initialise(net)
+        return recipe.loss(net, data, at).parts["tightness"].item()
+
+    assert [first_step("ibp", 0.4, seed) for seed in range(5)] == [0.0] * 5
+    assert sum(first_step("ibp", 0.5, seed) for seed in range(5)) / 5 < 0.05
+    assert min(first_step("default", 0.4, seed) for seed in range(5)) > 0.6
+
+
+def test_gradients_are_finite_when_no_unit_is_stable_or_the_box_is_empty() -> None:
+    net, at = wide(), Progress(5, 100, 10)
+    data = Batch(torch.rand(16, 64), torch.arange(16) % 3)
+    for eps, clip in ((1.0, None), (1e-30, (0.0, 1.0))):
+        recipe = FastIbp(eps, warmup=0, ramp=1, clip=clip)
+        recipe.initialise(net)
+        loss = recipe.loss(net, data, at)
+        assert all(g.isfinite().all() for g in torch.autograd.grad(loss.total, list(net.module.parameters())))
+
+
+def test_the_box_is_clipped() -> None:
+    net = wide()
+    data = Batch(torch.zeros(4, 64), torch.arange(4) % 3)
+    at = Progress(100, 100, 10)
+    cut, whole = (Ibp(0.1, warmup=0, ramp=0, clip=c).loss(net, data, at).parts["robust"] for c in ((0.0, 1.0), None))
+    assert cut < whole
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Ibp(-0.1),
+        lambda: Ibp(math.nan),
+        lambda: Ibp(8.0),
+        lambda: Ibp(0.1, clip=(1.0, 0.0)),
+        lambda: Ibp(0.1, kappa_end=1.5),
+        lambda: Ibp(0.1, initialisation="xavier"),
+        lambda: Ibp(0.1, warmup=-1),
+        lambda: FastIbp(0.1, tolerance=0.0),
+        lambda: FastIbp(0.1, regularisation=-1.0),
+        lambda: Standard(initialisation="none"),
+        lambda: recipes["fast_ipb"],
+    ],
+)
+def test_refused_options(make) -> None:
+    with pytest.raises(BadConfig):
+        make()
+
+
+def test_refused_runs() -> None:
+    data = Examples(torch.rand(10, 3) * 2, torch.zeros(10, dtype=torch.int64))
+    with pytest.raises(BadConfig, match="warm-up and ramp take 21 epochs"):
+        Ibp(0.1).check(data, Progress(0, 100, 10))
+    with pytest.raises(BadData, match="outside the valid range"):
+        Ibp(0.1, warmup=0, ramp=1).check(data, Progress(0, 100, 10))
+    pictures = Examples(torch.full((2, 3), 200, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64))
+    with pytest.raises(BadData, match="outside the valid range"):
+        Ibp(0.1, warmup=0, ramp=1, clip=(0.0, 0.5)).check(pictures, Progress(0, 100, 10))
+    assert set(recipes) >= {"standard", "ibp", "fast-ibp"}
+
+
+def test_a_network_without_relus_has_no_regularisers() -> None:
+    net = Network.capture(nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3)), (4,))
+    data = Batch(torch.rand(6, 4), torch.arange(6) % 3)
+    recipe = FastIbp(0.1, warmup=1, ramp=1)
+    assert set(recipe.loss(net, data, Progress(0, 100, 10)).parts) == {"natural"}
+    assert set(recipe.loss(net, data, Progress(15, 100, 10)).parts) == {"robust"}
