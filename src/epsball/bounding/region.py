@@ -143,7 +143,7 @@ class NonUniform:
 
     method: Bounder = field(default_factory=lambda: Crown(slope="same", intermediate="crown"))
     clip: Clip = None
-    steps: int = 300
+    steps: int = 150
     lr: float = 0.05
     search: int = 20
     high: float = 1.0
