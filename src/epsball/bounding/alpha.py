@@ -140,7 +140,7 @@ def _choices(known: Known, seen: list[tuple[int, Rows]], start: Slope) -> dict[i
             rise = steep.lower_slope - flat.lower_slope
             if bool((rise != 0).any()):
                 share = (first.lower_slope - flat.lower_slope) / torch.where(rise == 0, 1, rise)
-                found[slot] = Choice.over(form, ~op.linear(pre), share.detach().clamp(0, 1), flat, steep)
+                found[slot] = Choice.over(form, ~op.linear(pre), share.clamp(0, 1), flat, steep)
     return found
 
 
