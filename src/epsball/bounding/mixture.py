@@ -91,6 +91,8 @@ class Choice:
         """All entries times their unit's slope, those at the units with a choice replaced."""
         if self.index is None or self.through is None:
             return chosen.view_as(values)
+        if chosen.requires_grad and self.counted is not None:
+            chosen = torch.where(self.counted > 0, chosen, chosen.detach())  # a scatter's gradient counts repeats again
         flat = (values * self.through).flatten(2)
         return flat.scatter(2, self.index.expand(len(flat), -1, -1), chosen).view_as(values)
 
