@@ -92,7 +92,9 @@ class Choice:
         if self.index is None or self.through is None:
             return chosen.view_as(values)
         if chosen.requires_grad and self.counted is not None:
-            chosen = torch.where(self.counted > 0, chosen, chosen.detach())  # a scatter's gradient counts repeats again
+            own = self.counted.clone()
+            own[:, :1] = 1  # a row without a choice repeats its first unit only
+            chosen = torch.where(own > 0, chosen, chosen.detach())  # a scatter's gradient would count repeats again
         flat = (values * self.through).flatten(2)
         return flat.scatter(2, self.index.expand(len(flat), -1, -1), chosen).view_as(values)
 
