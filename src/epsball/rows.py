@@ -79,7 +79,11 @@ class Rows:
 
     def at(self, tensor: Float[Tensor, B * n]) -> Float[Tensor, Q * n]:
         """A tensor of one value a sample, gathered for each row."""
-        return tensor if self.sample is None else tensor[self.sample]
+        if self.sample is None:
+            return tensor
+        if len(tensor) == 1:
+            return tensor.expand(len(self.sample), *(-1,) * (tensor.dim() - 1))
+        return tensor.index_select(0, self.sample)
 
     def flat(self) -> Float[Tensor, N * n]:
         """All rows along one axis, for operators that know only a batch."""
