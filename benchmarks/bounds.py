@@ -2,11 +2,11 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.bounds --nets mlp,cnn4 --batches 1,16 --methods ibp,crown-ibp,crown,alpha-crown
 
-Times are CPU seconds of one thread as a multiple of a plain forward pass of the same batch, interleaved in one process; a method
-that takes longer than --long seconds is run once. Memory is the peak of the resident set above the built network, in a child
-process of its own. The allocator is glibc's, with its thresholds raised by `epsball.device.recycle_memory` before anything is timed,
-the same for all arms. Networks, inputs and specification are those of benchmarks/networks.py: the nine margins of the predicted
-class, bounded from below, float32, linf, valid range [0, 1].
+Times are CPU seconds of one thread as a multiple of a plain forward pass of the same batch, interleaved in one process. A
+method that takes longer than --long seconds is run once. Memory is the peak of the resident set above the built network, in
+a child process of its own. The allocator is glibc's, with its thresholds raised by `epsball.device.recycle_memory` before
+anything is timed, the same for all arms. Networks, inputs and specification are those of benchmarks/networks.py: the nine
+margins of the predicted class, bounded from below, float32, linf, valid range [0, 1].
 """
 
 from __future__ import annotations

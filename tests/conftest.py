@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from jaxtyping import install_import_hook
+
+# the shapes of the layers that everything else calls are checked here, and nowhere else
+install_import_hook(["epsball.rows", "epsball.spec.property"], "beartype.beartype")
 
 torch.set_num_threads(1)
 SHARED = Path(__file__).resolve().parents[2] / "shared"

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from epsball.api import attack as attack
     from epsball.api import bounds as bounds
     from epsball.api import load as load
+    from epsball.api import smooth as smooth
     from epsball.api import train as train
     from epsball.api import verify as verify
     from epsball.data.find import load as load_data  # noqa: F401 - public under its longer name
@@ -33,6 +34,7 @@ _WHERE = {
     "bounds": "epsball.api",
     "verify": "epsball.api",
     "train": "epsball.api",
+    "smooth": "epsball.api",
     "load_data": "epsball.data.find",
     "Box": "epsball.spec.sets",
     "LpBall": "epsball.spec.sets",

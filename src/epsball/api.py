@@ -14,9 +14,10 @@ from epsball.attacks.base import Attack, attacks
 from epsball.bounding.base import Bounder, bounders, output_interval
 from epsball.config import build
 from epsball.device import exact_arithmetic
-from epsball.errors import BadShape
+from epsball.errors import BadConfig, BadShape
 from epsball.graph.network import Network
 from epsball.models.store import load_model
+from epsball.smoothing.core import Smoothed
 from epsball.spec.problem import Budget, Problem, check_input
 from epsball.spec.property import robust
 from epsball.spec.sets import Clip, InputSet, LpBall, Norm
@@ -140,6 +141,29 @@ def verify(  # noqa: PLR0913 - the public surface names every option
     problem = Problem(network.prepare(), LpBall(x, eps, norm, clip), prop)
     verifier = method if method is not None else Ladder(function=network.module)
     return verifier(problem, Budget(seconds=timeout))
+
+
+def smooth(
+    net: Net, *, sigma: float, classes: int | None = None, clip: Clip = UNIT, batch: int | None = None, seed: int = 0
+) -> Smoothed:
+    """The network under Gaussian noise: `.predict(x)`, `.certify(x)` for the largest radius, `.certify_at(x, r)` for one.
+
+    Args:
+        net: the network; any module in evaluation mode will do.
+        sigma: standard deviation of the noise, in the units of the inputs.
+        classes: how many; read from a captured network.
+        clip: the valid range of the inputs, or None. Noisy copies are not cut to it.
+        batch: samples of one forward pass; no count depends on it.
+        seed: of all noise.
+
+    Raises:
+        BadConfig: sigma is not positive, or the number of classes is missing.
+    """
+    if isinstance(net, Network):
+        return Smoothed(net.module, sigma, net.classes, batch, seed, clip)
+    if classes is None:
+        raise BadConfig("a plain module does not say how many classes it has", where="epsball.smooth", fix="give classes=10")
+    return Smoothed(net, sigma, classes, batch, seed, clip)
 
 
 def train(

@@ -17,7 +17,7 @@ from typing import Any, cast
 
 import torch
 
-from epsball.types import Bool, Float, Int, Tensor
+from epsball.types import Bool, Float, Int, Shaped, Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ class Rows:
     sample: Tensor | None = None
 
     @classmethod
-    def neurons(cls, chosen: Bool[Tensor, B * n], dtype: torch.dtype) -> Rows:
+    def neurons(cls, chosen: Bool[Tensor, "B *n"], dtype: torch.dtype) -> Rows:
         """The ragged pair (z_i, -z_i) for every chosen neuron of every sample."""
         where = chosen.flatten(1).nonzero()
         return cls.pairs(where[:, 0], where[:, 1], chosen.shape[1:], dtype)
@@ -77,7 +77,7 @@ class Rows:
         """The same forms, marked as holding nothing outside the node."""
         return self
 
-    def at(self, tensor: Float[Tensor, B * n]) -> Float[Tensor, Q * n]:
+    def at(self, tensor: Shaped[Tensor, "B *n"]) -> Shaped[Tensor, "Q *n"]:
         """A tensor of one value a sample, gathered for each row."""
         if self.sample is None:
             return tensor
@@ -85,19 +85,19 @@ class Rows:
             return tensor.expand(len(self.sample), *(-1,) * (tensor.dim() - 1))
         return tensor.index_select(0, self.sample)
 
-    def flat(self) -> Float[Tensor, N * n]:
+    def flat(self) -> Float[Tensor, "N *n"]:
         """All rows along one axis, for operators that know only a batch."""
         return self.values.flatten(0, 1)
 
-    def unflat(self, values: Float[Tensor, N * m]) -> Rows:
+    def unflat(self, values: Float[Tensor, "N *m"]) -> Rows:
         """The inverse of `flat`, over another node."""
         return self.like(values.view(*self.values.shape[:2], *values.shape[1:]))
 
-    def dot(self, tensor: Float[Tensor, B * n]) -> Float[Tensor, "P Q"]:
+    def dot(self, tensor: Float[Tensor, "B *n"]) -> Float[Tensor, "P Q"]:
         """`<a, t>` for a tensor with one value a sample."""
         return _inner(self.values, self.at(tensor))
 
-    def minimum(self, centre: Float[Tensor, B * n], radius: Float[Tensor, B * n]) -> Float[Tensor, "P Q"]:
+    def minimum(self, centre: Float[Tensor, "B *n"], radius: Float[Tensor, "B *n"]) -> Float[Tensor, "P Q"]:
         """The least value of each form over the box centre +- radius: `<a, c> - <|a|, r>`."""
         centre, radius = self.at(centre), self.at(radius)
         if self.values.requires_grad and not (centre.requires_grad or radius.requires_grad):
@@ -106,7 +106,7 @@ class Rows:
         return least.sum(tuple(range(2, least.dim())))
 
 
-def _inner(values: Float[Tensor, "P Q *n"], tensor: Float[Tensor, Q * n]) -> Float[Tensor, "P Q"]:
+def _inner(values: Float[Tensor, "P Q *n"], tensor: Float[Tensor, "Q *n"]) -> Float[Tensor, "P Q"]:
     """Inner products over the node's axes."""
     return (values * tensor).sum(tuple(range(2, values.dim())))
 

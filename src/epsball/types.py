@@ -15,9 +15,9 @@ Shapes are checked by beartype in the tests only; at run time an annotation cost
 
 from __future__ import annotations
 
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 Params = dict[str, Tensor]
 
-__all__ = ["Bool", "Float", "Int", "Params", "Tensor"]
+__all__ = ["Bool", "Float", "Int", "Params", "Shaped", "Tensor"]

@@ -78,6 +78,26 @@ def test_train_refuses_bad_configuration(capsys, tmp_path, arguments, says):
     assert not (out / "model.safetensors").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--sigma", "0"), "sigma"), (("--sigma", "-1"), "sigma"), (("--alpha", "2"), "alpha"), (("--set", "cap=10"), "cap"),
+        (("--noise", "gausian"), "did you mean 'gaussian'"), (("--procedure", "fixd"), "did you mean 'fixed'"),
+        (("--radius", "9"), "ask for a radius inside"), (("--selection", "0"), "selection"),
+    ],
+)  # fmt: skip
+def test_certify_refuses_bad_options(capsys, trained, tmp_path, options, says):  # noqa: F811
+    fails(capsys, 2, says, "certify", trained, "--data", "digits", "--index", ":3", "--out", tmp_path / "c", *options)
+
+
+def test_certificates_of_another_sigma_are_not_continued(capsys, trained, tmp_path):  # noqa: F811
+    options = ("certify", trained, "--data", "digits", "--index", ":2", "--set", "cap=1024", "--out", tmp_path / "c")
+    assert call(capsys, *options, "--sigma", "0.1")[0] == 0
+    before = (tmp_path / "c" / "record.jsonl").read_bytes()
+    fails(capsys, 2, "something else", *options, "--sigma", "0.2", "--resume")
+    assert (tmp_path / "c" / "record.jsonl").read_bytes() == before
+
+
 def test_a_malformed_toml_names_the_line(capsys, tmp_path):
     (tmp_path / "c.toml").write_text('[recipe]\nname = "ibp\n')
     err = fails(capsys, 2, "not TOML", "train", tmp_path / "c.toml", "--out", tmp_path / "run")

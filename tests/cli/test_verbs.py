@@ -13,7 +13,7 @@ from rich.text import Text
 
 from epsball.cli.app import run
 
-VERBS = ("doctor", "list", "show", "data", "demo", "train", "attack", "bounds", "verify", "report")
+VERBS = ("doctor", "list", "show", "data", "demo", "train", "attack", "bounds", "verify", "certify", "report")
 
 
 def call(capsys, *arguments: str) -> tuple[int, str, str]:
@@ -146,6 +146,35 @@ def test_bounds_show_each_layer(capsys, trained):
     assert all(layers["crown", n] <= layers["ibp", n] * (1 + 1e-6) for n in names)
 
 
+def test_certify_by_smoothing(capsys, trained, tmp_path):
+    options = (
+        "certify",
+        trained,
+        "--data",
+        "digits",
+        "--sigma",
+        "0.1",
+        "--index",
+        ":6",
+        "--set",
+        "cap=4096",
+        "--out",
+        tmp_path / "c",
+    )
+    found = answer(capsys, *options)
+    accuracies = [point["accuracy"] for point in found["curve"]]
+    assert found["count"] == 6
+    assert accuracies == sorted(accuracies, reverse=True)
+    log = (tmp_path / "c" / "certificates.tsv").read_text()
+    record = tmp_path / "c" / "record.jsonl"
+    lines = record.read_text().splitlines(keepends=True)
+    record.write_text("".join(lines[:4]))  # the header and three certificates
+    assert answer(capsys, *options, "--resume")["curve"] == found["curve"]
+    assert [row.split("\t")[:5] for row in (tmp_path / "c" / "certificates.tsv").read_text().splitlines()] == [
+        row.split("\t")[:5] for row in log.splitlines()
+    ]
+
+
 def test_report_is_one_file(capsys, trained, tmp_path):
     answer(capsys, "verify", trained, "--data", "digits", "--eps", "1/16", "--index", ":20", "--out", tmp_path / "v")
     found = answer(capsys, "report", trained, tmp_path / "v", "--out", tmp_path / "r.html")
@@ -154,7 +183,9 @@ def test_report_is_one_file(capsys, trained, tmp_path):
     assert "<script src" not in page
 
 
-@pytest.mark.parametrize("kind", ["attacks", "verifiers", "bounders", "recipes", "relaxations", "ops", "models", "data"])
+@pytest.mark.parametrize(
+    "kind", ["attacks", "verifiers", "bounders", "recipes", "relaxations", "ops", "models", "data", "noises", "procedures"]
+)
 def test_list_and_show_every_entry(capsys, kind):
     entries = answer(capsys, "list", kind)["entries"]
     assert entries

@@ -9,7 +9,7 @@ import zoo
 from epsball.bounding.backward import pull_back
 from epsball.bounding.crown import CrownIbp
 from epsball.graph.network import Network
-from epsball.graph.operator import Affine, Autodiff, operators
+from epsball.graph.operator import Affine, Autodiff, Nonlinear, operators
 from epsball.interval import Interval
 from epsball.rows import Rows
 from epsball.spec.sets import Box
@@ -18,11 +18,7 @@ from epsball.windows import Windows
 
 @pytest.fixture(scope="module")
 def networks() -> dict[str, Network]:
-    made = {}
-    for name in zoo.NETWORKS:
-        module, shape = zoo.build(name, dtype=torch.float64)
-        made[name] = Network.capture(module, shape)
-    return made
+    return {name: zoo.network(name) for name in zoo.NETWORKS}
 
 
 def test_the_zoo_uses_every_operator(networks):
@@ -82,6 +78,43 @@ def test_affine_intervals_are_the_tightest(networks, name):
         least = pulled.minimum(*box.centre_radius()) + (0 if offset is None else offset)
         torch.testing.assert_close(got.lower.flatten(), least[0])
         torch.testing.assert_close(got.upper.flatten(), -least[1])
+
+
+def _boxes(shapes, generator, width: float) -> list[Interval]:
+    """Boxes around numbers in [1.4, 2], inside every operator's domain, and of the same corner where width is 0."""
+    found = []
+    for shape in shapes:
+        low = 1.4 + 0.6 * torch.rand(3, *shape, generator=generator, dtype=torch.float64)
+        found.append(Interval(low, low + width * torch.rand(low.shape, generator=generator, dtype=torch.float64)))
+    return found
+
+
+@pytest.mark.parametrize("width", [0.0, 1e-3, 0.3, 3.0])
+@pytest.mark.parametrize("name", zoo.NETWORKS)
+def test_nonlinear_operators_lie_between_their_lines_and_in_their_interval(networks, name, width):
+    generator = torch.Generator().manual_seed(6)
+    for step, shapes in _steps(networks[name]):
+        if not isinstance(step.op, Nonlinear) or step.node.op == "normalised":  # whose two arguments are tied to each other
+            continue
+        shift = 2.5 if step.node.op not in {"log", "sqrt", "rsqrt", "reciprocal", "pow"} else 0.0
+        pre = [Interval(b.lower - shift, b.upper - shift) for b in _boxes(shapes, generator, width)]
+        box, lines = step.op.interval(*pre), step.op.relax(*pre)
+        rows = Rows(torch.randn(4, 3, *step.node.shape, generator=generator, dtype=torch.float64))
+        pulled, bias = lines.pull(rows)
+        for mask, b in zip(step.op.settled(*pre), pre, strict=True):
+            assert mask.shape == b.lower.shape
+            assert width > 0 or bool(mask.all()) or step.node.op == "max_pool2d"
+        for trial in range(30):
+            shares = [torch.rand(b.lower.shape, generator=generator, dtype=torch.float64) for b in pre]
+            shares = [s.round() if trial % 2 else s for s in shares]
+            x = [torch.lerp(*b, s) for b, s in zip(pre, shares, strict=True)]
+            y = step.op.value(*x)
+            assert bool(box.contains(y, slack=1e-11).all())
+            least = sum(form.dot(value) for form, value in zip(pulled, x, strict=True)) + (0 if bias is None else bias)
+            exact = rows.dot(y)
+            assert float((least - exact).max()) <= 1e-10
+            if width == 0:
+                torch.testing.assert_close(least, exact)
 
 
 @pytest.mark.parametrize("name", zoo.NETWORKS)

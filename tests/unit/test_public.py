@@ -14,7 +14,7 @@ import zoo
 from epsball.errors import BadData, BadShape
 
 PUBLIC = ("Box", "EpsballError", "Interval", "LpBall", "Network", "Property", "Unsound", "Verdict", "attack", "bounds", "load",
-          "load_data", "train", "verify")  # fmt: skip
+          "load_data", "smooth", "train", "verify")  # fmt: skip
 
 
 def test_public_names_are_golden():
@@ -25,7 +25,7 @@ def test_no_submodule_shadows_a_public_name():
     for module in pkgutil.walk_packages(epsball.__path__, "epsball."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
-    functions = ("attack", "bounds", "load", "load_data", "train", "verify")
+    functions = ("attack", "bounds", "load", "load_data", "smooth", "train", "verify")
     assert all(callable(getattr(epsball, name)) and not hasattr(getattr(epsball, name), "__path__") for name in functions)
 
 

@@ -88,7 +88,7 @@ class Task:
         """Some of the samples."""
         return Task(self.function, self.input_set.take(index), self.prop.take(index))
 
-    def slope(self, x: Tensor, loss: Loss, row: Int[Tensor, " B"] | None) -> tuple[Float[Tensor, "R B"], Float[Tensor, B * x]]:
+    def slope(self, x: Tensor, loss: Loss, row: Int[Tensor, " B"] | None) -> tuple[Float[Tensor, "R B"], Float[Tensor, "B *x"]]:
         """The margins at a point, and the gradient of the loss there; a NaN gradient is 0."""
         with torch.enable_grad():
             point = x.detach().clone().requires_grad_()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from epsball.bounding.ibp import unproven
 from epsball.bounding.relaxation import Elementwise
 from epsball.graph.operator import Affine
 from epsball.interval import Interval
@@ -129,7 +130,7 @@ def _banded(op: Elementwise, form: AffineForm, pre: Interval, slope: Slope, *, f
     return AffineForm(slopes, offset, noise, radius + half)
 
 
-def _symbols(half: Float[Tensor, B * n]) -> Float[Tensor, "B g *n"]:
+def _symbols(half: Float[Tensor, "B *n"]) -> Float[Tensor, "B g *n"]:
     """One symbol for each unit with a band; g is the largest count in the batch."""
     flat = half.flatten(1)
     bent = flat.detach() > 0
@@ -154,4 +155,4 @@ def least(pulled: Pulled, forms: dict[int, AffineForm], input_set: InputSet) -> 
         raise ValueError("the output does not depend on the input")
     slopes, noise = linear
     over_input = Rows(slopes.reshape(*slopes.shape[:2], *input_set.centre.shape[1:]))
-    return total + input_set.minimise(over_input) - noise.abs().sum(2)
+    return unproven(total + input_set.minimise(over_input) - noise.abs().sum(2))

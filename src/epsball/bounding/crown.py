@@ -10,8 +10,9 @@ import torch
 from epsball.bounding.backward import Pulled, pull_back
 from epsball.bounding.base import bounders
 from epsball.bounding.forward import forward_intervals
-from epsball.bounding.ibp import Intervals, intervals
+from epsball.bounding.ibp import Intervals, intervals, unproven
 from epsball.bounding.relaxation import Elementwise
+from epsball.bounding.relaxations.relu import LeakyRelu
 from epsball.device import recycle_memory
 from epsball.errors import BadConfig
 from epsball.graph.operator import Affine, Nonlinear, Relaxed, Slope
@@ -41,8 +42,9 @@ class Crown:
         slope: the lower line of an unstable ReLU. "adaptive": 1 where u > -l, else 0; "same": the chord's own slope, which makes
             this Fast-Lin and the dual of Wong and Kolter; "zero" and "one".
         intermediate: where the bounds of the hidden neurons come from. "ibp": intervals (CROWN-IBP); "forward": forward linear
-            bounds; "crown": this method at every neuron; "tightest": intervals first, this method for the neurons they leave
-            unstable, and the better of the two.
+            bounds; "crown": this method alone at every neuron that a ReLU reads (the others are met with intervals, so that no
+            operator is left outside its domain); "tightest": intervals first, this method for the neurons they leave unstable,
+            and the better of the two.
         chunk_bytes: memory for the rows of one chunk of neurons.
         full: bound every neuron as well as the method can. Otherwise a ReLU that is proven stable on the way is left there: it is
             exact whatever its interval.
@@ -94,9 +96,10 @@ class Crown:
         if self.intermediate == "crown":
             chosen = torch.ones_like(before.lower, dtype=torch.bool)
         elif isinstance(step.op, Nonlinear):
-            chosen = ~step.op.linear(*[known.found[s] for s in step.args])
+            chosen = ~step.op.settled(*[known.found[s] for s in step.args])[step.args.index(slot)]
         better = self._neurons(known, step, slot, chosen).of(before)
-        return better if self.intermediate == "crown" else better.intersect(before)
+        alone = self.intermediate == "crown" and isinstance(step.op, LeakyRelu)
+        return better if alone else better.intersect(before)
 
     def _rows(self, known: Known, slot: int, rows: Rows, leave: Settled | None) -> tuple[Tensor, int]:
         """Lower bounds of the pairs (z, -z) of single forms z, and the memory of one row in elements."""
@@ -235,7 +238,7 @@ def minimum(pulled: Pulled, input_set: InputSet) -> Tensor:
         total = least if total is None else total + least
     if total is None:
         raise ValueError("the output does not depend on the input")
-    return total
+    return unproven(total)
 
 
 def _probe_first(where: Int[Tensor, "M 2"]) -> Int[Tensor, "M 2"]:

@@ -137,7 +137,7 @@ class ProjectedDual:
         )
         return concretise(pulled, points) - torch.as_tensor(spread).abs().median(2).values
 
-    def _cauchy(self, scale: Float[Tensor, B * n], generator: torch.Generator) -> Float[Tensor, "B k *n"]:
+    def _cauchy(self, scale: Float[Tensor, "B *n"], generator: torch.Generator) -> Float[Tensor, "B k *n"]:
         """Independent Cauchy numbers for each element, k of them, times its scale."""
         shape = (len(scale), self.projections, *scale.shape[1:])
         uniform = torch.rand(shape, generator=generator, dtype=scale.dtype, device=scale.device)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from epsball.bounding.affine_form import AffineForm, least, through
 from epsball.bounding.backward import pull_back
 from epsball.bounding.base import bounders
+from epsball.bounding.relaxations.relu import LeakyRelu
 from epsball.graph.operator import Nonlinear, Slope
 
 if TYPE_CHECKING:
@@ -28,18 +29,20 @@ def walk(
         input_set: the inputs.
         slope: names the line of a ReLU's band.
         fresh: whether each band becomes noise of its own (a zonotope) or joins the radius.
-        meet: whether each interval is the intersection with the interval rule's.
+        meet: whether each interval is the intersection with the interval rule's. What other operators than ReLUs read always is:
+            they must not be left outside their domain.
     """
     hull = input_set.hull()
     found, forms = {0: hull}, {0: AffineForm.of_input(input_set.centre)}
     read = {slot for step in network.nonlinear for slot in step.args}
+    domain = {slot for step in network.nonlinear if not isinstance(step.op, LeakyRelu) for slot in step.args}
     for step in network.before_frontier:
         pre = [found[slot] for slot in step.args]
         forms[step.slot] = through(step.op, [forms[slot] for slot in step.args], pre, slope, fresh=fresh)
         found[step.slot] = step.op.interval(*pre)
         if step.slot in read and not isinstance(step.op, Nonlinear):
             own = forms[step.slot].interval(input_set)
-            found[step.slot] = own.intersect(found[step.slot]) if meet else own
+            found[step.slot] = own.intersect(found[step.slot]) if meet or step.slot in domain else own
     return found, forms
 
 

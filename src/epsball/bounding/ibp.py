@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import torch
 
 from epsball.bounding.backward import Pulled, pull_back
 from epsball.bounding.base import bounders
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from epsball.types import Tensor
 
 Intervals = dict[int, Interval]
+_BYTES = 2**26  # of the specification where it is widest: with a thousand classes it is taken in parts
 
 
 def intervals(network: Prepared, box: Interval) -> Intervals:
@@ -40,7 +44,12 @@ def concretise(pulled: Pulled, found: Intervals) -> Tensor:
         total = least if total is None else total + least
     if total is None:
         raise ValueError("no terms to concretise")
-    return total
+    return unproven(total)
+
+
+def unproven(bound: Tensor) -> Tensor:
+    """Minus infinity where a bound is no number: outside an operator's domain nothing is proven."""
+    return bound.nan_to_num(nan=-math.inf, posinf=math.inf, neginf=-math.inf)
 
 
 @bounders.register("ibp")
@@ -56,5 +65,21 @@ class Ibp:
 
     def __call__(self, network: Prepared, input_set: InputSet, rows: Rows) -> Tensor:
         """Lower bounds of linear forms of the output over the set."""
-        pulled = pull_back(network, network.plan.output, rows, {})
-        return concretise(pulled, intervals(network, input_set.hull()))
+        found = _at_frontier(network, input_set.hull())
+        values = rows.values
+        step = max(1, _BYTES // (network.tail_width * values.shape[1] * values.element_size()))
+        parts = [rows] if len(values) <= step else [rows.like(part) for part in torch.split(values, step)]
+        bounds = [concretise(pull_back(network, network.plan.output, part, {}), found) for part in parts]
+        return bounds[0] if len(bounds) == 1 else torch.cat(bounds)
+
+
+def _at_frontier(network: Prepared, box: Interval) -> Intervals:
+    """The intervals a specification reads: all others are let go after their last use, so memory is that of a forward pass."""
+    found: Intervals = {0: box}
+    last = {slot: index for index, step in enumerate(network.before_frontier) for slot in step.args}
+    for index, step in enumerate(network.before_frontier):
+        found[step.slot] = step.op.interval(*[found[slot] for slot in step.args])
+        for slot in set(step.args):
+            if last[slot] == index and slot not in network.frontier:
+                del found[slot]
+    return found

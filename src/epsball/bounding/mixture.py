@@ -46,7 +46,7 @@ class Choice:
     through: Tensor | None
 
     @classmethod
-    def over(cls, rows: Rows, bent: Bool[Tensor, B * n], start: Float[Tensor, B * n], flat: Lines, steep: Lines) -> Choice:
+    def over(cls, rows: Rows, bent: Bool[Tensor, "B *n"], start: Float[Tensor, "B *n"], flat: Lines, steep: Lines) -> Choice:
         """Lay one node's lines out for the rows that arrive at it.
 
         Args:

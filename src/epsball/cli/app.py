@@ -12,6 +12,7 @@ from rich.console import Console
 from epsball.cli import data
 from epsball.cli.attack import attack
 from epsball.cli.bounds import bounds
+from epsball.cli.certify import certify
 from epsball.cli.demo import demo
 from epsball.cli.doctor import doctor
 from epsball.cli.report import report
@@ -40,6 +41,7 @@ app.command("train")(train)
 app.command("attack")(attack)
 app.command("bounds")(bounds)
 app.command("verify")(verify)
+app.command("certify")(certify)
 app.command("report")(report)
 
 

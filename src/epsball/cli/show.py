@@ -22,10 +22,12 @@ def _registries() -> dict[str, Registry[Any]]:
     from epsball.data.base import sources
     from epsball.graph.operator import operators
     from epsball.models.base import models
+    from epsball.smoothing.noise import noises
+    from epsball.smoothing.procedures import procedures
     from epsball.training.base import recipes
     from epsball.verification.base import verifiers
 
-    every = (attacks, verifiers, bounders, recipes, relaxations, operators, models, sources)
+    every = (attacks, verifiers, bounders, recipes, relaxations, operators, models, sources, noises, procedures)
     return {registry.verb: registry for registry in every}
 
 
@@ -38,7 +40,9 @@ def _registry(kind: str) -> Registry[Any]:
 
 
 def list_(
-    kind: Annotated[str, typer.Argument(help="attacks, verifiers, bounders, recipes, relaxations, ops, models or data.")],
+    kind: Annotated[
+        str, typer.Argument(help="attacks, verifiers, bounders, recipes, relaxations, ops, models, data, noises or procedures.")
+    ],
     *,
     json: Json = False,
     quiet: Quiet = False,

@@ -10,6 +10,7 @@ import contextlib
 import operator
 import re
 import warnings
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,16 +18,16 @@ import torch
 from torch import nn
 
 from epsball.errors import BadCapture, BadShape, EpsballError, UnsupportedOp, did_you_mean
-from epsball.graph.aten import TABLE, Builder, split
+from epsball.graph.aten import TABLE, Builder
+from epsball.graph.attention import plain_attention
+from epsball.graph.builder import SAMPLES
 from epsball.graph.graph import Graph, Node, Shape, Where
-from epsball.graph.plan import Ref
+from epsball.graph.plan import Ref, fixed_values
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from torch.export import ExportedProgram
-
-_SAMPLES = 3  # a batch of 1 would be specialised away
 
 
 def capture(module: nn.Module, input_shape: Shape) -> Graph:
@@ -46,7 +47,7 @@ def capture(module: nn.Module, input_shape: Shape) -> Graph:
     """
     plain = unwrap(module)
     example = _example(plain, input_shape)
-    with _as_in_evaluation(plain):
+    with _as_in_evaluation(plain), plain_attention(plain):
         return _convert(_export(plain, example))
 
 
@@ -60,7 +61,7 @@ def unwrap(module: nn.Module) -> nn.Module:
 def _example(module: nn.Module, shape: Shape) -> torch.Tensor:
     like = next((p for p in (*module.parameters(), *module.buffers()) if p.is_floating_point()), torch.empty(0))
     generator = torch.Generator().manual_seed(0)
-    return torch.rand(_SAMPLES, *shape, generator=generator).to(like.device, like.dtype)
+    return torch.rand(SAMPLES, *shape, generator=generator).to(like.device, like.dtype)
 
 
 @contextlib.contextmanager
@@ -108,7 +109,7 @@ def _convert(program: ExportedProgram) -> Graph:
         raise BadCapture(f"the network {what}", fix="return one tensor (B, K) and change nothing")
     keys = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     held = {name: program.constants[key] for name, key in signature.inputs_to_lifted_tensor_constants.items()}
-    convert = _Conversion(keys, held)
+    convert = _Conversion(keys, held, program.state_dict)
     for node in program.graph.nodes:
         convert(node)
     output = convert.named.get(outputs[0].arg.name)
@@ -144,10 +145,10 @@ def _references(arguments: Any) -> Iterator[str]:  # noqa: ANN401 - arguments of
 class _Conversion:
     """One pass over the exported nodes, in order."""
 
-    def __init__(self, keys: dict[str, str], held: dict[str, torch.Tensor]) -> None:
-        self.keys, self.held = keys, held
+    def __init__(self, keys: dict[str, str], held: dict[str, torch.Tensor], state: dict[str, torch.Tensor]) -> None:
+        self.keys, self.held, self.state = keys, held, state
         self.builder = Builder()
-        self.named: dict[str, Node | list[Node]] = {}
+        self.named: dict[str, Any] = {}
         self.dropped: list[str] = []
 
     def __call__(self, node: torch.fx.Node) -> None:
@@ -174,26 +175,59 @@ class _Conversion:
             return self.builder.constant("const", tuple(shape), target=lambda: tensor, args=(), kwargs={})
         return self.builder.keep(Node("input", "input", (), MappingProxyType({}), tuple(int(s) for s in shape[1:])))
 
-    def _call(self, node: torch.fx.Node) -> Node | list[Node]:
+    def _call(self, node: torch.fx.Node) -> Any:  # noqa: ANN401 - a node, or what an operator with several results gives
         bound = self._arguments(node)
         if node.target is operator.getitem:
-            source, index = bound["0"], bound["1"]
-            picked: Node = source[index] if isinstance(source, list) else source
-            if not isinstance(source, list) and index != 0:
-                raise self.builder.refuse("a second result of an operator has no bounds", "use the first result")
-            return picked
+            return self._pick(bound["0"], bound["1"])
         name = _name(node.target)
+        if isinstance(bound.get("self"), list):
+            return self._of_list(name, bound)
         if not _varies(list(bound.values())):
             return self._fixed(node)
-        if name in {"split", "split_with_sizes", "chunk", "unbind"}:
-            return self._split(name, bound, node)
         if name not in TABLE:
             raise _not_covered(name, self.builder.at)
         if "dropout" in name:
             self.dropped.append(self.builder.at.module)
         value = node.meta.get("val")
-        self.builder.result = self._per_sample(value[0] if isinstance(value, (tuple, list)) else cast("torch.Tensor", value))
-        return TABLE[name](self.builder, {**bound, "__op__": name})
+        results = list(value) if isinstance(value, (tuple, list)) else [cast("torch.Tensor", value)]
+        several = name in {"split", "split_with_sizes", "chunk", "unbind", "tensor_split"}
+        shapes = [self._per_sample(v) for v in (results if several else results[:1])]
+        self.builder.result = shapes[0]
+        extra = {"__op__": name, "__shapes__": shapes, "__probe__": lambda x, numbers: self._probe(node, x, numbers)}
+        return TABLE[name](self.builder, {**bound, **extra})
+
+    def _pick(self, source: Any, index: int) -> Any:  # noqa: ANN401 - see _call
+        if not isinstance(source, list) and index == 0:
+            return source
+        if not isinstance(source, list) or index >= len(source):
+            raise self.builder.refuse("this result of an operator has no bounds", "use its first result")
+        return source[index]
+
+    def _of_list(self, name: str, bound: dict[str, Any]) -> Any:  # noqa: ANN401 - see _call
+        """The last states of a recurrent layer are a list of nodes, from which one is picked by its layer."""
+        states = bound["self"]
+        if name == "select" and bound["dim"] == 0:
+            return states[bound["index"]]
+        if name == "squeeze" and len(states) == 1:
+            return states[0]
+        if name == "slice" and bound.get("dim", 0) == 0:
+            return states[slice(bound.get("start"), bound.get("end"), bound.get("step", 1))]
+        raise self.builder.refuse(f"{name} of all last states at once has no bounds", "pick one layer first: h[-1]")
+
+    def _probe(self, node: torch.fx.Node, x: Node, numbers: torch.Tensor) -> torch.Tensor:
+        """An operation that moves data, run on one sample of other values; its constants are taken as they are now."""
+        constants = tuple(n for n in self.builder.nodes.values() if not n.varies)
+        values = fixed_values(constants, {key: self.state[key] for key in self.keys.values() if key in self.state})
+
+        def given(argument: Any) -> Any:  # noqa: ANN401 - arguments of an arbitrary operator
+            if isinstance(argument, torch.fx.Node) and isinstance(self.named.get(argument.name), Node):
+                made = self.named[argument.name]
+                return numbers if made.name == x.name else values[made.name].cpu()
+            return _plain_argument(argument, given)
+
+        run = cast("Any", node.target)
+        moved: torch.Tensor = run(*[given(v) for v in node.args], **{k: given(v) for k, v in node.kwargs.items()})
+        return moved
 
     def _per_sample(self, value: torch.Tensor) -> Shape:
         try:
@@ -207,34 +241,32 @@ class _Conversion:
                 fix="keep axis 0 as the batch",
             ) from error
 
-    def _split(self, name: str, bound: dict[str, Any], node: torch.fx.Node) -> list[Node]:
-        dim = int(bound.get("dim", 0))
-        if name == "unbind":
-            raise self.builder.refuse("unbind has no bounds", "index the axis instead: x[:, i]")
-        sizes = [int(v.shape[dim]) for v in node.meta["val"]]
-        return split(self.builder, bound["self"], sizes, dim)
-
-    def _fixed(self, node: torch.fx.Node) -> Node:
+    def _fixed(self, node: torch.fx.Node) -> Node | list[Node]:
         """An operation on constants only: kept as it is, and run once for each parameter value."""
 
         def ref(argument: Any) -> Any:  # noqa: ANN401 - arguments of an arbitrary operator
-            if isinstance(argument, torch.fx.Node):
+            if isinstance(argument, torch.fx.Node) and argument.name in self.named:
                 made = self.named[argument.name]
                 return [Ref(n.name) for n in made] if isinstance(made, list) else Ref(made.name)
-            if isinstance(argument, (list, tuple)):
-                return [ref(a) for a in argument]
-            return argument
+            return _plain_argument(argument, ref)
 
         value = node.meta.get("val")
-        if not isinstance(value, torch.Tensor):
+        several = isinstance(value, (tuple, list))
+        if not isinstance(value, (torch.Tensor, tuple, list)):
             raise _not_covered(_name(node.target), self.builder.at)
-        return self.builder.constant(
-            "const",
-            tuple(int(s) for s in value.shape),
-            target=node.target,
-            args=tuple(ref(a) for a in node.args),
-            kwargs={k: ref(v) for k, v in node.kwargs.items()},
-        )
+        run = cast("Callable[..., Any]", node.target)
+        results: list[torch.Tensor] = list(value) if isinstance(value, (tuple, list)) else [value]
+        made = [
+            self.builder.constant(
+                "const",
+                tuple(_number(s) for s in result.shape),
+                target=partial(_nth, run, i) if several else run,
+                args=tuple(ref(a) for a in node.args),
+                kwargs={k: ref(v) for k, v in node.kwargs.items()},
+            )
+            for i, result in enumerate(results)
+        ]
+        return made if several else made[0]
 
     def _arguments(self, node: torch.fx.Node) -> dict[str, Any]:
         schema = getattr(node.target, "_schema", None)
@@ -258,6 +290,27 @@ def _varies(values: list[Any]) -> bool:
     return any(v.varies if isinstance(v, Node) else isinstance(v, list) and _varies(v) for v in values)
 
 
+def _nth(run: Callable[..., Any], index: int, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - of an arbitrary operator
+    return run(*args, **kwargs)[index]
+
+
+def _number(size: Any) -> int:  # noqa: ANN401 - an int or torch's symbol for one
+    """A size, for a batch of one: a constant as large as the batch is the same for every sample."""
+    if isinstance(size, int):
+        return size
+    expression = size.node.expr
+    return int(expression.subs(dict.fromkeys(expression.free_symbols, 1)))
+
+
+def _plain_argument(argument: Any, inner: Callable[[Any], Any]) -> Any:  # noqa: ANN401 - arguments of an arbitrary operator
+    """An argument without torch's symbols: a size that depends on the batch is that of a batch of one."""
+    if isinstance(argument, torch.fx.Node):
+        return _number(argument.meta["val"])
+    if isinstance(argument, (list, tuple)):
+        return [inner(a) for a in argument]
+    return _number(argument) if isinstance(argument, torch.SymInt) else argument
+
+
 def _name(target: object) -> str:
     packet = getattr(target, "overloadpacket", target)
     return str(getattr(packet, "__name__", packet))
@@ -267,7 +320,7 @@ def _where(node: torch.fx.Node) -> Where:
     stack = node.meta.get("nn_module_stack") or {}
     path = next((str(entry[0]) for entry in reversed(list(stack.values()))), "")
     frames = re.findall(r'File "([^"]+)", line (\d+), in \S+\n\s*(.*)', node.meta.get("stack_trace") or "")
-    own = [f for f in frames if "/torch/" not in f[0]] or frames
+    own = [f for f in frames if "/torch/" not in f[0] and "/epsball/graph/" not in f[0]] or frames
     source = f"{own[-1][0]}:{own[-1][1]}: {own[-1][2].strip()}" if own else ""
     return Where(path, source)
 
@@ -275,7 +328,6 @@ def _where(node: torch.fx.Node) -> Where:
 _REFUSED = {
     "detach": "its derivative is zero, so no linear bound follows from it",
     "round": "its derivative is zero, so no linear bound follows from it",
-    "where": "a choice that depends on the input has no bound rule",
     "gt": "comparisons have no bound rule",
     "lt": "comparisons have no bound rule",
     "ge": "comparisons have no bound rule",

@@ -82,6 +82,10 @@ class Nonlinear(ABC):
     def linear(self, *pre: Interval) -> Tensor:
         """Mask (B, *in) of the elements on which the operator is exactly linear over the box."""
 
+    def settled(self, *pre: Interval) -> tuple[Tensor, ...]:
+        """For each argument, a mask of the elements whose better bounds would change nothing."""
+        return (self.linear(*pre),) * len(pre)
+
 
 Operator = Affine | Nonlinear
 Factory = Callable[[Node, tuple[Tensor | None, ...], tuple[Shape, ...]], Operator]

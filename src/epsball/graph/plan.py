@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
@@ -164,6 +165,12 @@ class Prepared:
         return frozenset(found)
 
     @cached_property
+    def tail_width(self) -> int:
+        """Elements of the widest node that a specification is pulled to without bounds."""
+        shapes = {step.slot: step.node.shape for step in self.plan.steps} | {0: self.plan.graph.input_shape}
+        return max(math.prod(shapes[slot]) for slot in (self.plan.output, *self.frontier))
+
+    @cached_property
     def before_frontier(self) -> tuple[Bound, ...]:
         """The steps whose intervals are needed: the frontier and all it depends on."""
         needed = set(self.frontier)
@@ -226,8 +233,13 @@ def bind(step: Step, values: Mapping[str, Tensor]) -> Operator:
 
 def constants(plan: Plan, params: Params) -> dict[str, Tensor]:
     """The value of every node that does not vary, by name."""
+    return fixed_values(plan.constants, params)
+
+
+def fixed_values(nodes: tuple[Node, ...], params: Params) -> dict[str, Tensor]:
+    """The value of every constant node that follows from these parameters, by name."""
     first = next((p for p in params.values() if p.is_floating_point()), torch.empty(0))
-    return _constants(plan.constants, params, first)
+    return _constants(nodes, params, first)
 
 
 def _constants(nodes: tuple[Node, ...], params: Params, like: Tensor) -> dict[str, Tensor]:

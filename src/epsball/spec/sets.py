@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 
@@ -17,6 +17,7 @@ Norm = Literal["linf", "l2"]
 Clip = tuple[float, float] | None
 
 
+@runtime_checkable
 class InputSet(Protocol):
     """A set of inputs, one for each sample of a batch. All tensors are (B, *x)."""
 

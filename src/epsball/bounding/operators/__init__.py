@@ -1,5 +1,31 @@
 """Bound rules of every operator; importing this package registers them."""
 
-from epsball.bounding.operators import conv, elementwise, linear, max_pool, nonlinear, pool, reduce, shape
+from epsball.bounding.operators import (
+    conv,
+    conv_transpose,
+    elementwise,
+    linear,
+    max_pool,
+    nonlinear,
+    normalised,
+    pool,
+    products,
+    reduce,
+    shape,
+    softmax,
+)
 
-__all__ = ["conv", "elementwise", "linear", "max_pool", "nonlinear", "pool", "reduce", "shape"]
+__all__ = [
+    "conv",
+    "conv_transpose",
+    "elementwise",
+    "linear",
+    "max_pool",
+    "nonlinear",
+    "normalised",
+    "pool",
+    "products",
+    "reduce",
+    "shape",
+    "softmax",
+]

@@ -104,6 +104,11 @@ def make_sub(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Sha
     return ScaleShift(-torch.ones_like(left), left)
 
 
+@operators.register("scale_shift")
+def make_scale_shift(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Affine:  # noqa: ARG001
+    return ScaleShift(constants[1], constants[2])
+
+
 @operators.register("neg")
 def make_neg(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Affine:  # noqa: ARG001
     return Negate(None, None)
@@ -124,14 +129,6 @@ class Negate(ScaleShift):
 
     def pull_windows(self, rows: Windows) -> tuple[Rows, ...] | None:
         return (rows.like(-rows.values),)
-
-
-@operators.register("mul")
-def make_mul(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Affine:  # noqa: ARG001
-    constant = _constant(constants)
-    if constant is None:
-        raise unsupported(node, "both factors depend on the input", "a product with a constant")
-    return ScaleShift(constant, None)
 
 
 @operators.register("div")

@@ -10,7 +10,7 @@ from epsball.types import Tensor
 
 
 def _make(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Nonlinear:  # noqa: ARG001
-    return relaxations[node.op]()
+    return relaxations[node.op](**node.attrs)
 
 
 def _make_leaky(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Nonlinear:  # noqa: ARG001

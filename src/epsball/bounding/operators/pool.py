@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d
+from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
 
 from epsball.bounding.operators.shape import Rearranging
 from epsball.graph.graph import Node, Shape
@@ -31,21 +31,32 @@ class Average(Rearranging):
         return Autodiff(self.pool, (self.before,))(values)
 
 
-@operators.register("avg_pool2d")
-def make_avg_pool(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:  # noqa: ARG001
+def _make_avg_pool(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:  # noqa: ARG001
     a = node.attrs
-    pool = partial(
-        avg_pool2d,
-        kernel_size=a["kernel"],
-        stride=a["stride"],
-        padding=a["padding"],
-        ceil_mode=a["ceil"],
-        count_include_pad=a["include_pad"],
-        divisor_override=a["divisor"],
-    )
-    return Average(pool, shapes[0])
+    settings = {
+        "kernel_size": a["kernel"],
+        "stride": a["stride"],
+        "padding": a["padding"],
+        "ceil_mode": a["ceil"],
+        "count_include_pad": a["include_pad"],
+    }
+    if a["divisor"] is not None:
+        settings["divisor_override"] = a["divisor"]
+    return Average(partial(getattr(F, node.op), **settings), shapes[0])
 
 
-@operators.register("adaptive_avg_pool2d")
-def make_adaptive(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:  # noqa: ARG001
-    return Average(partial(adaptive_avg_pool2d, output_size=node.attrs["size"]), shapes[0])
+def _make_adaptive(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:  # noqa: ARG001
+    return Average(partial(getattr(F, node.op), output_size=node.attrs["size"]), shapes[0])
+
+
+for _axes in (1, 2, 3):
+    operators.register(f"avg_pool{_axes}d")(_make_avg_pool)
+    operators.register(f"adaptive_avg_pool{_axes}d")(_make_adaptive)
+
+
+@operators.register("interpolate")
+def make_interpolate(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:  # noqa: ARG001
+    """Linear interpolation: its weights are not negative and sum to 1."""
+    a = node.attrs
+    resize = partial(F.interpolate, size=a["size"], scale_factor=a["scales"], mode=a["mode"], align_corners=a["corners"])
+    return Average(resize, shapes[0])

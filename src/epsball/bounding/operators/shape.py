@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch.nn.functional import pad
 
 from epsball.graph.graph import Node, Shape
-from epsball.graph.operator import Affine, Operator, operators
+from epsball.graph.operator import Affine, Operator, operators, unsupported
 from epsball.interval import Interval
 from epsball.rows import Rows
 from epsball.types import Tensor
@@ -53,16 +54,45 @@ class Permute(Rearranging):
 
 @dataclass(frozen=True, eq=False)
 class Cat(Rearranging):
-    """Side by side along one axis."""
+    """Side by side along one axis, among constants."""
 
     axis: int
     sizes: tuple[int, ...]
+    constants: tuple[Tensor | None, ...]  # in place; None where a part varies
 
     def value(self, *xs: Tensor) -> Tensor:
-        return torch.cat(xs, self.axis)
+        given = iter(xs)
+        parts = [next(given) if c is None else c.expand(len(xs[0]), *c.shape) for c in self.constants]
+        return torch.cat(parts, self.axis)
 
     def pull(self, values: Tensor) -> tuple[Tensor, ...]:
-        return torch.split(values, list(self.sizes), self.axis)
+        parts = torch.split(values, list(self.sizes), self.axis)
+        return tuple(part for part, c in zip(parts, self.constants, strict=True) if c is None)
+
+    def offset(self, rows: Rows) -> Tensor | None:
+        total: Tensor | None = None
+        for part, c in zip(torch.split(rows.values, list(self.sizes), self.axis + 1), self.constants, strict=True):
+            if c is not None:
+                gained = (part * c).flatten(2).sum(2)
+                total = gained if total is None else total + gained
+        return total
+
+
+@dataclass(frozen=True, eq=False)
+class Take(Rearranging):
+    """`y = x.flatten()[index]`: any movement of data that is the same for every sample."""
+
+    index: Tensor
+    before: Shape
+
+    def value(self, *xs: Tensor) -> Tensor:
+        index = self.index.to(xs[0].device)
+        return xs[0].flatten(1)[:, index.flatten()].view(len(xs[0]), *index.shape)
+
+    def pull(self, values: Tensor) -> tuple[Tensor, ...]:
+        whole = values.new_zeros(len(values), math.prod(self.before))
+        index = self.index.to(values.device)
+        return (whole.index_add(1, index.flatten(), values.flatten(1)).view(len(values), *self.before),)
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,9 +165,17 @@ def make_permute(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple
 
 
 @operators.register("cat")
-def make_cat(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:  # noqa: ARG001
-    axis = node.attrs["dim"]
-    return Cat(axis + 1, tuple(shape[axis] for shape in shapes))
+def make_cat(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:
+    axis, varying = node.attrs["dim"], iter(shapes)
+    sizes = tuple(next(varying)[axis] if c is None else c.shape[axis] for c in constants)
+    return Cat(axis + 1, sizes, constants)
+
+
+@operators.register("take")
+def make_take(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:
+    if constants[1] is None:
+        raise unsupported(node, "the index depends on the input", "a constant index")
+    return Take(constants[1], shapes[0])
 
 
 @operators.register("slice")

@@ -1,5 +1,5 @@
-"""One file an activation; importing this package registers them."""
+"""One file a family of activations; importing this package registers them."""
 
-from epsball.bounding.relaxations import relu, s_shaped
+from epsball.bounding.relaxations import exponential, gated, hard, powers, relu, s_shaped, waves
 
-__all__ = ["relu", "s_shaped"]
+__all__ = ["exponential", "gated", "hard", "powers", "relu", "s_shaped", "waves"]

@@ -1,4 +1,4 @@
-"""Sigmoid and tanh: convex left of 0, concave right of it, and odd around their centre.
+"""Sigmoid, tanh, erf and atan: convex left of 0, concave right of it, and odd around their centre.
 
 Above, on [l, u]:  u <= 0: the chord;  l >= 0: the tangent in the middle;  else the tangent from (l, f(l)) at a point d > 0, or the
 chord where u lies left of that point. d is found by bisection and kept on the side where the tangent is above f(l), so the line is
@@ -7,6 +7,7 @@ sound after any number of steps. Below is above, turned by 180 degrees.
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from dataclasses import dataclass
 
@@ -90,3 +91,31 @@ class Tanh(SShaped):
 
     def derivative(self, x: Tensor) -> Tensor:
         return 1 - x.tanh().square()
+
+
+@relaxations.register("erf")
+@dataclass(frozen=True)
+class Erf(SShaped):
+    """The error function."""
+
+    centre = 0.0
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return torch.erf(x)
+
+    def derivative(self, x: Tensor) -> Tensor:
+        return torch.exp(-x * x) * (2 / math.sqrt(math.pi))
+
+
+@relaxations.register("atan")
+@dataclass(frozen=True)
+class Atan(SShaped):
+    """The arc tangent."""
+
+    centre = 0.0
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return torch.atan(x)
+
+    def derivative(self, x: Tensor) -> Tensor:
+        return 1 / (1 + x * x)

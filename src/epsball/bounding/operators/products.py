@@ -1,0 +1,182 @@
+"""Products of two operands that both depend on the input: elementwise and of matrices (McCormick 1976).
+
+With centres c and radii r, `x y = c_y x + c_x y - c_x c_y + (x - c_x)(y - c_y)`, and the last term is at most `r_x r_y`.
+McCormick's planes have the slopes (d_y, d_x) with `d = c +- r`. The elementwise product takes the mix of the two lower ones whose
+least value over the box is the greatest: that of the interval. The matrix product takes their mean: four matrix products.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from epsball.bounding.operators.elementwise import ScaleShift
+from epsball.graph.graph import Node, Shape
+from epsball.graph.operator import Affine, Nonlinear, Operator, Relaxed, Slope, operators, unsupported
+from epsball.interval import Interval
+from epsball.rows import Rows
+from epsball.types import Tensor
+
+_ELEMENTS = 2**22  # of the products of two matrices that are held at once
+
+
+@dataclass(frozen=True, eq=False)
+class Product(Nonlinear):
+    """`z = x y`, elementwise."""
+
+    def value(self, *xs: Tensor) -> Tensor:
+        return xs[0] * xs[1]
+
+    def interval(self, *pre: Interval) -> Interval:
+        x, y = pre
+        corners = torch.stack((x.lower * y.lower, x.lower * y.upper, x.upper * y.lower, x.upper * y.upper))
+        return Interval(corners.amin(0), corners.amax(0))
+
+    def linear(self, *pre: Interval) -> Tensor:
+        return (pre[0].lower == pre[0].upper) | (pre[1].lower == pre[1].upper)
+
+    def relax(self, *pre: Interval, slope: Slope = "adaptive") -> Relaxed:  # noqa: ARG002 - there is one choice
+        x, y = pre
+        below = _plane(x, y)
+        above = _plane(Interval(-x.upper, -x.lower), y)  # -(x y) = (-x) y
+        return BetweenPlanes((below[0], below[1], below[2]), (above[0], -above[1], -above[2]))
+
+
+def _plane(x: Interval, y: Interval) -> tuple[Tensor, Tensor, Tensor]:
+    """`a x + b y + c <= x y` on the box: the mix of the two lower planes with the greatest least value there."""
+    with torch.no_grad():
+        shares = [torch.full_like(x.lower, 0.5), torch.ones_like(x.lower), torch.zeros_like(x.lower)]
+        for z in (x, y):  # where a slope is 0
+            width = z.upper - z.lower
+            shares.append((z.upper / torch.where(width > 0, width, 1.0)).clamp(0, 1))
+        best = shares[0]
+        least = _least(x, y, best)
+        for share in shares[1:]:
+            value = _least(x, y, share)
+            better = value > least + 1e-6 * least.abs()
+            best, least = torch.where(better, share, best), torch.where(better, value, least)
+    return _mixed(x, y, best)
+
+
+def _mixed(x: Interval, y: Interval, share: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """`share` of the plane through the lower ends, the rest of the one through the upper ends."""
+    corners = torch.lerp(x.upper * y.upper, x.lower * y.lower, share)
+    return torch.lerp(y.upper, y.lower, share), torch.lerp(x.upper, x.lower, share), -corners
+
+
+def _least(x: Interval, y: Interval, share: Tensor) -> Tensor:
+    a, b, c = _mixed(x, y, share)
+    return torch.minimum(a * x.lower, a * x.upper) + torch.minimum(b * y.lower, b * y.upper) + c
+
+
+@dataclass(frozen=True, eq=False)
+class BetweenPlanes(Relaxed):
+    """Two planes `a x + b y + c` around a product, each as (a, b, c)."""
+
+    below: tuple[Tensor, Tensor, Tensor]
+    above: tuple[Tensor, Tensor, Tensor]
+
+    def pull(self, rows: Rows) -> tuple[tuple[Rows, ...], Tensor | None]:
+        negative = rows.values.clamp(max=0)
+        positive = rows.values - negative
+        x, y = (
+            positive * rows.at(low) + negative * rows.at(high) for low, high in zip(self.below[:2], self.above[:2], strict=True)
+        )
+        bias = rows.like(positive).dot(self.below[2]) + rows.like(negative).dot(self.above[2])
+        return (rows.like(x), rows.like(y)), bias
+
+
+@dataclass(frozen=True, eq=False)
+class MatrixProduct(Nonlinear):
+    """`Z = X Y` for stacks (..., i, k) and (..., k, j)."""
+
+    def value(self, *xs: Tensor) -> Tensor:
+        return xs[0] @ xs[1]
+
+    def interval(self, *pre: Interval) -> Interval:
+        """The four corners of each single product, summed: as many rows of X at a time as fit."""
+        x, y = pre
+        rows = x.lower.shape[-2]
+        step = max(1, _ELEMENTS * rows // max(1, x.lower.numel() * y.lower.shape[-1]))
+        parts = [self._corners(x, y, start, start + step) for start in range(0, rows, step)]
+        return Interval(torch.cat([p[0] for p in parts], -2), torch.cat([p[1] for p in parts], -2))
+
+    @staticmethod
+    def _corners(x: Interval, y: Interval, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        l, u = (end[..., start:stop, :, None] for end in x)
+        low, high = (end[..., None, :, :] for end in y)
+        first, second, third, fourth = l * low, l * high, u * low, u * high
+        least = torch.minimum(torch.minimum(first, second), torch.minimum(third, fourth)).sum(-2)
+        most = torch.maximum(torch.maximum(first, second), torch.maximum(third, fourth)).sum(-2)
+        return least, most
+
+    def linear(self, *pre: Interval) -> Tensor:
+        return self.settled(*pre)[0]
+
+    def settled(self, *pre: Interval) -> tuple[Tensor, ...]:
+        """An element of X needs no better bounds where it is a point, or all it is multiplied with is one."""
+        x, y = (p.lower == p.upper for p in pre)
+        return x | y.all(-1)[..., None, :], y | x.all(-2)[..., :, None]
+
+    def relax(self, *pre: Interval, slope: Slope = "adaptive") -> Relaxed:  # noqa: ARG002 - there is one choice
+        (cx, rx), (cy, ry) = (p.centre_radius() for p in pre)
+        return AroundCentres(cx, cy, cx @ cy, rx @ ry)
+
+
+@dataclass(frozen=True, eq=False)
+class AroundCentres(Relaxed):
+    """`X Y = X C_y + C_x Y - C_x C_y`, up to an error of at most `R_x R_y`."""
+
+    centre_x: Tensor
+    centre_y: Tensor
+    product: Tensor
+    error: Tensor
+
+    def pull(self, rows: Rows) -> tuple[tuple[Rows, ...], Tensor | None]:
+        x = rows.values @ rows.at(self.centre_y).transpose(-1, -2)
+        y = rows.at(self.centre_x).transpose(-1, -2) @ rows.values
+        bias = -rows.dot(self.product) - rows.like(rows.values.abs()).dot(self.error)
+        return (rows.like(x), rows.like(y)), bias
+
+
+@dataclass(frozen=True, eq=False)
+class ConstantProduct(Affine):
+    """`X W` or `W X` with a constant W that may be a stack."""
+
+    weight: Tensor
+    on_left: bool
+
+    def _apply(self, x: Tensor, weight: Tensor) -> Tensor:
+        return weight @ x if self.on_left else x @ weight
+
+    def value(self, *xs: Tensor) -> Tensor:
+        return self._apply(xs[0], self.weight)
+
+    def interval(self, *xs: Interval) -> Interval:
+        """Centre through W, radius through |W|."""
+        centre, radius = xs[0].centre_radius()
+        centre, radius = self._apply(centre, self.weight), self._apply(radius, self.weight.abs())
+        return Interval(centre - radius, centre + radius)
+
+    def pull(self, values: Tensor) -> tuple[Tensor, ...]:
+        return (self._apply(values, self.weight.transpose(-1, -2)),)
+
+
+@operators.register("mul")
+def make_mul(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:  # noqa: ARG001
+    constant = next((c for c in constants if c is not None), None)
+    return Product() if constant is None else ScaleShift(constant, None)
+
+
+@operators.register("matmul")
+def make_matmul(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:
+    left, right = constants
+    if left is not None and right is not None:
+        raise unsupported(node, "both factors are constant")
+    if left is not None or right is not None:
+        weight = left if right is None else right
+        return MatrixProduct() if weight is None else ConstantProduct(weight, left is not None)
+    if len(shapes[0]) != len(shapes[1]):
+        raise unsupported(node, "stacks of different ranks", "operands with as many axes")
+    return MatrixProduct()

@@ -1,0 +1,158 @@
+"""Softmax and log-sum-exp along one axis.
+
+With `d_j = x_j - x_i`, softmax is `p_i = 1 / q_i` with `q_i = 1 + sum of exp(d_j) over j != i`. q is convex in x, between a sum of
+tangents of exp and a sum of chords; 1/q is convex in q, between a tangent and a chord. The steps are those of Shi et al. 2020
+(arXiv:2002.06622), taken on differences, where no number overflows and the interval is exact.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from epsball.graph.graph import Node, Shape
+from epsball.graph.operator import Nonlinear, Operator, Relaxed, Slope, operators
+from epsball.interval import Interval
+from epsball.rows import Rows
+from epsball.types import Tensor
+
+_STEEP = 20.0  # where a difference can exceed this, the interval is as good as any line
+_LARGEST = 80.0  # exp of it is finite in single precision
+
+
+def _pairs(l: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Bounds (..., i, j) of `x_j - x_i`, and 1 off the diagonal."""
+    low, high = l[..., None, :] - u[..., :, None], u[..., None, :] - l[..., :, None]
+    other = 1 - torch.eye(l.shape[-1], dtype=l.dtype, device=l.device)
+    return torch.where(other > 0, low, 0.0), torch.where(other > 0, high, 0.0), other
+
+
+def _chord(low: Tensor, high: Tensor) -> Tensor:
+    """The slope of the chord of exp over [low, high]."""
+    width = high - low
+    flat = width < 1e-4
+    steep = torch.exp(high) * -torch.expm1(-width) / torch.where(flat, 1.0, width)
+    return torch.where(flat, torch.exp(torch.lerp(low, high, 0.5)), steep)
+
+
+@dataclass(frozen=True, eq=False)
+class Softmax(Nonlinear):
+    """`softmax(x)` along one axis, which counts the batch as axis 0."""
+
+    axis: int
+
+    def value(self, *xs: Tensor) -> Tensor:
+        return torch.softmax(xs[0], self.axis)
+
+    def interval(self, *pre: Interval) -> Interval:
+        low, high, other = _pairs(*(end.movedim(self.axis, -1) for end in pre[0]))
+        least = 1 / (1 + (torch.exp(high.clamp(max=_LARGEST)) * other).sum(-1))
+        most = 1 / (1 + (torch.exp(low.clamp(max=_LARGEST)) * other).sum(-1))
+        least = torch.where(high.amax(-1) > _LARGEST, 0.0, least)
+        return Interval(least.movedim(-1, self.axis), most.movedim(-1, self.axis))
+
+    def linear(self, *pre: Interval) -> Tensor:
+        """Where every other element is a point, an element's own interval still matters: only points do not."""
+        return pre[0].lower == pre[0].upper
+
+    def relax(self, *pre: Interval, slope: Slope = "adaptive") -> Relaxed:  # noqa: ARG002 - there is one choice
+        low, high, other = _pairs(*(end.movedim(self.axis, -1) for end in pre[0]))
+        steep = high.amax(-1, keepdim=True) > _STEEP
+        low, high = low.clamp(max=_STEEP), high.clamp(max=_STEEP)
+        least, most = (1 + (torch.exp(end) * other).sum(-1, keepdim=True) for end in (low, high))  # of q
+        below, above = self._below(low, high, other, least, most), self._above(low, high, other, least, most)
+        box = self.interval(*pre)
+        ends = (end.movedim(self.axis, -1) for end in box)
+        flat = steep.squeeze(-1)
+        lines = [
+            (torch.where(steep, 0.0, matrix), torch.where(flat, end, bias))
+            for (matrix, bias), end in zip((below, above), ends, strict=True)
+        ]
+        return MatrixLines(self.axis, lines[0], lines[1])
+
+    @staticmethod
+    def _below(low: Tensor, high: Tensor, other: Tensor, least: Tensor, most: Tensor) -> tuple[Tensor, Tensor]:
+        """`p >= 2 / t - q / t^2` with q at most `1 + sum exp(low) + chord (d - low)`; t in the middle of its range."""
+        chord = _chord(low, high) * other
+        q = 1 + ((torch.exp(low) * other) - chord * low).sum(-1, keepdim=True)
+        t = 0.5 * (least + most)
+        return _on_x(-chord / t.square()), (2 / t - q / t.square()).squeeze(-1)
+
+    @staticmethod
+    def _above(low: Tensor, high: Tensor, other: Tensor, least: Tensor, most: Tensor) -> tuple[Tensor, Tensor]:
+        """`p <= 1 / least + 1 / most - q / (least most)` with q at least its tangents, which are kept above 0 at the lower ends."""
+        touch = torch.minimum(torch.lerp(low, high, 0.5), low + 0.99)
+        tangent = torch.exp(touch) * other
+        q = 1 + (tangent * (1 - touch)).sum(-1, keepdim=True)
+        both = least * most
+        return _on_x(-tangent / both), (1 / least + 1 / most - q / both).squeeze(-1)
+
+
+def _on_x(on_differences: Tensor) -> Tensor:
+    """Coefficients (..., i, j) of x_j from those of `x_j - x_i`; the diagonal's are 0."""
+    return on_differences - torch.diag_embed(on_differences.sum(-1))
+
+
+@dataclass(frozen=True, eq=False)
+class MatrixLines(Relaxed):
+    """`M x + c` below and above a function along one axis: each a matrix (B, ..., i, j) and a bias (B, ..., i)."""
+
+    axis: int
+    below: tuple[Tensor, Tensor]
+    above: tuple[Tensor, Tensor]
+
+    def pull(self, rows: Rows) -> tuple[tuple[Rows, ...], Tensor | None]:
+        values = rows.values.movedim(self.axis + 1, -1)
+        negative = values.clamp(max=0)
+        positive = values - negative
+        pulled = [
+            (part[..., None, :] @ rows.at(matrix))[..., 0, :]
+            for part, (matrix, _) in ((positive, self.below), (negative, self.above))
+        ]
+        bias = rows.like(positive).dot(self.below[1]) + rows.like(negative).dot(self.above[1])
+        return (rows.like((pulled[0] + pulled[1]).movedim(-1, self.axis + 1)),), bias
+
+
+@dataclass(frozen=True, eq=False)
+class LogSumExp(Nonlinear):
+    """`log sum exp(x)` along one axis, kept with length 1: convex, so a tangent below; above, log's tangent at a sum of chords."""
+
+    axis: int
+
+    def value(self, *xs: Tensor) -> Tensor:
+        return torch.logsumexp(xs[0], self.axis, keepdim=True)
+
+    def interval(self, *pre: Interval) -> Interval:
+        return Interval(self.value(pre[0].lower), self.value(pre[0].upper))
+
+    def linear(self, *pre: Interval) -> Tensor:
+        return pre[0].lower == pre[0].upper
+
+    def relax(self, *pre: Interval, slope: Slope = "adaptive") -> Relaxed:  # noqa: ARG002 - there is one choice
+        l, u = (end.movedim(self.axis, -1) for end in pre[0])
+        middle = torch.lerp(l, u, 0.5)
+        share = torch.softmax(middle, -1)
+        at_middle = torch.logsumexp(middle, -1) - (share * middle).sum(-1)
+        shift = u.amax(-1, keepdim=True)
+        low, high = l - shift, u - shift
+        chord = _chord(low, high)
+        start = (torch.exp(low) - chord * low).sum(-1)  # the sum of chords is start + chord (x - shift)
+        t = 0.5 * (torch.exp(low).sum(-1) + torch.exp(high).sum(-1))
+        slope_above = chord / t[..., None]
+        above = t.log() - 1 + start / t - (slope_above * shift).sum(-1) + shift[..., 0]
+        return MatrixLines(
+            self.axis,
+            (share[..., None, :], at_middle[..., None]),
+            (slope_above[..., None, :], above[..., None]),
+        )
+
+
+@operators.register("softmax")
+def make_softmax(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:  # noqa: ARG001
+    return Softmax(node.attrs["dim"] + 1)
+
+
+@operators.register("logsumexp")
+def make_logsumexp(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:  # noqa: ARG001
+    return LogSumExp(node.attrs["dim"] + 1)

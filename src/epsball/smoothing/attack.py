@@ -1,0 +1,111 @@
+"""Attack a smoothed classifier: ascent through the soft expectation, with noise drawn anew at each step (expectation over noise).
+
+Paper:   Athalye et al. 2018, arXiv:1707.07397 (expectation over transformations); Salman et al. 2019, arXiv:1906.04584.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from epsball.errors import BadConfig
+from epsball.smoothing.core import Smoothed
+from epsball.spec.sets import LpBall
+from epsball.types import Float, Int, Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class SmoothResult:
+    """What the attack found.
+
+    Attributes:
+        x: (B, *x) the perturbed inputs; where nothing was found, the last ones tried.
+        radius: (B,) l2 distance from the nominal inputs.
+        success: (B,) True where PREDICT, on fresh noise, returns another class than the label, without abstaining.
+    """
+
+    x: Tensor
+    radius: Tensor
+    success: Tensor
+
+
+@dataclass(frozen=True)
+class SmoothPGD:
+    """Projected gradient ascent of -log P_soft(label) in an l2 ball, then PREDICT on fresh noise.
+
+    A success is a statement about the hard vote, wrong with probability at most `alpha`; the soft expectation only leads the way.
+
+    Attributes:
+        steps: gradient steps.
+        samples: noisy copies a step; noise is fresh in each.
+        step_size: the first step as a share of eps; steps shrink linearly.
+        votes: noisy copies for the final PREDICT.
+        alpha: its probability of error.
+    """
+
+    steps: int = 20
+    samples: int = 32
+    step_size: float = 0.5
+    votes: int = 1000
+    alpha: float = 0.001
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.samples < 1 or self.votes < 1 or not self.step_size > 0:
+            raise BadConfig("an attack needs steps, samples, votes and a step size above 0", where=repr(self))
+
+    def __call__(
+        self, smoothed: Smoothed, x: Float[Tensor, "B *x"], y: Int[Tensor, " B"], eps: float, *, images: Sequence[int] | None = None
+    ) -> SmoothResult:
+        """Perturbed inputs within eps of x.
+
+        Args:
+            smoothed: whom to attack.
+            x: inputs, in its valid range.
+            y: labels.
+            eps: l2 radius.
+            images: the images' numbers, which seed their noise.
+
+        Raises:
+            BadConfig: eps is negative or not finite, or the noise is not additive.
+        """
+        numbers = list(range(len(x))) if images is None else list(images)
+        ball = LpBall(x, eps, "l2", smoothed.clip)
+        moved = x.clone()
+        for step in range(self.steps):
+            gradient = self._gradient(smoothed, moved, y, numbers, step)
+            length = torch.linalg.vector_norm(gradient.flatten(1), dim=1).clamp(min=torch.finfo(x.dtype).tiny)
+            size = eps * self.step_size * (1 - step / self.steps)
+            moved = ball.project(moved + size * gradient / length.view(-1, *(1,) * (x.dim() - 1)))
+        predictions = smoothed.predict(moved, self.votes, self.alpha, images=numbers)
+        success = [p.label is not None and p.label != int(label) for p, label in zip(predictions, y, strict=True)]
+        radius = torch.linalg.vector_norm((moved - x).flatten(1), dim=1)
+        return SmoothResult(moved, radius, torch.tensor(success, device=x.device))
+
+    def _gradient(self, smoothed: Smoothed, x: Tensor, y: Tensor, numbers: list[int], step: int) -> Tensor:
+        at = x.detach().requires_grad_()
+        with torch.enable_grad():
+            chosen = smoothed.probabilities(at, self.samples, images=numbers, draw=step).gather(1, y[:, None])
+            loss = -chosen.clamp(min=torch.finfo(x.dtype).tiny).log().sum()
+        (gradient,) = torch.autograd.grad(loss, at)
+        return gradient
+
+
+def nearest(
+    attack: SmoothPGD,
+    smoothed: Smoothed,
+    x: Float[Tensor, "B *x"],
+    y: Int[Tensor, " B"],
+    radii: Sequence[float],
+) -> Float[Tensor, " B"]:
+    """The smallest distance at which the attack succeeds when it is run at increasing radii; infinity where it never does."""
+    best = torch.full((len(x),), float("inf"), dtype=x.dtype, device=x.device)
+    left = torch.arange(len(x), device=x.device)
+    for eps in sorted(radii):
+        found = attack(smoothed, x[left], y[left], eps, images=left.tolist())
+        best[left[found.success]] = found.radius[found.success]
+        left = left[~found.success]
+        if len(left) == 0:
+            break
+    return best
