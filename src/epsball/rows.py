@@ -13,6 +13,7 @@ Two layouts share one class, and differ in what the second axis means (a third, 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 
@@ -38,13 +39,15 @@ class Rows:
         return cls.pairs(where[:, 0], where[:, 1], chosen.shape[1:], dtype)
 
     @classmethod
+    def units(cls, sample: Int[Tensor, " M"], neuron: Int[Tensor, " M"], shape: torch.Size, dtype: torch.dtype) -> Rows:
+        """The ragged form z_i alone (P = 1) for listed (sample, flat neuron) pairs."""
+        unit = torch.zeros(len(sample), shape.numel(), dtype=dtype, device=sample.device)
+        return cls(unit.scatter_(1, neuron[:, None], 1.0).view(1, -1, *shape), sample)
+
+    @classmethod
     def pairs(cls, sample: Int[Tensor, " M"], neuron: Int[Tensor, " M"], shape: torch.Size, dtype: torch.dtype) -> Rows:
         """The ragged pair (z_i, -z_i) for listed (sample, flat neuron) pairs."""
-        count = len(sample)
-        unit = torch.zeros(count, shape.numel(), dtype=dtype, device=sample.device)
-        unit.scatter_(1, neuron[:, None], 1.0)
-        unit = unit.view(count, *shape)
-        return cls(torch.stack((unit, -unit)), sample)
+        return cls.units(sample, neuron, shape, dtype).mirrored()
 
     @property
     def device(self) -> torch.device:
@@ -53,6 +56,14 @@ class Rows:
     def like(self, values: Tensor) -> Rows:
         """The same rows over another node."""
         return Rows(values, self.sample)
+
+    def mirrored(self) -> Rows:
+        """The pair (a, -a) of single forms."""
+        return self.like(torch.cat((self.values, -self.values)))
+
+    def take(self, keep: Int[Tensor, " N"]) -> Rows:
+        """Some of the rows along the second axis."""
+        return Rows(self.values.index_select(1, keep), None if self.sample is None else self.sample[keep])
 
     def plus(self, other: Rows | None) -> Rows:
         """The sum of two forms over the same node: where a value is used twice, its rows add up."""
@@ -68,7 +79,11 @@ class Rows:
 
     def at(self, tensor: Shaped[Tensor, "B *n"]) -> Shaped[Tensor, "Q *n"]:
         """A tensor of one value a sample, gathered for each row."""
-        return tensor if self.sample is None else tensor[self.sample]
+        if self.sample is None:
+            return tensor
+        if len(tensor) == 1:
+            return tensor.expand(len(self.sample), *(-1,) * (tensor.dim() - 1))
+        return tensor.index_select(0, self.sample)
 
     def flat(self) -> Float[Tensor, "N *n"]:
         """All rows along one axis, for operators that know only a batch."""
@@ -84,11 +99,28 @@ class Rows:
 
     def minimum(self, centre: Float[Tensor, "B *n"], radius: Float[Tensor, "B *n"]) -> Float[Tensor, "P Q"]:
         """The least value of each form over the box centre +- radius: `<a, c> - <|a|, r>`."""
-        return _inner(self.values, self.at(centre)) - _inner(self.values.abs(), self.at(radius))
+        centre, radius = self.at(centre), self.at(radius)
+        if self.values.requires_grad and not (centre.requires_grad or radius.requires_grad):
+            return cast("Tensor", cast("Any", _Least).apply(self.values, centre, radius))
+        least = (self.values * centre).addcmul_(self.values.abs(), radius, value=-1)
+        return least.sum(tuple(range(2, least.dim())))
 
 
 def _inner(values: Float[Tensor, "P Q *n"], tensor: Float[Tensor, "Q *n"]) -> Float[Tensor, "P Q"]:
-    """Inner products over the node's axes, as one batched matrix product."""
-    left = values.flatten(2) if values.dim() > 3 else values
-    right = tensor.flatten(1) if tensor.dim() > 2 else tensor
-    return torch.matmul(left.transpose(0, 1), right.unsqueeze(-1)).squeeze(-1).transpose(0, 1)
+    """Inner products over the node's axes."""
+    return (values * tensor).sum(tuple(range(2, values.dim())))
+
+
+class _Least(torch.autograd.Function):
+    """`<a, c> - <|a|, r>`; its gradient in a is the point where it is attained."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, centre: Tensor, radius: Tensor) -> Tensor:  # noqa: ANN401
+        point = torch.addcmul(centre, values.sign(), radius, value=-1)
+        ctx.save_for_backward(point)
+        return (values * point).flatten(2).sum(2)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401
+        (point,) = ctx.saved_tensors
+        return grads[0].view(*grads[0].shape, *(1,) * (point.dim() - 2)) * point, None, None

@@ -8,7 +8,7 @@ is cleared before any bias is read (`clean`), and slopes gathered from the map a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -22,37 +22,52 @@ if TYPE_CHECKING:
 Pair = tuple[int, int]
 
 
+def _none() -> Tensor:
+    return torch.empty(0, dtype=torch.long)
+
+
 @dataclass(frozen=True, eq=False)
 class Windows(Rows):
     """Ragged rows on windows of a (C, H, W) map.
 
+    Rows with the same sample and corner share a site: what is read from the map is read once a site. Values lie in memory with
+    the channel last: a row of the window is then one run of memory in the map, too.
+
     Attributes:
-        values: (2, M, C, k, l).
+        values: (P, M, C, k, l).
         sample: (M,).
-        origin: (M, 2) row and column of each window's corner; may be negative.
+        site: (M,) index into `sites`.
+        sites: (G, 3) sample, and row and column of the window's corner; the latter may be negative.
         size: (H, W) of the map.
+        span: the samples of the rows lie in this range.
         first: the least row and column that any origin can have, known without looking at the values.
         last: the greatest.
         clean: whether everything that hangs over the edge is zero.
     """
 
-    origin: Tensor | None = None
+    site: Tensor = field(default_factory=_none)
+    sites: Tensor = field(default_factory=_none)
     size: Pair = (0, 0)
+    span: Pair = (0, 0)
     first: Pair = (0, 0)
     last: Pair = (0, 0)
     clean: bool = True
 
     @classmethod
-    def pairs(cls, sample: Int[Tensor, " M"], neuron: Int[Tensor, " M"], shape: torch.Size, dtype: torch.dtype) -> Windows:
-        """The ragged pair (z_i, -z_i) for listed (sample, flat neuron) pairs of a (C, H, W) map."""
+    def units(cls, sample: Int[Tensor, " M"], neuron: Int[Tensor, " M"], shape: torch.Size, dtype: torch.dtype) -> Windows:
+        """The ragged form z_i alone (P = 1) for listed (sample, flat neuron) pairs of a (C, H, W) map.
+
+        Neurons of one place that follow each other share a site.
+        """
         channels, height, width = shape
         unit = torch.zeros(len(sample), channels, dtype=dtype, device=sample.device)
-        unit.scatter_(1, neuron.div(height * width, rounding_mode="floor")[:, None], 1.0)
-        unit = unit[:, :, None, None]
-        place = neuron.remainder(height * width)
-        origin = torch.stack((place.div(width, rounding_mode="floor"), place.remainder(width)), 1)
-        last = (height - 1, width - 1)
-        return cls(torch.stack((unit, -unit)), sample, origin, (height, width), (0, 0), last)
+        unit.scatter_(1, neuron.div(shape[1:].numel(), rounding_mode="floor")[:, None], 1.0)
+        area = height * width
+        place, site = torch.unique_consecutive(sample * area + neuron.remainder(area), return_inverse=True)
+        corner = place.remainder(area)
+        sites = (place.div(area, rounding_mode="floor"), corner.div(width, rounding_mode="floor"), corner.remainder(width))
+        last, span = (height - 1, width - 1), (int(sample.min()), int(sample.max()) + 1) if len(sample) else (0, 0)
+        return cls(unit[None, :, :, None, None], sample, site, torch.stack(sites, 1), (height, width), span, (0, 0), last)
 
     @property
     def extent(self) -> Pair:
@@ -70,9 +85,15 @@ class Windows(Rows):
         k, l = self.extent
         top, left = (max(0, -f) for f in self.first)
         bottom, right = (max(0, e + n - s) for e, n, s in zip(self.last, (k, l), self.size, strict=True))
-        patches = pad(tensor, (left, right, top, bottom)).unfold(2, k, 1).unfold(3, l, 1)
-        row, column = self._origin()[:, 0] + top, self._origin()[:, 1] + left
-        return patches[self.sample, :, row, column]
+        near = tensor[self.span[0] : self.span[1]].permute(0, 2, 3, 1)
+        whole = pad(near, (0, 0, left, right, top, bottom)).contiguous()
+        patches = whole.unfold(1, k, 1).unfold(2, l, 1).permute(0, 1, 2, 4, 5, 3)
+        found = patches[self.sites[:, 0] - self.span[0], self.sites[:, 1] + top, self.sites[:, 2] + left]
+        return found.index_select(0, self.site).permute(0, 3, 1, 2)
+
+    def take(self, keep: Int[Tensor, " N"]) -> Windows:
+        sample = None if self.sample is None else self.sample[keep]
+        return replace(self, values=self.values.index_select(1, keep), sample=sample, site=self.site[keep])
 
     def clip(self) -> Windows:
         """Zero what hangs over the edge."""
@@ -81,31 +102,29 @@ class Windows(Rows):
         if self.clean or inside:
             return self.cleaned()
         rows, columns = (self._covers(axis, n) for axis, n in enumerate((k, l)))
-        mask = (rows[:, :, None] & columns[:, None, :])[:, None]
+        mask = (rows[:, :, None] & columns[:, None, :])[self.site, None]
         return replace(self, values=self.values * mask, clean=True)
 
-    def _origin(self) -> Tensor:
-        if self.origin is None:
-            raise TypeError("windows without an origin")
-        return self.origin
-
     def _covers(self, axis: int, count: int) -> Tensor:
-        place = self._origin()[:, axis, None] + torch.arange(count, device=self.values.device)
+        place = self._reach(axis, count)
         return (place >= 0) & (place < self.size[axis])
+
+    def _reach(self, axis: int, count: int) -> Int[Tensor, "G count"]:
+        """The rows or columns of the map that each site's window covers."""
+        return self.sites[:, axis + 1, None] + torch.arange(count, device=self.values.device)
 
     def dense(self) -> Rows:
         """The same forms over the whole map."""
         clean = self.clip()
         pairs, count, channels, k, l = clean.values.shape
         height, width = self.size
-        rows = self._origin()[:, 0, None] + torch.arange(k, device=self.values.device)
-        columns = self._origin()[:, 1, None] + torch.arange(l, device=self.values.device)
+        rows, columns = self._reach(0, k).clamp(0, height - 1), self._reach(1, l).clamp(0, width - 1)
         # what hangs over is zero, so adding it at a clamped place adds nothing
-        place = rows.clamp(0, height - 1)[:, :, None] * width + columns.clamp(0, width - 1)[:, None, :]
-        index = place.view(1, count, 1, k * l).expand(pairs, count, channels, k * l)
-        whole = self.values.new_zeros(pairs, count, channels, height * width)
-        whole = whole.scatter_add(3, index, clean.values.reshape(pairs, count, channels, k * l))
-        return Rows(whole.view(pairs, count, channels, height, width), self.sample)
+        place = (rows[:, :, None] * width + columns[:, None, :])[self.site]
+        index = place.view(1, count, k * l, 1).expand(pairs, count, k * l, channels)
+        whole = self.values.new_zeros(pairs, count, height * width, channels)
+        whole = whole.scatter_add(2, index, clean.values.permute(0, 1, 3, 4, 2).reshape(pairs, count, k * l, channels))
+        return Rows(whole.view(pairs, count, height, width, channels).permute(0, 1, 4, 2, 3), self.sample)
 
     def plus(self, other: Rows | None) -> Rows:
         if other is None:
@@ -125,10 +144,11 @@ class Windows(Rows):
 
     def moved(self, values: Tensor, stride: Pair, padding: Pair, size: Pair) -> Windows:
         """The windows over the input of a convolution."""
-        scale = torch.tensor(stride, device=self.values.device)
-        offset = torch.tensor(padding, device=self.values.device)
+        sites = self.sites.clone()
+        for axis in (0, 1):
+            sites[:, axis + 1].mul_(stride[axis]).sub_(padding[axis])
         first, last = ((end[0] * stride[0] - padding[0], end[1] * stride[1] - padding[1]) for end in (self.first, self.last))
-        return Windows(values, self.sample, self._origin() * scale - offset, size, first, last, clean=False)
+        return Windows(values, self.sample, self.site, sites, size, self.span, first, last, clean=False)
 
 
 def _united(a: Windows, b: Windows, shift: Pair) -> Windows:
@@ -142,6 +162,6 @@ def _united(a: Windows, b: Windows, shift: Pair) -> Windows:
         return pad(values, (left, right, above, below))
 
     values = grown(a.values, (0, 0)) + grown(b.values, shift)
-    origin = a._origin() + torch.tensor(start, device=values.device)  # noqa: SLF001 - the same class
+    sites = a.sites + torch.tensor((0, *start), device=values.device)
     first, last = ((e[0] + start[0], e[1] + start[1]) for e in (a.first, a.last))
-    return replace(a, values=values, origin=origin, first=first, last=last)
+    return replace(a, values=values, sites=sites, first=first, last=last)

@@ -7,11 +7,13 @@ keeps the form below (Zhang et al. 2018, Eq. 5-7). A value that is used twice co
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import torch
 
 from epsball.graph.operator import Affine, Relaxed
 from epsball.rows import Rows
-from epsball.types import Tensor
+from epsball.types import Int, Tensor
 from epsball.windows import Windows
 
 if TYPE_CHECKING:
@@ -34,7 +36,23 @@ class Pulled(NamedTuple):
     widest: int
 
 
-def pull_back(network: Prepared, start: int, rows: Rows, relaxed: Mapping[int, Relaxed]) -> Pulled:
+class Exit(Protocol):
+    """Says which rows need not go on."""
+
+    def __call__(self, forms: Mapping[int, Rows], bias: Tensor | None) -> Int[Tensor, " N"] | None:
+        """The rows (along the second axis) that go on, given all forms where they stand; None for all."""
+        ...
+
+
+def pull_back(
+    network: Prepared,
+    start: int,
+    rows: Rows,
+    relaxed: Mapping[int, Relaxed],
+    *,
+    mirror: bool = False,
+    leave: Exit | None = None,
+) -> Pulled:
     """Pull forms from one node as far as operators allow.
 
     Args:
@@ -42,10 +60,12 @@ def pull_back(network: Prepared, start: int, rows: Rows, relaxed: Mapping[int, R
         start: slot of the node the forms are over.
         rows: the forms.
         relaxed: a pair of linear bounds for each non-linear slot that may be passed; the walk stops at the others.
+        mirror: the rows are single forms a, and the pairs (a, -a) are asked for: they differ from the first relaxation on only.
+        leave: asked before each relaxation but the first; the terms are those of the rows that went all the way.
     """
     pending: dict[int, Rows] = {start: rows}
     terms: list[tuple[int, Rows]] = []
-    bias: Tensor | None = None
+    gains, passed = _Gains(mirror=mirror), False
     widest = 1
     for step in reversed(network.steps):
         if step.slot not in pending:
@@ -56,16 +76,58 @@ def pull_back(network: Prepared, start: int, rows: Rows, relaxed: Mapping[int, R
             pulled, gained = _through_affine(step.op, form)
         elif step.slot in relaxed:
             lines = relaxed[step.slot]
+            form = _paired(form) if mirror else form
+            if leave is not None and passed:
+                keep = leave({step.slot: form, **pending}, gains.total())
+                if keep is not None:
+                    form, pending = form.take(keep), {slot: f.take(keep) for slot, f in pending.items()}
+                    gains.take(keep)
+            passed = True
             pulled, gained = lines.pull(form if lines.on_windows else form.dense())
         else:
             terms.append((step.slot, form))
             continue
-        if gained is not None:
-            bias = gained if bias is None else bias + gained
+        gains.add(gained)
         for slot, part in zip(step.args, pulled, strict=True):
-            pending[slot] = part.plus(pending.get(slot))
+            pending[slot] = _sum(part, pending.get(slot))
     terms.extend(pending.items())
-    return Pulled(terms, bias, max(widest, *(math.prod(form.values.shape[2:]) for _, form in terms), 1))
+    if mirror:
+        terms = [(slot, _paired(form)) for slot, form in terms]
+    return Pulled(terms, gains.total(), max(widest, *(math.prod(form.values.shape[2:]) for _, form in terms), 1))
+
+
+class _Gains:
+    """Biases of single forms and of pairs, summed apart."""
+
+    def __init__(self, *, mirror: bool) -> None:
+        self._mirror = mirror
+        self._sums: dict[int, Tensor] = {}
+
+    def take(self, keep: Tensor) -> None:
+        self._sums = {count: gained.index_select(1, keep) for count, gained in self._sums.items()}
+
+    def add(self, gained: Tensor | None) -> None:
+        if gained is not None:
+            before = self._sums.get(len(gained))
+            self._sums[len(gained)] = gained if before is None else before + gained
+
+    def total(self) -> Tensor | None:
+        """The sum, as pairs if pairs are asked for."""
+        single = self._sums.get(1) if self._mirror else None
+        if single is None:
+            return next(iter(self._sums.values()), None)
+        pair = torch.cat((single, -single))
+        return pair + self._sums[2] if 2 in self._sums else pair
+
+
+def _paired(form: Rows) -> Rows:
+    return form.mirrored() if len(form.values) == 1 else form
+
+
+def _sum(part: Rows, other: Rows | None) -> Rows:
+    if other is not None and len(part.values) != len(other.values):
+        part, other = _paired(part), _paired(other)
+    return part.plus(other)
 
 
 def _through_affine(op: Affine, form: Rows) -> tuple[tuple[Rows, ...], Tensor | None]:

@@ -22,8 +22,9 @@ class Bounder(Protocol):
         ...
 
 
+_BUILT_IN = ("ibp", "crown", "alpha", "forward", "zonotope", "intersection", "dual")
 bounders: Registry[type[Bounder]] = Registry(
-    "bound method", modules=("epsball.bounding.ibp", "epsball.bounding.crown"), verb="bounders"
+    "bound method", modules=tuple(f"epsball.bounding.{name}" for name in _BUILT_IN), verb="bounders"
 )
 
 

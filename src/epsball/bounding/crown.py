@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 
 from epsball.bounding.backward import Pulled, pull_back
 from epsball.bounding.base import bounders
+from epsball.bounding.forward import forward_intervals
 from epsball.bounding.ibp import Intervals, intervals, unproven
+from epsball.bounding.relaxation import Elementwise
+from epsball.bounding.relaxations.relu import LeakyRelu
+from epsball.device import recycle_memory
 from epsball.errors import BadConfig
 from epsball.graph.operator import Affine, Nonlinear, Relaxed, Slope
 from epsball.interval import Interval
@@ -17,12 +21,16 @@ from epsball.rows import Rows
 from epsball.windows import Windows
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from epsball.graph.plan import Bound, Prepared
     from epsball.spec.sets import InputSet
-    from epsball.types import Tensor
+    from epsball.types import Bool, Int, Tensor
 
-Source = Literal["ibp", "crown", "tightest"]
-_CHUNK_BYTES = 2**25  # rows in flight at once: small chunks keep temporaries recycled (2**27 takes a third longer on cnn4)
+_WORTH = 1 / 2  # looking whether rows settle costs about half of what they cost from there on
+_PROBE = 16  # rows of the first chunk, which shows what a row takes and where rows settle
+Source = Literal["ibp", "forward", "crown", "tightest"]
+_CHUNK_BYTES = 2**24  # rows in flight at once: small chunks stay in the cache, and their temporaries are recycled
 
 
 @bounders.register("crown")
@@ -33,9 +41,13 @@ class Crown:
     Attributes:
         slope: the lower line of an unstable ReLU. "adaptive": 1 where u > -l, else 0; "same": the chord's own slope, which makes
             this Fast-Lin and the dual of Wong and Kolter; "zero" and "one".
-        intermediate: where the bounds of the hidden neurons come from. "ibp": intervals (CROWN-IBP); "crown": this method at every
-            neuron; "tightest": intervals first, this method for the neurons they leave unstable, and the better of the two.
+        intermediate: where the bounds of the hidden neurons come from. "ibp": intervals (CROWN-IBP); "forward": forward linear
+            bounds; "crown": this method alone at every neuron that a ReLU reads (the others are met with intervals, so that no
+            operator is left outside its domain); "tightest": intervals first, this method for the neurons they leave unstable,
+            and the better of the two.
         chunk_bytes: memory for the rows of one chunk of neurons.
+        full: bound every neuron as well as the method can. Otherwise a ReLU that is proven stable on the way is left there: it is
+            exact whatever its interval.
 
     Shapes:  rows (P, Q, K) over the output; result (P, Q).
     Sound:   yes, up to floating point (see docs/explanation/rounding).   Complete: no.
@@ -47,12 +59,13 @@ class Crown:
     slope: Slope = "adaptive"
     intermediate: Source = "tightest"
     chunk_bytes: int = _CHUNK_BYTES
+    full: bool = False
 
     def __post_init__(self) -> None:
         if self.slope not in ("adaptive", "same", "zero", "one"):
             raise BadConfig(f"unknown slope {self.slope!r}", fix="use adaptive, same, zero or one")
-        if self.intermediate not in ("ibp", "crown", "tightest"):
-            raise BadConfig(f"unknown source {self.intermediate!r}", fix="use ibp, crown or tightest")
+        if self.intermediate not in ("ibp", "forward", "crown", "tightest"):
+            raise BadConfig(f"unknown source {self.intermediate!r}", fix="use ibp, forward, crown or tightest")
 
     def __call__(self, network: Prepared, input_set: InputSet, rows: Rows) -> Tensor:
         """Lower bounds of linear forms of the output over the set."""
@@ -61,53 +74,130 @@ class Crown:
 
     def relax(self, network: Prepared, input_set: InputSet) -> tuple[Intervals, dict[int, Relaxed]]:
         """The interval of every slot that is read, and the linear bounds of every non-linear one."""
-        if self.intermediate == "ibp":
-            found = intervals(network, input_set.hull())
+        if self.intermediate in ("ibp", "forward"):
+            ibp = self.intermediate == "ibp"
+            found = intervals(network, input_set.hull()) if ibp else forward_intervals(network, input_set)
             return found, {s.slot: _relax(s, found, self.slope) for s in network.nonlinear}
-        found = {0: input_set.hull()}
-        relaxed: dict[int, Relaxed] = {}
+        recycle_memory(network.device)
+        known = Known(network, input_set, {0: input_set.hull()}, {})
         for step in network.before_frontier:
             if isinstance(step.op, Nonlinear):
                 for slot in step.args:
-                    found[slot] = self._refine(network, input_set, step, slot, found, relaxed)
-                relaxed[step.slot] = _relax(step, found, self.slope)
-            found[step.slot] = step.op.interval(*[found[slot] for slot in step.args])
-        return found, relaxed
+                    known.found[slot] = self._refine(known, step, slot)
+                known.relaxed[step.slot] = _relax(step, known.found, self.slope)
+            known.found[step.slot] = step.op.interval(*[known.found[slot] for slot in step.args])
+        return known.found, known.relaxed
 
-    def _refine(
-        self,
-        network: Prepared,
-        input_set: InputSet,
-        step: Bound,
-        slot: int,
-        found: Intervals,
-        relaxed: dict[int, Relaxed],
-    ) -> Interval:
+    def _refine(self, known: Known, step: Bound, slot: int) -> Interval:
         """Better bounds for the arguments of one non-linear step."""
-        known = found[slot]
-        if slot == 0 or (input_set.is_box and slot in network.exact_on_boxes):
-            return known
+        before = known.found[slot]
+        if slot == 0 or (known.input_set.is_box and slot in known.network.exact_on_boxes):
+            return before
         if self.intermediate == "crown":
-            chosen = torch.ones_like(known.lower, dtype=torch.bool)
+            chosen = torch.ones_like(before.lower, dtype=torch.bool)
         elif isinstance(step.op, Nonlinear):
-            chosen = ~step.op.settled(*[found[s] for s in step.args])[step.args.index(slot)]
-        better = self._neurons(network, input_set, slot, chosen, relaxed)
-        return better.of(known) if self.intermediate == "crown" else better.of(known).intersect(known)
+            chosen = ~step.op.settled(*[known.found[s] for s in step.args])[step.args.index(slot)]
+        better = self._neurons(known, step, slot, chosen).of(before)
+        alone = self.intermediate == "crown" and isinstance(step.op, LeakyRelu)
+        return better if alone else better.intersect(before)
 
-    def _neurons(self, network: Prepared, input_set: InputSet, slot: int, chosen: Tensor, relaxed: dict[int, Relaxed]) -> _Sparse:
-        """One row pair a chosen neuron, as many at a time as the memory holds; the first shows how much one takes."""
-        where = chosen.flatten(1).nonzero()
-        x = input_set.centre
-        layout: type[Rows] = Windows if chosen.dim() == 4 else Rows
-        parts, start, size = [x.new_zeros(2, 0)], 0, 1
+    def _rows(self, known: Known, slot: int, rows: Rows, leave: Settled | None) -> tuple[Tensor, int]:
+        """Lower bounds of the pairs (z, -z) of single forms z, and the memory of one row in elements."""
+        pulled = pull_back(known.network, slot, rows, known.relaxed, mirror=True, leave=leave)
+        bounds = minimum(pulled, known.input_set)
+        return bounds if leave is None else leave.join(bounds), pulled.widest
+
+    def _neurons(self, known: Known, step: Bound, slot: int, chosen: Tensor) -> _Sparse:
+        """One row pair a chosen neuron, as many at a time as the memory holds; the first few show how much one takes."""
+        layout, where = (Windows, _by_place(chosen)) if chosen.dim() == 4 else (Rows, chosen.flatten(1).nonzero())
+        x = known.input_set.centre
+        where = _probe_first(where)
+        parts, start, size = [x.new_zeros(2, 0)], 0, _PROBE
+        pays: dict[int, bool] = {}
         while start < len(where):
             part = where[start : start + size]
-            rows = layout.pairs(part[:, 0], part[:, 1], chosen.shape[1:], x.dtype)
-            pulled = pull_back(network, slot, rows, relaxed)
-            parts.append(minimum(pulled, input_set))
+            rows = layout.units(part[:, 0], part[:, 1], chosen.shape[1:], x.dtype)
+            leave = Settled.of(step, known, slot, part, pays) if self.intermediate == "tightest" and not self.full else None
+            bounds, widest = self._rows(known, slot, rows, leave)
+            parts.append(bounds)
             start += size
-            size = max(1, self.chunk_bytes // (8 * pulled.widest * x.element_size()))
+            size = max(1, self.chunk_bytes // (8 * widest * x.element_size()))
         return _Sparse(where, torch.cat(parts, 1))
+
+
+class Known(NamedTuple):
+    """What is known while the layers are bounded one after the other: the two dictionaries grow.
+
+    Attributes:
+        found: the interval of each slot so far.
+        relaxed: the linear bounds of each non-linear slot so far.
+    """
+
+    network: Prepared
+    input_set: InputSet
+    found: Intervals
+    relaxed: dict[int, Relaxed]
+
+
+@dataclass(eq=False)
+class Settled:
+    """Neurons that leave the walk: proven linear by the intervals of the nodes where their forms stand.
+
+    Attributes:
+        op: the elementwise operator that reads the neurons.
+        before: (2, M) the ends of the neurons' intervals that are known already.
+        found: the interval of each slot.
+        pays: whether at least a half of the layer's first rows settled at a slot; later rows are looked at there only.
+    """
+
+    op: Elementwise
+    before: Tensor
+    found: Intervals
+    pays: dict[int, bool]
+
+    def __post_init__(self) -> None:
+        self._left = torch.arange(self.before.shape[1], device=self.before.device)
+        self._index: list[Tensor] = []
+        self._bounds: list[Tensor] = []
+
+    @classmethod
+    def of(cls, step: Bound, known: Known, slot: int, where: Tensor, pays: dict[int, bool]) -> Settled | None:
+        """None for an operator that no interval with width makes linear."""
+        wide = Interval(where.new_ones(1), where.new_full((1,), 2))
+        if not isinstance(step.op, Elementwise) or not bool(step.op.linear(wide)):
+            return None
+        ends = torch.stack([end.flatten(1)[where[:, 0], where[:, 1]] for end in known.found[slot]])
+        return cls(step.op, ends, known.found, pays)
+
+    def __call__(self, forms: Mapping[int, Rows], bias: Tensor | None) -> Tensor | None:
+        """The rows that go on."""
+        here = next(iter(forms))
+        if len(self._left) <= 1 or not self.pays.get(here, True) or any(slot not in self.found for slot in forms):
+            return None
+        bounds = bias
+        for slot, form in forms.items():
+            least = form.minimum(*self.found[slot].centre_radius())
+            least = torch.cat((least, -least)) if len(least) == 1 else least
+            bounds = least if bounds is None else bounds + least
+        if bounds is None:
+            return None
+        low = torch.maximum(bounds[0], self.before[0, self._left])
+        high = torch.minimum(-bounds[1], self.before[1, self._left])
+        settled = self.op.linear(Interval(low, high))
+        settled[0] = False  # one row at least goes all the way, so that what follows never meets an empty batch
+        share = float(settled.sum()) / (len(settled) - 1)
+        if not self.pays.setdefault(here, share >= _WORTH) or share < _WORTH:
+            return None
+        leaving, staying = settled.nonzero()[:, 0], (~settled).nonzero()[:, 0]
+        self._index.append(self._left[leaving])
+        self._bounds.append(bounds[:, leaving])
+        self._left = self._left[staying]
+        return staying
+
+    def join(self, bounds: Tensor) -> Tensor:
+        """The bounds of all neurons in their own order, given those of the ones that went all the way."""
+        order = torch.cat([*self._index, self._left]).argsort()
+        return torch.cat([*self._bounds, bounds], 1).index_select(1, order)
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,6 +239,23 @@ def minimum(pulled: Pulled, input_set: InputSet) -> Tensor:
     if total is None:
         raise ValueError("the output does not depend on the input")
     return unproven(total)
+
+
+def _probe_first(where: Int[Tensor, "M 2"]) -> Int[Tensor, "M 2"]:
+    """The same neurons, a few from all over the layer first."""
+    if len(where) <= _PROBE:
+        return where
+    chosen = torch.zeros(len(where), dtype=torch.bool, device=where.device)
+    chosen[:: -(-len(where) // _PROBE)] = True
+    return torch.cat((where[chosen], where[~chosen]))
+
+
+def _by_place(chosen: Bool[Tensor, "B C H W"]) -> Int[Tensor, "M 2"]:
+    """(sample, flat neuron) of the chosen ones, those of one place after each other."""
+    channels, size = chosen.shape[1], chosen[0, 0].numel()
+    where = chosen.permute(0, 2, 3, 1).flatten(1).nonzero()
+    place, channel = where[:, 1].div(channels, rounding_mode="floor"), where[:, 1].remainder(channels)
+    return torch.stack((where[:, 0], channel * size + place), 1)
 
 
 def _relax(step: Bound, found: Intervals, slope: Slope) -> Relaxed:

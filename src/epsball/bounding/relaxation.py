@@ -54,11 +54,11 @@ class BetweenLines(Relaxed):
     on_windows = True
 
     def pull(self, rows: Rows) -> tuple[tuple[Rows, ...], Tensor | None]:
-        lines = self.lines
-        negative = rows.values.clamp(max=0)
-        positive = rows.values - negative
-        pulled = (positive * rows.at(lines.lower_slope)).addcmul(negative, rows.at(lines.upper_slope))
-        bias = None if lines.upper_bias is None else rows.like(negative).dot(lines.upper_bias)
+        lines, values = self.lines, rows.values
+        positive = values.clamp(min=0)
+        pulled = values * rows.at(lines.upper_slope)
+        pulled = pulled.addcmul_(positive, rows.at(lines.lower_slope - lines.upper_slope))
+        bias = None if lines.upper_bias is None else rows.like(values.clamp(max=0)).dot(lines.upper_bias)
         if lines.lower_bias is not None:
             below = rows.like(positive).dot(lines.lower_bias)
             bias = below if bias is None else bias + below

@@ -45,6 +45,10 @@ def demo(
     quiet: Quiet = False,
 ) -> None:
     """Train a provably robust network on MNIST, attack it, verify it, and write a report: about two minutes on two cores."""
+    import torch
+
+    # the network is small: a second thread gains little on an idle machine, and costs threefold on a busy one (it waits spinning)
+    torch.set_num_threads(1)
     output = Output(as_json=json, quiet=quiet)
     began = time.monotonic()
     data, eps = _data(output), 0.1

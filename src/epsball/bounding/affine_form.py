@@ -1,0 +1,158 @@
+"""Affine forms: the value of every node as a linear function of the input, plus noise and an interval around it.
+
+    z = A x + c + G e + [-r, r],   x in the input set, every e in [-1, 1]
+
+Affine operators act on A, c and G as on values, and on r as on the radius of an interval. A non-linear one becomes a band around a
+line; the band's half width becomes a fresh noise symbol of its own unit (zonotopes) or joins r (forward linear bounds).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from epsball.bounding.ibp import unproven
+from epsball.bounding.relaxation import Elementwise
+from epsball.graph.operator import Affine
+from epsball.interval import Interval
+from epsball.rows import Rows
+from epsball.types import Float, Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from epsball.bounding.backward import Pulled
+    from epsball.graph.operator import Operator, Slope
+    from epsball.spec.sets import InputSet
+
+
+@dataclass(frozen=True, eq=False)
+class AffineForm:
+    """The value of one node.
+
+    Attributes:
+        slopes: A, (B, d, *n) for d input elements.
+        offset: c, (B, *n).
+        noise: G, (B, g, *n). Symbols are numbered over the whole network; a node that came before a symbol has fewer.
+        radius: r, (B, *n).
+    """
+
+    slopes: Tensor
+    offset: Tensor
+    noise: Tensor
+    radius: Tensor
+
+    @classmethod
+    def of_input(cls, x: Tensor) -> AffineForm:
+        """The input itself."""
+        size = x[0].numel()
+        unit = torch.eye(size, dtype=x.dtype, device=x.device).view(1, size, *x.shape[1:]).expand(len(x), *(-1,) * x.dim())
+        zero = torch.zeros_like(x)
+        return cls(unit, zero, x.new_zeros(len(x), 0, *x.shape[1:]), zero)
+
+    def interval(self, input_set: InputSet) -> Interval:
+        """The tightest interval of the form over the set."""
+        shape = input_set.centre.shape[1:]
+        rows = self.slopes.flatten(2).permute(2, 0, 1).reshape(-1, len(self.offset), *shape)
+        ends = [input_set.minimise(Rows(sign * rows)).T.view_as(self.offset) for sign in (1, -1)]
+        spread = self.noise.abs().sum(1) + self.radius
+        return Interval.ordered(self.offset + ends[0] - spread, self.offset - ends[1] + spread)
+
+
+def through(op: Operator, forms: Sequence[AffineForm], pre: Sequence[Interval], slope: Slope, *, fresh: bool) -> AffineForm:
+    """The form of an operator's result.
+
+    Args:
+        op: the operator.
+        forms: of its arguments.
+        pre: intervals of its arguments.
+        slope: names the line of a ReLU's band; "same" is the chord, the narrowest band.
+        fresh: whether the band becomes noise of its own.
+    """
+    if isinstance(op, Affine):
+        return _affine(op, forms)
+    if isinstance(op, Elementwise):
+        return _banded(op, forms[0], pre[0], slope, fresh=fresh)
+    centre, radius = op.interval(*pre).centre_radius()
+    shape = centre.shape[1:]
+    slopes, noise = (centre.new_zeros(len(centre), part.shape[1], *shape) for part in (forms[0].slopes, forms[0].noise))
+    return AffineForm(slopes, centre, noise, radius)
+
+
+def _affine(op: Affine, forms: Sequence[AffineForm]) -> AffineForm:
+    symbols = max(f.noise.shape[1] for f in forms)
+    around = op.interval(*[Interval(-f.radius, f.radius) for f in forms])
+    return AffineForm(
+        linear_part(op, [f.slopes for f in forms]),
+        op.value(*[f.offset for f in forms]),
+        linear_part(op, [_padded(f.noise, symbols) for f in forms]),
+        around.width / 2,
+    )
+
+
+def linear_part(op: Affine, columns: Sequence[Float[Tensor, "B k *n"]]) -> Float[Tensor, "B k *m"]:
+    """`A v` for k columns of every sample."""
+    base = op.value(*[c.new_zeros(1, *c.shape[2:]) for c in columns])
+    batch, count = columns[0].shape[:2]
+    if count == 0:
+        return base.new_zeros(batch, 0, *base.shape[1:])
+    return (op.value(*[c.flatten(0, 1) for c in columns]) - base).reshape(batch, count, *base.shape[1:])
+
+
+def _padded(noise: Tensor, symbols: int) -> Tensor:
+    missing = symbols - noise.shape[1]
+    if missing == 0:
+        return noise
+    return torch.cat((noise, noise.new_zeros(len(noise), missing, *noise.shape[2:])), 1)
+
+
+def band(op: Elementwise, pre: Interval, slope: Slope) -> tuple[Tensor, Tensor, Tensor]:
+    """Slope, middle and half width of `|f(z) - slope z - middle| <= half` on the interval, from the operator's two lines."""
+    lines = op.lines(pre, slope)
+    line = lines.lower_slope if slope != "same" else (lines.lower_slope + lines.upper_slope) / 2
+    below, above = lines.lower_slope - line, lines.upper_slope - line
+    low = torch.minimum(below * pre.lower, below * pre.upper)
+    high = torch.maximum(above * pre.lower, above * pre.upper)
+    low = low if lines.lower_bias is None else low + lines.lower_bias
+    high = high if lines.upper_bias is None else high + lines.upper_bias
+    return line, (low + high) / 2, ((high - low) / 2).clamp(min=0)
+
+
+def _banded(op: Elementwise, form: AffineForm, pre: Interval, slope: Slope, *, fresh: bool) -> AffineForm:
+    line, centre, half = band(op, pre, slope)
+    scale = line[:, None]
+    slopes, noise = form.slopes * scale, form.noise * scale
+    offset, radius = form.offset * line + centre, form.radius * line.abs()
+    if fresh:
+        return AffineForm(slopes, offset, torch.cat((noise, _symbols(half)), 1), radius)
+    return AffineForm(slopes, offset, noise, radius + half)
+
+
+def _symbols(half: Float[Tensor, "B *n"]) -> Float[Tensor, "B g *n"]:
+    """One symbol for each unit with a band; g is the largest count in the batch."""
+    flat = half.flatten(1)
+    bent = flat.detach() > 0
+    most = int(bent.sum(1).max()) if len(flat) else 0
+    sample, unit = bent.nonzero(as_tuple=True)
+    place = bent.cumsum(1)[sample, unit] - 1
+    fresh = flat.new_zeros(len(flat), most, flat.shape[1])
+    return fresh.index_put((sample, place, unit), flat[sample, unit]).view(len(flat), most, *half.shape[1:])
+
+
+def least(pulled: Pulled, forms: dict[int, AffineForm], input_set: InputSet) -> Float[Tensor, "P Q"]:
+    """The least value over the set of shared rows that were pulled to nodes with forms."""
+    symbols = max(forms[slot].noise.shape[1] for slot, _ in pulled.terms)
+    total, linear = pulled.bias, list[Tensor]()
+    for slot, rows in pulled.terms:
+        form, values = forms[slot], rows.dense().values.flatten(2)
+        fixed = rows.dot(form.offset) - rows.like(rows.values.abs()).dot(form.radius)
+        total = fixed if total is None else total + fixed
+        parts = [torch.einsum("pbn,bkn->pbk", values, k.flatten(2)) for k in (form.slopes, _padded(form.noise, symbols))]
+        linear = [old + part for old, part in zip(linear, parts, strict=True)] if linear else parts
+    if total is None or not linear:
+        raise ValueError("the output does not depend on the input")
+    slopes, noise = linear
+    over_input = Rows(slopes.reshape(*slopes.shape[:2], *input_set.centre.shape[1:]))
+    return unproven(total + input_set.minimise(over_input) - noise.abs().sum(2))

@@ -1,0 +1,160 @@
+"""alpha-CROWN: CROWN with its lower lines chosen by gradient ascent on the bound (Xu et al. 2021).
+
+Between two sound lower lines every mixture is sound, so each unstable unit of each row has a share in [0, 1] of its steep line (a
+ReLU: its slope), and any share gives a proof. Only units that are not linear over the box have one; where they are few they are
+gathered, and all others go through one multiplication.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+
+from epsball.bounding.backward import pull_back
+from epsball.bounding.base import bounders
+from epsball.bounding.crown import Crown, Known, Settled, minimum
+from epsball.bounding.mixture import Choice, Chosen
+from epsball.bounding.relaxation import Elementwise
+from epsball.errors import BadConfig
+from epsball.graph.operator import Relaxed, Slope
+from epsball.rows import Rows
+from epsball.types import Float, Tensor
+
+if TYPE_CHECKING:
+    from epsball.graph.plan import Prepared
+    from epsball.spec.sets import InputSet
+
+Optimised = Literal["output", "all"]
+_BETAS = (0.9, 0.999)
+_TINY = 1e-16  # the second moment starts here: no division by 0, and no slow arithmetic on subnormal numbers
+
+
+@bounders.register("alpha-crown")
+@dataclass(frozen=True)
+class AlphaCrown(Crown):
+    """CROWN with optimised lower lines, one share for each row, sample and unstable unit.
+
+    Attributes:
+        steps: evaluations of the bound after the one by CROWN; each but the last is followed by a step of Adam.
+        lr: its step size, in shares; multiplied by `decay` at each step.
+        decay: see lr.
+        optimise: "output": the rows that were asked for. "all": the bounds of the hidden neurons as well, each for itself.
+
+    Shapes:  rows (P, Q, K) over the output; result (P, Q).
+    Sound:   yes, up to floating point, at every step.   Complete: no.
+    Cost:    that of CROWN, and for each step about three times the backward pass of the rows.
+    Raises:  BadConfig.
+    Paper:   Xu et al. 2021, arXiv:2011.13824, Sec. 3.  Differs: a share between two sound lines, not a slope; hidden neurons are
+        optimised one layer after the other and not for the final bound.
+    """
+
+    steps: int = 20
+    lr: float = 0.1
+    decay: float = 0.98
+    optimise: Optimised = "output"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.steps < 0 or not self.lr > 0 or not 0 < self.decay <= 1:
+            raise BadConfig("alpha-CROWN needs steps >= 0, lr > 0 and decay in (0, 1]")
+        if self.optimise not in ("output", "all"):
+            raise BadConfig(f"unknown choice {self.optimise!r} of what to optimise", fix="use output or all")
+
+    def __call__(self, network: Prepared, input_set: InputSet, rows: Rows) -> Tensor:
+        """Lower bounds of linear forms of the output over the set."""
+        found, relaxed = self.relax(network, input_set)
+        return self.improve(Known(network, input_set, found, relaxed), network.plan.output, rows)[0]
+
+    def _rows(self, known: Known, slot: int, rows: Rows, leave: Settled | None) -> tuple[Tensor, int]:
+        if self.optimise == "output":
+            return super()._rows(known, slot, rows, leave)
+        return self.improve(known, slot, rows.mirrored())
+
+    def improve(self, known: Known, slot: int, rows: Rows) -> tuple[Float[Tensor, "P Q"], int]:
+        """Lower bounds of forms over one node, and the memory of one row in elements. Never below CROWN's.
+
+        Differentiable in the parameters at the shares that were found: how they were found is not differentiated.
+        """
+        seen: list[tuple[int, Rows]] = []
+        watched = {s: _Watched(s, lines, seen) for s, lines in known.relaxed.items()}
+        pulled = pull_back(known.network, slot, rows, watched)
+        start = minimum(pulled, known.input_set)
+        choices = _choices(known, seen, self.slope)
+        size = sum(form.values[0, 0].numel() for _, form in seen) + pulled.widest
+        if self.steps == 0 or not choices:
+            return start, size
+        best, shares = self._ascend(known, slot, rows, {s: c.detach() for s, c in choices.items()}, start.detach())
+        if not start.requires_grad:
+            return best, size
+        return bound_at(known, slot, rows, choices, shares), size
+
+    def choices(self, known: Known, slot: int, rows: Rows) -> dict[int, Choice]:
+        """The lines to choose from on the way from one node to the input, by slot."""
+        seen: list[tuple[int, Rows]] = []
+        pull_back(known.network, slot, rows, {s: _Watched(s, lines, seen) for s, lines in known.relaxed.items()})
+        return _choices(known, seen, self.slope)
+
+    @torch.enable_grad()
+    def _ascend(
+        self, known: Known, slot: int, rows: Rows, choices: dict[int, Choice], best: Tensor
+    ) -> tuple[Tensor, Float[Tensor, "P Q m"]]:
+        """Adam with projection to [0, 1]; the best bound of each row, and its shares."""
+        shares = torch.cat([c.start.expand(*best.shape, -1) for c in choices.values()], -1).contiguous()
+        kept = shares
+        first, second = torch.zeros_like(shares), torch.full_like(shares, _TINY)
+        for step in range(1, self.steps + 1):
+            leaf = shares.detach().requires_grad_()
+            bound = bound_at(known, slot, rows, choices, leaf)
+            last = step == self.steps
+            (slope,) = (None,) if last else torch.autograd.grad(bound.sum(), leaf)
+            with torch.no_grad():
+                better = (bound > best)[..., None]
+                best, kept = torch.maximum(best, bound), torch.where(better, shares, kept)
+                if slope is not None:
+                    first.lerp_(slope, 1 - _BETAS[0])
+                    second.mul_(_BETAS[1]).addcmul_(slope, slope, value=1 - _BETAS[1])
+                    scale = second.div(1 - _BETAS[1] ** step).sqrt_()
+                    rate = self.lr * self.decay ** (step - 1) / (1 - _BETAS[0] ** step)
+                    shares = torch.addcdiv(shares, first, scale, value=rate).clamp_(0, 1)
+        return best.detach(), kept
+
+
+def bound_at(known: Known, slot: int, rows: Rows, choices: dict[int, Choice], shares: Tensor) -> Tensor:
+    """Lower bounds of forms over one node at given shares (P, Q, sum of m): sound whatever they are in [0, 1]."""
+    parts = torch.split(shares, [c.start.shape[-1] for c in choices.values()], -1)
+    chosen = {s: Chosen(c, part) for (s, c), part in zip(choices.items(), parts, strict=True)}
+    return minimum(pull_back(known.network, slot, rows, {**known.relaxed, **chosen}), known.input_set)
+
+
+def _choices(known: Known, seen: list[tuple[int, Rows]], start: Slope) -> dict[int, Choice]:
+    """The lines to choose from, at each slot where there are any, laid out as the rows are that arrive there."""
+    steps = {step.slot: step for step in known.network.nonlinear}
+    found = {}
+    for slot, form in seen:
+        op = steps[slot].op
+        if isinstance(op, Elementwise):
+            pre = known.found[steps[slot].args[0]]
+            flat, steep, first = (op.lines(pre, name) for name in ("zero", "one", start))
+            rise = steep.lower_slope - flat.lower_slope
+            if bool((rise != 0).any()):
+                share = (first.lower_slope - flat.lower_slope) / torch.where(rise == 0, 1, rise)
+                found[slot] = Choice.over(form, ~op.linear(pre), share.clamp(0, 1), flat, steep)
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Watched(Relaxed):
+    """Lines that note which forms arrive."""
+
+    slot: int
+    lines: Relaxed
+    seen: list[tuple[int, Rows]]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "on_windows", self.lines.on_windows)
+
+    def pull(self, rows: Rows) -> tuple[tuple[Rows, ...], Tensor | None]:
+        self.seen.append((self.slot, rows))
+        return self.lines.pull(rows)

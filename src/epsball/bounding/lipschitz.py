@@ -1,0 +1,213 @@
+"""Lipschitz constants, global by norm products and local over a set, and the certified radius they give, for l2 and linf."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from epsball.bounding.backward import pull_back
+from epsball.bounding.ibp import intervals
+from epsball.bounding.operators.conv import Conv
+from epsball.bounding.operators.linear import Linear
+from epsball.bounding.relaxations.relu import LeakyRelu
+from epsball.bounding.relaxations.s_shaped import SShaped
+from epsball.errors import BadConfig, UnsupportedOp
+from epsball.graph.operator import Affine, Operator
+from epsball.interval import Interval
+from epsball.rows import Rows
+from epsball.spec.sets import LpBall, Norm
+from epsball.types import Float, Tensor
+
+if TYPE_CHECKING:
+    from epsball.graph.plan import Bound, Prepared
+    from epsball.spec.sets import InputSet
+
+_SQUARINGS = 8  # the bound is then within a factor rank ** (1 / 2 ** 9) of the norm: 1 % at rank 256
+
+
+def spectral_bound(matrices: Float[Tensor, "F m n"]) -> Float[Tensor, " F"]:
+    """Upper bounds of spectral norms that hold after any number of steps (Delattre et al. 2023).
+
+    Power iteration approaches the norm from below, so a run that stopped early proves nothing. Squaring the Gram matrix instead,
+    `norm(G ** (2 ** k))_F ** (1 / 2 ** (k + 1)) >= sigma` at every k, since the Frobenius norm is at least the spectral one; each
+    step is scaled by its own norm, kept as a logarithm.
+    """
+    flipped = matrices.mH if matrices.shape[-1] > matrices.shape[-2] else matrices
+    gram = flipped.mH @ flipped
+    log = torch.zeros(gram.shape[:-2], dtype=torch.float64, device=gram.device)
+    power = 2.0
+    for _ in range(_SQUARINGS):
+        size = torch.linalg.matrix_norm(gram).clamp(min=torch.finfo(torch.float64).tiny)
+        log = log + size.double().log() / power
+        gram = gram / size[..., None, None].to(gram.dtype)
+        gram = gram @ gram
+        power *= 2
+    size = torch.linalg.matrix_norm(gram).double().clamp(min=torch.finfo(torch.float64).tiny)
+    return torch.exp(log + size.log() / power) * (1 + 1e-5)  # the float32 products above
+
+
+def operator_norm(op: Affine, shapes: tuple[tuple[int, ...], ...], norm: Norm, like: Tensor) -> float:
+    """An upper bound of an affine operator's norm; with several arguments, of the sum over them.
+
+    linf: the largest row sum of |A|, exact, by the interval rule. l2: `sqrt(largest row sum * largest column sum)`, or for linear
+    layers and convolutions the spectral bound where it is smaller. A convolution with zero padding and stride is part of a stride-1
+    convolution on a torus that holds map and kernel side by side, whose singular values are those of one small matrix a frequency.
+    """
+    with torch.enable_grad():
+        ones = [torch.ones(1, *shape, dtype=like.dtype, device=like.device, requires_grad=True) for shape in shapes]
+        rows = op.interval(*[Interval(-r, r) for r in ones]).width / 2
+        columns = torch.autograd.grad(rows.sum(), ones, allow_unused=True)
+    largest = float(rows.max())
+    if norm == "linf":
+        return largest
+    schur = math.sqrt(largest * max(float(c.max()) for c in columns if c is not None) * len(shapes))
+    if isinstance(op, Linear):
+        return min(schur, float(spectral_bound(op.weight.detach()[None])[0]))
+    if isinstance(op, Conv) and len(op.stride) == 2 and op.groups == 1:
+        return min(schur, _conv_norm(op))
+    return schur
+
+
+def _conv_norm(op: Conv) -> float:
+    reach = [d * (k - 1) for d, k in zip(op.dilation, op.weight.shape[2:], strict=True)]
+    out, channels = op.weight.shape[:2]
+    kernel = op.weight.new_zeros(out, channels, *(r + 1 for r in reach))
+    kernel[:, :, :: op.dilation[0], :: op.dilation[1]] = op.weight.detach()
+    size = [n + 2 * p + r for n, p, r in zip(op.shape[1:], op.padding, reach, strict=True)]
+    transfer = torch.fft.rfft2(kernel, s=size).permute(2, 3, 0, 1).flatten(0, 1)
+    return float(spectral_bound(transfer).max())
+
+
+def slopes(op: Operator, pre: Interval, where: str) -> Interval:
+    """The range of an elementwise operator's derivative over a box of arguments; (0, 1) for ReLU at its kink.
+
+    Raises:
+        UnsupportedOp: the operator's derivative is not known here.
+    """
+    if isinstance(op, LeakyRelu):
+        a, one = op.negative_slope, torch.ones_like(pre.lower)
+        return Interval(torch.where(pre.lower > 0, one, a * one), torch.where(pre.upper < 0, a * one, one))
+    if isinstance(op, SShaped):
+        ends = op.derivative(pre.lower), op.derivative(pre.upper)
+        near = torch.zeros_like(pre.lower).clamp(min=pre.lower, max=pre.upper)
+        return Interval(torch.minimum(*ends), op.derivative(near))
+    raise UnsupportedOp(
+        f"no Lipschitz constant for `{type(op).__name__}`", where=where, fix="use ReLU, leaky ReLU, sigmoid or tanh, or CROWN"
+    )
+
+
+def global_constant(network: Prepared, norm: Norm) -> dict[int, float]:
+    """Lipschitz constants of every slot as functions of the input, in one norm on both sides: products of operator norms.
+
+    Raises:
+        UnsupportedOp: an operator without a constant.
+    """
+    shapes = {step.slot: step.node.shape for step in network.steps} | {0: network.plan.graph.input_shape}
+    like = torch.empty(0, dtype=network.dtype, device=network.device)
+    found = {0: 1.0}
+    for step in network.steps:
+        largest = max(found[slot] for slot in step.args)
+        if isinstance(step.op, Affine):
+            found[step.slot] = largest * operator_norm(step.op, tuple(shapes[slot] for slot in step.args), norm, like)
+        else:
+            line = torch.full((1, 1), math.inf, dtype=torch.float64)
+            found[step.slot] = largest * float(slopes(step.op, Interval(-line, line), str(step.node.where)).upper)
+    return found
+
+
+def local_gradient(network: Prepared, input_set: InputSet, rows: Rows) -> Float[Tensor, "P B *x"]:
+    """For each form of the output, the largest absolute derivative in each input element over the set's hull.
+
+    Jacobian intervals pulled back: centre through A transposed, radius through |A| transposed, times the derivative's range.
+
+    Raises:
+        UnsupportedOp: an operator without a derivative range.
+    """
+    found = intervals(network, input_set.hull())
+    pending: dict[int, tuple[Tensor, Tensor]] = {network.plan.output: (rows.values, torch.zeros_like(rows.values))}
+    shapes = {step.slot: step.node.shape for step in network.steps} | {0: network.plan.graph.input_shape}
+    for step in reversed(network.steps):
+        if step.slot not in pending:
+            continue
+        centre, radius = pending.pop(step.slot)
+        for slot, part in zip(step.args, _pull_interval(step, found, centre, radius, shapes), strict=True):
+            before = pending.get(slot)
+            pending[slot] = part if before is None else (before[0] + part[0], before[1] + part[1])
+    centre, radius = pending[0]
+    return centre.abs() + radius
+
+
+def _pull_interval(
+    step: Bound, found: dict[int, Interval], centre: Tensor, radius: Tensor, shapes: dict[int, tuple[int, ...]]
+) -> list[tuple[Tensor, Tensor]]:
+    rows = centre.shape[:2]
+    if not isinstance(step.op, Affine):
+        low, high = slopes(step.op, found[step.args[0]], str(step.node.where))
+        middle, half = (low + high) / 2, (high - low) / 2
+        return [(centre * middle, radius * middle.abs() + (centre.abs() + radius) * half)]
+    op, flat = step.op, radius.flatten(0, 1)
+    zeros = [flat.new_zeros(len(flat), *shapes[slot]) for slot in step.args]
+
+    def spread(*r: Tensor) -> Tensor:
+        return op.interval(*[Interval(-x, x) for x in r]).width / 2
+
+    magnitudes = torch.func.vjp(spread, *zeros)[1](flat)
+    pulled = op.pull(centre.flatten(0, 1))
+    return [(p.view(*rows, *p.shape[1:]), m.view(*rows, *m.shape[1:])) for p, m in zip(pulled, magnitudes, strict=True)]
+
+
+@dataclass(frozen=True)
+class Lipschitz:
+    """Lower bounds from the value at the centre and a Lipschitz constant times the distance: a mean-value bound.
+
+    Attributes:
+        scope: "global": one norm product for the whole input space. "local": the largest derivatives over the set.
+
+    Shapes:  rows (P, B, K) over the output, shared layout; result (P, B).
+    Sound:   yes, up to floating point (see docs/explanation/rounding).   Complete: no.
+    Cost:    "global": once a network, then a forward pass. "local": two backward passes of the rows.
+    Raises:  UnsupportedOp for operators other than affine ones, ReLU, leaky ReLU, sigmoid and tanh; BadConfig.
+    Paper:   Szegedy et al. 2014, arXiv:1312.6199, Sec. 4.3; Delattre et al. 2023, arXiv:2305.16173.
+    """
+
+    scope: str = "local"
+
+    def __post_init__(self) -> None:
+        if self.scope not in ("global", "local"):
+            raise BadConfig(f"unknown scope {self.scope!r}", fix="use global or local")
+
+    def __call__(self, network: Prepared, input_set: InputSet, rows: Rows) -> Tensor:
+        """Lower bounds of linear forms of the output over the set."""
+        nominal = rows.dot(network.forward(input_set.centre))
+        ball = input_set if isinstance(input_set, LpBall) else None
+        lower, upper = input_set.hull()
+        radius = torch.maximum(upper - input_set.centre, input_set.centre - lower)
+        if self.scope == "global":
+            if ball is not None and ball.norm == "l2":
+                return nominal - constants(network, rows, "l2") * ball.eps
+            return nominal - constants(network, rows, "linf") * radius.flatten(1).amax(1)
+        steep = local_gradient(network, input_set, rows)
+        drop = (steep * radius).flatten(2).sum(2)
+        if ball is not None and ball.norm == "l2":
+            drop = torch.minimum(drop, torch.linalg.vector_norm(steep.flatten(2), dim=2) * ball.eps)
+        return nominal - drop
+
+
+def constants(network: Prepared, rows: Rows, norm: Norm) -> Float[Tensor, "P B"]:
+    """Global Lipschitz constants of forms of the output, in `norm` on the input."""
+    found = global_constant(network, norm)
+    total: Tensor | float = 0.0
+    for slot, form in pull_back(network, network.plan.output, rows, {}).terms:
+        flat = form.dense().values.flatten(2)
+        size = flat.abs().sum(2) if norm == "linf" else torch.linalg.vector_norm(flat, dim=2)
+        total = total + size * found[slot]
+    return torch.as_tensor(total)
+
+
+def certified_radius(network: Prepared, x: Tensor, rows: Rows, norm: Norm) -> Float[Tensor, " B"]:
+    """The largest radius that global constants certify: the least of margin / constant over the rows; 0 for a negative margin."""
+    margins = rows.dot(network.forward(x))
+    return (margins / constants(network, rows, norm).clamp(min=torch.finfo(x.dtype).tiny)).amin(0).clamp(min=0)

@@ -1,0 +1,44 @@
+"""Zonotopes (DeepZ): affine forms in which every unstable unit has a noise symbol of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from epsball.bounding.affine_form import least
+from epsball.bounding.backward import pull_back
+from epsball.bounding.base import bounders
+from epsball.bounding.forward import walk
+from epsball.graph.operator import Slope
+
+if TYPE_CHECKING:
+    from epsball.graph.plan import Prepared
+    from epsball.rows import Rows
+    from epsball.spec.sets import InputSet
+    from epsball.types import Tensor
+
+
+@bounders.register("zonotope")
+@dataclass(frozen=True)
+class Zonotope:
+    """DeepZ, and its kin with other slopes.
+
+    Attributes:
+        slope: the line of an unstable ReLU's band. "same": the chord, of least area; the bound then equals that of same-slope CROWN
+            and of the dual of Wong and Kolter. "adaptive", "zero", "one": the lower line of that name.
+        meet: intersect each interval with the interval rule's before it chooses a band.
+
+    Shapes:  rows (P, Q, K) over the output; result (P, Q).
+    Sound:   yes, up to floating point (see docs/explanation/rounding).   Complete: no.
+    Cost:    a forward pass for each input element and each unstable unit; memory B * (d + g) * the widest node.
+    Paper:   Singh et al. 2018, Fast and Effective Robustness Certification, Thm 3.1.  Differs: the input may be any set, since the
+        input's own elements are kept as variables and minimised over it at the end.
+    """
+
+    slope: Slope = "same"
+    meet: bool = False
+
+    def __call__(self, network: Prepared, input_set: InputSet, rows: Rows) -> Tensor:
+        """Lower bounds of linear forms of the output over the set."""
+        _, forms = walk(network, input_set, self.slope, fresh=True, meet=self.meet)
+        return least(pull_back(network, network.plan.output, rows, {}), forms, input_set)

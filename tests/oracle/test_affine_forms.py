@@ -1,0 +1,78 @@
+"""Zonotopes and forward bounds against a plain DeepZ, against CROWN, and against each other."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import zoo
+from epsball.bounding.base import output_interval
+from epsball.bounding.crown import Crown, CrownIbp
+from epsball.bounding.forward import Forward, forward_intervals
+from epsball.bounding.ibp import Ibp, intervals
+from epsball.bounding.intersection import Intersection
+from epsball.bounding.zonotope import Zonotope
+from epsball.errors import BadConfig
+from epsball.graph.network import Network
+from epsball.spec.property import Property, robust
+from epsball.spec.sets import Box
+from references import random_mlp, zonotope
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_zonotope_is_deepz(seed):
+    module, weights = random_mlp(seed, (4, 6, 5, 5, 3))
+    network = Network.capture(module, (4,)).prepare()
+    x = torch.rand(2, 4, dtype=torch.float64)
+    c = np.array([1.0, -1.0, 0.0])
+    rows = Property(torch.tensor(c)[None, None].expand(1, 2, 3)).rows()
+    got = Zonotope()(network, Box(x, 0.3), rows)[0]
+    assert got.tolist() == pytest.approx([zonotope(weights, row.numpy(), 0.3, c) for row in x], abs=1e-10)
+
+
+def _case(name: str, eps: float = 0.08):
+    network = Network.capture(*zoo.build(name, 1, torch.float64))
+    x = torch.rand(2, *network.input_shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    return network.prepare(), Box(x, eps), robust(torch.zeros(2, dtype=torch.long), network.classes, torch.float64).rows()
+
+
+@pytest.mark.parametrize("name", ["mlp", "leaky", "conv", "conv_1d", "residual", "deep_conv"])
+def test_the_zonotope_is_same_slope_crown(name):
+    """On a box that is not cut, residual and convolutional networks included."""
+    network, box, rows = _case(name)
+    crown = Crown(slope="same", intermediate="crown")(network, box, rows)
+    torch.testing.assert_close(Zonotope()(network, box, rows), crown, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", ["mlp", "conv", "residual", "pools", "tanh", "shapes"])
+def test_forward_bounds_lie_between_intervals_and_zonotopes(name):
+    network, box, rows = _case(name)
+    plain, better = intervals(network, box.hull()), forward_intervals(network, box)
+    for slot, interval in better.items():
+        assert bool((interval.lower >= plain[slot].lower - 1e-12).all() & (interval.upper <= plain[slot].upper + 1e-12).all())
+    forward = Forward()(network, box, rows)
+    assert bool((forward <= Zonotope(meet=True)(network, box, rows) + 1e-10).all())
+    through_forward = Crown(intermediate="forward", slope="same")(network, box, rows)
+    assert bool((forward <= through_forward + 1e-10).all())
+
+
+@pytest.mark.parametrize("name", ["mlp", "conv", "residual"])  # a max-pool starts from intervals anew
+def test_one_hidden_layer_more_is_where_forward_gains(name):
+    """Forward intervals are strictly tighter somewhere, and CROWN over them is tighter in the mean."""
+    network, box, rows = _case(name)
+    plain, better = intervals(network, box.hull()), forward_intervals(network, box)
+    widths = [float((plain[s].width - better[s].width).max()) for s in better]
+    assert max(widths) > 1e-6 or len(network.nonlinear) == 1
+    assert float(Crown(intermediate="forward")(network, box, rows).sum()) >= float(CrownIbp()(network, box, rows).sum()) - 1e-9
+
+
+def test_the_intersection_dominates_each_method():
+    network, box, rows = _case("residual", 0.2)
+    methods = (Ibp(), CrownIbp(), Crown(slope="same"), Zonotope())
+    together = Intersection(methods)(network, box, rows)
+    each = [method(network, box, rows) for method in methods]
+    assert torch.equal(together, torch.stack(each).amax(0))
+    assert bool((output_interval(Intersection(methods), network, box).width > 0).all())
+    with pytest.raises(BadConfig, match="no methods"):
+        Intersection(())

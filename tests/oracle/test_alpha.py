@@ -1,0 +1,147 @@
+"""alpha-CROWN against the LP it converges to, the library whose margins are published, and its own parts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from benchmarks.networks import seeded
+
+import zoo
+from epsball.bounding.alpha import AlphaCrown, bound_at
+from epsball.bounding.crown import Crown, Known, lower_bound
+from epsball.bounding.mixture import Choice, Chosen
+from epsball.bounding.relaxation import BetweenLines
+from epsball.bounding.relaxations.relu import LeakyRelu
+from epsball.errors import BadConfig
+from epsball.graph.network import Network
+from epsball.graph.plan import prepare
+from epsball.interval import Interval
+from epsball.rows import Rows
+from epsball.spec.property import Property, robust
+from epsball.spec.sets import Box
+from references import preactivations, random_mlp, triangle_lp
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_many_steps_reach_the_triangle_lp(seed):
+    """With intermediate bounds fixed, the best shares are an optimal dual solution of the LP (Salman et al. 2019)."""
+    module, weights = random_mlp(seed, (3, 6, 5, 2))
+    network = Network.capture(module, (3,)).prepare()
+    x = torch.rand(1, 3, dtype=torch.float64)
+    c = np.array([1.0, -1.0])
+    rows = Property(torch.tensor(c)[None, None]).rows()
+    pre = preactivations(network, Crown(), Box(x, 0.4))
+    lp = triangle_lp(weights, x[0].numpy(), 0.4, c, pre)
+    got = float(AlphaCrown(steps=400, lr=0.05)(network, Box(x, 0.4), rows))
+    assert got <= lp + 1e-7
+    assert got == pytest.approx(lp, abs=2e-3 * (1 + abs(lp)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "batch", "eps", "optimise", "want"),
+    [
+        ("mlp", 1, 0.02, "output", -0.39006), ("mlp", 1, 0.02, "all", -0.38853), ("mlp", 16, 0.02, "output", -0.44552),
+        ("mlp", 1, 0.1, "output", -6.76871), ("cnn4", 1, 0.02, "output", 0.07084),
+    ],
+)  # fmt: skip
+def test_mean_margins_are_at_least_those_of_auto_lirpa(kind, batch, eps, optimise, want):
+    """Values of auto_LiRPA 0.7.1 with 20 iterations on seeded networks, printed there to five decimals."""
+    module, x, y = seeded(kind, batch)
+    network = Network.capture(module, (1, 28, 28)).prepare()
+    with torch.no_grad():
+        got = AlphaCrown(optimise=optimise)(network, Box(x, eps, clip=(0.0, 1.0)), robust(y, 10).rows())
+    assert float(got.mean()) >= want - 1e-5
+
+
+def _known(name: str, **options) -> tuple[Known, Rows, AlphaCrown]:
+    module, shape = zoo.build(name, 1, torch.float64)
+    network = Network.capture(module, shape)
+    method, prepared = AlphaCrown(**options), network.prepare()
+    x = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    box = Box(x, 0.15)
+    rows = robust(torch.zeros(2, dtype=torch.long), network.classes, torch.float64).rows()
+    return Known(prepared, box, *method.relax(prepared, box)), rows, method
+
+
+@pytest.mark.parametrize("name", ["mlp", "leaky", "conv", "residual", "deep_conv", "pools", "tanh", "affine_only"])
+def test_never_below_crown_and_the_gradient_mode_changes_nothing(name):
+    known, rows, method = _known(name)
+    slot = known.network.plan.output
+    crown = lower_bound(known.network, slot, rows, known.relaxed, known.input_set)
+    with torch.no_grad():
+        got = method.improve(known, slot, rows)[0]
+    assert bool((got >= crown - 1e-12).all())
+    assert torch.equal(got, method.improve(known, slot, rows)[0])
+
+
+@pytest.mark.parametrize("name", ["leaky", "residual", "deep_conv"])
+def test_any_shares_are_sound(name):
+    known, rows, method = _known(name)
+    slot, generator = known.network.plan.output, torch.Generator().manual_seed(3)
+    choices = method.choices(known, slot, rows)
+    samples = torch.stack([known.network.forward(known.input_set.sample(generator)) for _ in range(300)])
+    least = torch.stack([(rows.values * y).sum(-1) for y in samples]).amin(0)
+    for _ in range(10):
+        shares = torch.cat([torch.rand(*least.shape, c.start.shape[-1], generator=generator) for c in choices.values()], -1)
+        assert bool((bound_at(known, slot, rows, choices, shares.double()) <= least).all())
+
+
+@pytest.mark.parametrize("spread", [0.2, 3.0])
+def test_the_written_gradient_is_the_traced_one(spread):
+    """Few units with a choice (gathered, with repeats) and many (all)."""
+    generator = torch.Generator().manual_seed(1)
+    low = torch.randn(3, 8, generator=generator, dtype=torch.float64) * 2 - spread
+    pre, op = Interval(low, low + 2 * spread), LeakyRelu(0.1)
+    rows = Rows(torch.randn(4, 3, 8, generator=generator, dtype=torch.float64, requires_grad=True))
+    flat, steep, start = (op.lines(pre, name) for name in ("zero", "one", "same"))
+    choice = Choice.over(rows, ~op.linear(pre), start.lower_slope, flat, steep)
+    assert (choice.index is None) == (spread > 1)
+    shape = (4, *choice.start.shape)
+    share = torch.rand(shape, generator=generator, dtype=torch.float64, requires_grad=True)
+
+    def pull(values, share):
+        (pulled,), bias = Chosen(choice, share).pull(Rows(values))
+        return pulled.values, bias
+
+    assert torch.autograd.gradcheck(pull, (rows.values, share))
+    ends = [BetweenLines(lines).pull(rows) for lines in (flat, steep)]
+    for value, ((pulled,), bias) in zip((0.0, 1.0), ends, strict=True):
+        got = pull(rows.values, torch.full(shape, value, dtype=torch.float64))
+        torch.testing.assert_close(got[0], pulled.values)
+        torch.testing.assert_close(got[1], bias)
+
+
+def test_the_gradient_in_the_parameters_is_that_at_the_shares_found():
+    module, shape = zoo.build("residual", 1, torch.float64)
+    network, method = Network.capture(module, shape), AlphaCrown(steps=4)
+    box = Box(torch.rand(2, *shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64), 0.15)
+    rows = robust(torch.zeros(2, dtype=torch.long), 3, torch.float64).rows()
+    params = {k: v.detach().clone().requires_grad_() for k, v in network.params().items() if v.is_floating_point()}
+
+    def known(values) -> Known:
+        prepared = prepare(network.plan, values)
+        return Known(prepared, box, *method.relax(prepared, box))
+
+    def total(values, shares):
+        k = known(values)
+        slot = k.network.plan.output
+        return bound_at(k, slot, rows, method.choices(k, slot, rows), shares).sum()
+
+    slot = network.plan.output
+    with torch.no_grad():
+        k = known(params)
+        choices = method.choices(k, slot, rows)
+        shares = method._ascend(k, slot, rows, choices, torch.full((2, 2), -1e9, dtype=torch.float64))[1]
+    method.improve(known(params), slot, rows)[0].sum().backward()
+    direction = {k: torch.randn(v.shape, generator=torch.Generator().manual_seed(2), dtype=v.dtype) for k, v in params.items()}
+    slope = sum((v.grad * direction[k]).sum() for k, v in params.items() if v.grad is not None)
+    with torch.no_grad():
+        ends = [total({k: v + s * 1e-6 * direction[k] for k, v in params.items()}, shares) for s in (1, -1)]
+    assert float(slope) == pytest.approx(float(ends[0] - ends[1]) / 2e-6, rel=2e-4, abs=1e-5)
+
+
+@pytest.mark.parametrize("options", [{"steps": -1}, {"lr": 0.0}, {"decay": 1.5}, {"optimise": "some"}])
+def test_wrong_options_are_refused(options):
+    with pytest.raises(BadConfig):
+        AlphaCrown(**options)
