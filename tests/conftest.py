@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,8 @@ _left_out: list[str] = []
 def _missing(item: pytest.Item) -> str | None:
     if item.get_closest_marker("shared") and not (SHARED / "data").is_dir():
         return "needs ../shared"
-    if item.get_closest_marker("browser") and not shutil.which("chromium"):
-        return "needs chromium"
+    if item.get_closest_marker("browser") and not (shutil.which("chromium") and find_spec("selenium")):
+        return "needs chromium and the extra [browser]"
     return None
 
 

@@ -36,17 +36,17 @@ def networks() -> dict[str, Network]:
     return {name: zoo.network(name) for name in zoo.NETWORKS}
 
 
-def _inputs(network: Network, count: int = 3) -> torch.Tensor:
+def _inputs(network: Network, count: int = 2) -> torch.Tensor:
     return torch.rand(count, *network.input_shape, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
 
 
-def _attacked(network: Network, input_set, steps: int = 15) -> torch.Tensor:
+def _attacked(network: Network, input_set, steps: int = 8) -> torch.Tensor:
     """Points of the set with small margins: gradient steps on each margin, projected."""
     generator = torch.Generator().manual_seed(11)
     module = network.module
     x = input_set.centre
     y = module(x).argmax(1)
-    found = [input_set.sample(generator) for _ in range(20)] + [x]
+    found = [input_set.sample(generator) for _ in range(12)] + [x]
     hull = input_set.hull()
     for row in range(network.classes - 1):
         point = input_set.sample(generator)
@@ -130,7 +130,7 @@ def test_batching_changes_nothing(networks, name):
     network = networks[name]
     x = _inputs(network, 2)
     prepared = network.prepare()
-    for method in map(METHODS.__getitem__, _methods(name)):
+    for method in (METHODS[m] for m in ("ibp", "crown-ibp", "crown", "alpha-crown")):  # the others share their walks
         together = output_interval(method, prepared, Box(x, 0.05))
         alone = [output_interval(method, prepared, Box(x[i : i + 1], 0.05)) for i in range(len(x))]
         torch.testing.assert_close(together.lower, torch.cat([a.lower for a in alone]))

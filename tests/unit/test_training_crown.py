@@ -86,7 +86,7 @@ def test_at_eps_0_it_is_cross_entropy(recipe: type[CrownIbp]) -> None:
 def test_the_linear_and_the_fused_bound_hold_on_random_nets(name: str) -> None:
     """Above the loss at every point of the box, random or attacked. The two are not ordered: chords lie above the exponentials,
     but one form of all classes is minimised at one point, and a bound a class at a point of its own."""
-    for seed in range(5):
+    for seed in range(3):
         module, shape = zoo.build(name, seed, torch.float64)
         net = Network.capture(module, shape)
         x, y = torch.rand(6, *shape, dtype=torch.float64) * 0.8 + 0.1, torch.arange(6) % 3
