@@ -6,10 +6,12 @@ from typing import Protocol
 
 import torch
 
+from epsball.device import tolerance
 from epsball.graph.plan import Prepared
 from epsball.interval import Interval
 from epsball.registry import Registry
 from epsball.rows import Rows
+from epsball.spec.property import Property
 from epsball.spec.sets import InputSet
 from epsball.types import Tensor
 
@@ -26,6 +28,19 @@ _BUILT_IN = ("ibp", "crown", "alpha", "forward", "zonotope", "intersection", "du
 bounders: Registry[type[Bounder]] = Registry(
     "bound method", modules=tuple(f"epsball.bounding.{name}" for name in _BUILT_IN), verb="bounders"
 )
+
+
+def least_margins(method: Bounder, network: Prepared, input_set: InputSet, prop: Property) -> Tensor:
+    """The least proven value of `C y + d` of each sample (B,), less what rounding may do to it where numbers are large.
+
+    Rounding is in proportion to the numbers that were added up, so where outputs or bounds are larger than 1 the margin is lowered
+    by the tolerance times what they have above 1 (docs/explanation/rounding.md has the measurement). A margin counts as proven
+    above the tolerance; NaN never does.
+    """
+    bounds, outputs = method(network, input_set, prop.rows()), network.forward(input_set.centre)
+    margins = bounds if prop.d is None else bounds + prop.d
+    scale = torch.maximum(margins.abs().amax(0), outputs.abs().amax(1))
+    return margins.amin(0) - tolerance(network.dtype) * (scale - 1).clamp(min=0)
 
 
 def output_interval(method: Bounder, network: Prepared, input_set: InputSet) -> Interval:

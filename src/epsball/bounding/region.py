@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from epsball.bounding.base import Bounder
+from epsball.bounding.base import Bounder, least_margins
 from epsball.bounding.crown import Crown
 from epsball.device import tolerance
 from epsball.errors import BadConfig
@@ -29,9 +29,7 @@ _GROWTH = 80  # steps between two growths of the penalty
 @torch.no_grad()
 def holds(method: Bounder, network: Prepared, input_set: InputSet, prop: Property) -> Tensor:
     """(B,) whether a method proves the property, beyond the tolerance of the arithmetic."""
-    margins = method(network, input_set, prop.rows())
-    margins = margins if prop.d is None else margins + prop.d
-    return (margins > tolerance(margins.dtype)).all(0)
+    return least_margins(method, network, input_set, prop) > tolerance(network.dtype)
 
 
 def largest(proven: Callable[[Tensor], Tensor], like: Float[Tensor, " B"], high: float, steps: int) -> Float[Tensor, " B"]:

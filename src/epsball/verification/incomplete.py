@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
-from epsball.bounding.base import Bounder, bounders
+from epsball.bounding.base import Bounder, bounders, least_margins
 from epsball.bounding.crown import Crown, with_budget
 from epsball.device import arithmetic, exact_arithmetic, tolerance
 from epsball.errors import BadConfig, EpsballError
@@ -85,19 +85,11 @@ class Incomplete:
 
 
 def lower_margins(method: Bounder, problem: Problem) -> Float[Tensor, " B"]:
-    """The least proven value of `C y + d` of each sample; NaN where any row is NaN.
-
-    Rounding is in proportion to the numbers that were added up, so where outputs or bounds are larger than 1 the margin is lowered
-    by the tolerance times what they have above 1 (docs/explanation/rounding.md has the measurement).
-    """
+    """The least proven value of `C y + d` of each sample, in the network's precision; NaN where any row is NaN."""
     network = problem.network
     input_set, prop = problem.input_set.to(network.dtype, network.device), problem.prop.to(network.dtype)
     with torch.no_grad(), exact_arithmetic():
-        bounds = method(network, input_set, prop.rows())
-        outputs = network.forward(input_set.centre)
-    margins = bounds if prop.d is None else bounds + prop.d
-    scale = torch.maximum(margins.abs().amax(0), outputs.abs().amax(1))
-    return margins.amin(0) - tolerance(network.dtype) * (scale - 1).clamp(min=0)
+        return least_margins(method, network, input_set, prop)
 
 
 def told(error: Exception) -> str:
