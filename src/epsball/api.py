@@ -173,7 +173,7 @@ def train(
     recipe: str | Recipe = "fast-ibp",
     eps: float | None = None,
     epochs: int = 10,
-    **options: Any,  # noqa: ANN401 - options of TrainConfig
+    **options: Any,
 ) -> Network:
     """Train a module in place, without a run folder: `epsball train` keeps a record and checkpoints.
 
@@ -228,7 +228,7 @@ def _labels(x: Tensor, y: Tensor) -> Tensor:
     return y
 
 
-def _classes(function: Any, x: Tensor) -> int:  # noqa: ANN401 - any callable from (B, *x) to (B, K)
+def _classes(function: Any, x: Tensor) -> int:
     modes = {m: m.training for m in function.modules()} if isinstance(function, nn.Module) else {}
     try:
         if modes:

@@ -158,14 +158,14 @@ def options(kind: type[T], settings: Sequence[str], where: str) -> T:
     return build(kind, values, where)
 
 
-def _text(text: str) -> Any:  # noqa: ANN401 - any TOML value
+def _text(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text.strip()  # a bare word or a fraction
 
 
-def _value(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401 - any TOML value
+def _value(hint: Any, value: Any, where: str) -> Any:
     """A plain value as a field's type: fractions, "none", and pydantic for the rest."""
     kinds = _kinds(hint)
     if value == "none" and type(None) in kinds and str not in kinds:
@@ -183,7 +183,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401 - any TOML
         ) from error
 
 
-def _kinds(hint: Any) -> set[Any]:  # noqa: ANN401 - any annotation
+def _kinds(hint: Any) -> set[Any]:
     """The plain types that an annotation allows at its top."""
     if get_origin(hint) in (Union, types.UnionType):
         return set().union(*(_kinds(part) for part in get_args(hint)))
@@ -191,7 +191,7 @@ def _kinds(hint: Any) -> set[Any]:  # noqa: ANN401 - any annotation
     return {type(get_args(hint)[0])} if str(origin) == "typing.Literal" else {origin or hint}
 
 
-def _exact(value: Any, where: str) -> Any:  # noqa: ANN401 - any TOML value
+def _exact(value: Any, where: str) -> Any:
     """Fractions in quotes as numbers, also within a list."""
     if isinstance(value, list):
         return [_exact(part, where) for part in value]
@@ -249,7 +249,7 @@ def _options(made: object) -> Table:
     return {f.name: _plain(getattr(made, f.name)) for f in fields(cast("Any", made)) if f.init}
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401 - any option
+def _plain(value: Any) -> Any:
     """An option as TOML can hold it."""
     if value is None:
         return "none"
@@ -273,7 +273,7 @@ def _key(key: str) -> str:
     return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key)
 
 
-def _emit(value: Any) -> str:  # noqa: ANN401 - any plain value
+def _emit(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, (int, float)):

@@ -115,12 +115,12 @@ class _Least(torch.autograd.Function):
     """`<a, c> - <|a|, r>`; its gradient in a is the point where it is attained."""
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, centre: Tensor, radius: Tensor) -> Tensor:  # noqa: ANN401
+    def forward(ctx: Any, values: Tensor, centre: Tensor, radius: Tensor) -> Tensor:
         point = torch.addcmul(centre, values.sign(), radius, value=-1)
         ctx.save_for_backward(point)
         return (values * point).flatten(2).sum(2)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         (point,) = ctx.saved_tensors
         return grads[0].view(*grads[0].shape, *(1,) * (point.dim() - 2)) * point, None, None

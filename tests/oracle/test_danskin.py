@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 from torch.func import functional_call
-from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
+from torch.nn import functional as F
 
 from epsball.attacks.pgd import PGD
 from epsball.spec.property import robust

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from epsball.errors import BadConfig
 from epsball.graph.network import Network
@@ -28,7 +28,7 @@ EPS = 0.1
 class Fixed(Pgd):
     """With the attack's answer given: what is left is the loss."""
 
-    def attacked(self, net: Network, params: Params, batch: Batch, eps: float) -> Tensor:  # noqa: ARG002 - the base's
+    def attacked(self, net: Network, params: Params, batch: Batch, eps: float) -> Tensor:
         return perturbed(batch.x, eps)
 
 

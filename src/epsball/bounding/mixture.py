@@ -151,14 +151,14 @@ class _Pull(torch.autograd.Function):
     """`_pull` with its gradient in `values` and `share` written out: half the operations of the traced one."""
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, share: Tensor, choice: Choice) -> tuple[Tensor, Tensor]:  # noqa: ANN401
+    def forward(ctx: Any, values: Tensor, share: Tensor, choice: Choice) -> tuple[Tensor, Tensor]:
         pulled, bias, positive, lower = _pull(values, share, choice)
         ctx.save_for_backward(positive, lower, share)
         ctx.choice = choice
         return pulled, bias
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:  # noqa: ANN401
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         (positive, lower, share), choice = ctx.saved_tensors, ctx.choice
         whole, bias = grads[0], grads[1][..., None]
         at = choice.take(whole)

@@ -32,10 +32,10 @@ class Digits:
     terms: str = "CC BY 4.0 (UCI machine learning repository, optdigits); distributed with scikit-learn, BSD-3"
     places: tuple[str, ...] = ()
 
-    def holds(self, folder: Path) -> bool:  # noqa: ARG002 - the protocol's
+    def holds(self, folder: Path) -> bool:
         return False
 
-    def load(self, folder: Path | None) -> Dataset:  # noqa: ARG002 - the protocol's
+    def load(self, folder: Path | None) -> Dataset:
         """Pictures as float32 (N, 1, 8, 8), labels as int64 (N,)."""
         x, y = _read()
         test = _every_fifth(y)
@@ -53,7 +53,7 @@ class Digits:
             digest=digest(*parts),
         )
 
-    def fetch(self, folder: Path, say: Say) -> None:  # noqa: ARG002 - the protocol's
+    def fetch(self, folder: Path, say: Say) -> None:
         """Nothing to fetch; says so if scikit-learn is there, and how to install it if not."""
         self.load(None)
         say("digits comes with scikit-learn, which is installed: nothing to fetch")

@@ -131,7 +131,7 @@ def _pow(b: Builder, a: Arguments) -> Node:
     return b.unary(named[float(p)], base) if float(p) in named else b.unary("pow", base, exponent=float(p))
 
 
-def _node(value: Any) -> Node:  # noqa: ANN401 - known to be a node
+def _node(value: Any) -> Node:
     node: Node = value
     return node
 

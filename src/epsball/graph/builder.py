@@ -37,10 +37,10 @@ class Builder:
         """Append a node that does not depend on the input."""
         return self.keep(Node(self._fresh(op), op, (), MappingProxyType(attrs), shape, False, self.at))
 
-    def fixed(self, target: Callable[..., torch.Tensor], *args: Any, **kwargs: Any) -> Node:  # noqa: ANN401 - of any operator
+    def fixed(self, target: Callable[..., torch.Tensor], *args: Any, **kwargs: Any) -> Node:
         """A constant computed from others when parameters are bound."""
 
-        def given(argument: Any, how: Callable[[Node], Any]) -> Any:  # noqa: ANN401
+        def given(argument: Any, how: Callable[[Node], Any]) -> Any:
             return how(argument) if isinstance(argument, Node) else argument
 
         shapes = [given(a, lambda n: torch.empty(n.shape, device="meta")) for a in args]
@@ -56,7 +56,7 @@ class Builder:
         self.nodes[node.name] = node
         return node
 
-    def operand(self, value: Any) -> Node:  # noqa: ANN401 - a node or a number
+    def operand(self, value: Any) -> Node:
         """A node as it is; a number becomes a literal."""
         return value if isinstance(value, Node) else self.constant("literal", (), value=float(value))
 
@@ -110,7 +110,7 @@ class Builder:
             )
         return self.emit("expand", (node,), shape)
 
-    def binary(self, op: str, left: Any, right: Any) -> Node:  # noqa: ANN401 - nodes or numbers
+    def binary(self, op: str, left: Any, right: Any) -> Node:
         """add, sub, mul or div of two operands, at least one of which varies."""
         pair = [self.operand(left), self.operand(right)]
         rank = max(len(n.shape) for n in pair if n.varies)
@@ -186,7 +186,7 @@ def broadcast(*shapes: Shape) -> Shape:
     return tuple(total.shape)
 
 
-def spread(value: Any, count: int) -> tuple[int, ...]:  # noqa: ANN401 - an int or a list of ints
+def spread(value: Any, count: int) -> tuple[int, ...]:
     """One number for each axis."""
     values = tuple(value) if isinstance(value, (list, tuple)) else (value,)
     return values * count if len(values) == 1 else values

@@ -134,7 +134,7 @@ def _reachable(nodes: dict[str, Node], output: str) -> tuple[Node, ...]:
     return tuple(node for name, node in nodes.items() if name in needed)
 
 
-def _references(arguments: Any) -> Iterator[str]:  # noqa: ANN401 - arguments of an arbitrary operator
+def _references(arguments: Any) -> Iterator[str]:
     for argument in arguments:
         if isinstance(argument, Ref):
             yield argument.name
@@ -175,7 +175,7 @@ class _Conversion:
             return self.builder.constant("const", tuple(shape), target=lambda: tensor, args=(), kwargs={})
         return self.builder.keep(Node("input", "input", (), MappingProxyType({}), tuple(int(s) for s in shape[1:])))
 
-    def _call(self, node: torch.fx.Node) -> Any:  # noqa: ANN401 - a node, or what an operator with several results gives
+    def _call(self, node: torch.fx.Node) -> Any:
         bound = self._arguments(node)
         if node.target is operator.getitem:
             return self._pick(bound["0"], bound["1"])
@@ -196,14 +196,14 @@ class _Conversion:
         extra = {"__op__": name, "__shapes__": shapes, "__probe__": lambda x, numbers: self._probe(node, x, numbers)}
         return TABLE[name](self.builder, {**bound, **extra})
 
-    def _pick(self, source: Any, index: int) -> Any:  # noqa: ANN401 - see _call
+    def _pick(self, source: Any, index: int) -> Any:
         if not isinstance(source, list) and index == 0:
             return source
         if not isinstance(source, list) or index >= len(source):
             raise self.builder.refuse("this result of an operator has no bounds", "use its first result")
         return source[index]
 
-    def _of_list(self, name: str, bound: dict[str, Any]) -> Any:  # noqa: ANN401 - see _call
+    def _of_list(self, name: str, bound: dict[str, Any]) -> Any:
         """The last states of a recurrent layer are a list of nodes, from which one is picked by its layer."""
         states = bound["self"]
         if name == "select" and bound["dim"] == 0:
@@ -219,7 +219,7 @@ class _Conversion:
         constants = tuple(n for n in self.builder.nodes.values() if not n.varies)
         values = fixed_values(constants, {key: self.state[key] for key in self.keys.values() if key in self.state})
 
-        def given(argument: Any) -> Any:  # noqa: ANN401 - arguments of an arbitrary operator
+        def given(argument: Any) -> Any:
             if isinstance(argument, torch.fx.Node) and isinstance(self.named.get(argument.name), Node):
                 made = self.named[argument.name]
                 return numbers if made.name == x.name else values[made.name].cpu()
@@ -244,7 +244,7 @@ class _Conversion:
     def _fixed(self, node: torch.fx.Node) -> Node | list[Node]:
         """An operation on constants only: kept as it is, and run once for each parameter value."""
 
-        def ref(argument: Any) -> Any:  # noqa: ANN401 - arguments of an arbitrary operator
+        def ref(argument: Any) -> Any:
             if isinstance(argument, torch.fx.Node) and argument.name in self.named:
                 made = self.named[argument.name]
                 return [Ref(n.name) for n in made] if isinstance(made, list) else Ref(made.name)
@@ -278,7 +278,7 @@ class _Conversion:
         bound.update({k: self._value(v) for k, v in node.kwargs.items()})
         return bound
 
-    def _value(self, argument: Any) -> Any:  # noqa: ANN401 - arguments of an arbitrary operator
+    def _value(self, argument: Any) -> Any:
         if isinstance(argument, torch.fx.Node):
             return self.named.get(argument.name)
         if isinstance(argument, (list, tuple)):
@@ -290,11 +290,11 @@ def _varies(values: list[Any]) -> bool:
     return any(v.varies if isinstance(v, Node) else isinstance(v, list) and _varies(v) for v in values)
 
 
-def _nth(run: Callable[..., Any], index: int, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - of an arbitrary operator
+def _nth(run: Callable[..., Any], index: int, *args: Any, **kwargs: Any) -> Any:
     return run(*args, **kwargs)[index]
 
 
-def _number(size: Any) -> int:  # noqa: ANN401 - an int or torch's symbol for one
+def _number(size: Any) -> int:
     """A size, for a batch of one: a constant as large as the batch is the same for every sample."""
     if isinstance(size, int):
         return size
@@ -302,7 +302,7 @@ def _number(size: Any) -> int:  # noqa: ANN401 - an int or torch's symbol for on
     return int(expression.subs(dict.fromkeys(expression.free_symbols, 1)))
 
 
-def _plain_argument(argument: Any, inner: Callable[[Any], Any]) -> Any:  # noqa: ANN401 - arguments of an arbitrary operator
+def _plain_argument(argument: Any, inner: Callable[[Any], Any]) -> Any:
     """An argument without torch's symbols: a size that depends on the batch is that of a batch of one."""
     if isinstance(argument, torch.fx.Node):
         return _number(argument.meta["val"])

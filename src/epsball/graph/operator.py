@@ -43,11 +43,11 @@ class Affine(ABC):
     def pull(self, values: Tensor) -> tuple[Tensor, ...]:
         """`A^T a` for a batch of forms (N, *out), one tensor (N, *in) for each varying argument."""
 
-    def pull_windows(self, rows: Windows) -> tuple[Rows, ...] | None:  # noqa: ARG002 - a rule that most operators lack
+    def pull_windows(self, rows: Windows) -> tuple[Rows, ...] | None:
         """`A^T a` for forms on windows, or None where there is no such rule: the forms are then made dense."""
         return None
 
-    def offset(self, rows: Rows) -> Tensor | None:  # noqa: ARG002 - most operators map 0 to 0
+    def offset(self, rows: Rows) -> Tensor | None:
         """`<a, f(0)>` for each row, or None where f(0) = 0."""
         return None
 

@@ -265,7 +265,7 @@ class Ref:
     name: str
 
 
-def _fill(argument: Any, value: Callable[[str], Tensor]) -> Any:  # noqa: ANN401 - arguments of an arbitrary operator
+def _fill(argument: Any, value: Callable[[str], Tensor]) -> Any:
     if isinstance(argument, Ref):
         return value(argument.name)
     if isinstance(argument, (list, tuple)):

@@ -132,7 +132,7 @@ def _read(path: Path, ident: str) -> Run:
     return Run(ident, path.resolve().parent.name, path, lines, any(item.get("type") == "done" for item in raw))
 
 
-def _printable(value: Any) -> Any:  # noqa: ANN401 - anything that JSON can hold
+def _printable(value: Any) -> Any:
     """Control characters and lone surrogates replaced: neither a font nor a page can hold them."""
     if isinstance(value, str):
         return _UNPRINTABLE.sub("\ufffd", value)

@@ -203,7 +203,7 @@ def batches(index: Sequence[int]) -> Iterator[list[int]]:
         yield batch
 
 
-def plain(method: object) -> Any:  # noqa: ANN401 - JSON
+def plain(method: object) -> Any:
     """A method with its options, as JSON."""
     if is_dataclass(method) and not isinstance(method, type):
         return {"method": type(method).__name__, **{k: plain(v) for k, v in asdict(method).items()}}

@@ -140,7 +140,7 @@ def _drop_cut_line(path: Path) -> None:
             os.fsync(file.fileno())
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401 - anything that JSON can hold
+def _plain(value: Any) -> Any:
     """NaN and infinities as null: a record is strict JSON."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None

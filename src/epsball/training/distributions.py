@@ -92,7 +92,7 @@ class Orthogonal(Drawn):
     `E|w| = Gamma(n/2) / (sqrt(pi) Gamma((n+1)/2))`. Wider layers have orthonormal columns instead, and a smaller gain.
     """
 
-    def draw(self, weight: Tensor, fan_in: int) -> None:  # noqa: ARG002 - the shape says it
+    def draw(self, weight: Tensor, fan_in: int) -> None:
         nn.init.orthogonal_(weight)
 
     def gain(self, fan_in: int) -> float:

@@ -51,14 +51,14 @@ def states(pre: Interval) -> States:
 
 class _BatchNorm(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, ...]:  # noqa: ANN401 - torch's own
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, ...]:
         value, mean, scale = torch.native_batch_norm(x, weight, bias, None, None, True, 0.0, eps)
         ctx.save_for_backward(x, weight, mean, scale)
         ctx.eps = eps
         return value, mean, (scale.square().reciprocal() - eps).clamp(min=0)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401 - torch's own
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, scale = ctx.saved_tensors
         of_value, of_mean, of_var = grads
         grad, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
@@ -73,7 +73,7 @@ class _BatchNorm(torch.autograd.Function):
 
 class _States(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, lower: Tensor, upper: Tensor) -> tuple[Tensor, ...]:  # noqa: ANN401 - torch's own
+    def forward(ctx: Any, lower: Tensor, upper: Tensor) -> tuple[Tensor, ...]:
         active, inactive = ((lower > 0).to(lower.dtype).flatten(), (upper < 0).to(lower.dtype).flatten())
         centre = torch.lerp(lower, upper, 0.5).flatten()
         width = upper.mean() - lower.mean()
@@ -88,7 +88,7 @@ class _States(torch.autograd.Function):
         return width, above, below, up.dot(offset), down.dot(offset), *counts
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ANN401 - torch's own
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
         active, inactive, up, down, up_sum, down_sum = ctx.saved_tensors
         width, above, below, above_spread, below_spread, *_ = grads
         # with respect to the centre, halved: it is the mean of both ends

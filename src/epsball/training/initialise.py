@@ -63,7 +63,7 @@ class Keep:
     def __call__(self, net: Network) -> None:
         """Nothing to do."""
 
-    def gain(self, fan_in: int) -> float:  # noqa: ARG002 - the weights' distribution is unknown
+    def gain(self, fan_in: int) -> float:
         return math.nan
 
 
@@ -93,7 +93,7 @@ class IbpInitialisation:
         """Of a weight."""
         return math.sqrt(2 * math.pi) / fan_in
 
-    def gain(self, fan_in: int) -> float:  # noqa: ARG002 - the point of it
+    def gain(self, fan_in: int) -> float:
         return 1.0
 
 

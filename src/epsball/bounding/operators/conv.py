@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
+from torch.nn import functional as F
 
 from epsball.bounding.operators.transpose import Transposed
 from epsball.graph.graph import Node, Shape

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
+from torch.nn import functional as F
 
 from epsball.graph.graph import Node, Shape
 from epsball.graph.operator import Affine, operators, unsupported
@@ -60,7 +60,7 @@ class ConvTranspose(Affine):
 
 
 @operators.register("conv_transpose")
-def make(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Affine:  # noqa: ARG001
+def make(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Affine:
     weight = constants[1]
     if constants[0] is not None or weight is None:
         raise unsupported(node, "the kernel depends on the input", "a convolution with constant weights")

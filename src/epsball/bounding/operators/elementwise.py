@@ -91,13 +91,13 @@ def make_batch_norm(node: Node, constants: tuple[Tensor | None, ...], shapes: tu
 
 
 @operators.register("add")
-def make_add(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Affine:  # noqa: ARG001
+def make_add(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Affine:
     constant = _constant(constants)
     return Sum(1) if constant is None else ScaleShift(None, constant)
 
 
 @operators.register("sub")
-def make_sub(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Affine:  # noqa: ARG001
+def make_sub(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Affine:
     left, right = constants
     if left is None:
         return Sum(-1) if right is None else ScaleShift(None, -right)
@@ -105,12 +105,12 @@ def make_sub(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Sha
 
 
 @operators.register("scale_shift")
-def make_scale_shift(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Affine:  # noqa: ARG001
+def make_scale_shift(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Affine:
     return ScaleShift(constants[1], constants[2])
 
 
 @operators.register("neg")
-def make_neg(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Affine:  # noqa: ARG001
+def make_neg(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Affine:
     return Negate(None, None)
 
 
@@ -132,7 +132,7 @@ class Negate(ScaleShift):
 
 
 @operators.register("div")
-def make_div(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Affine:  # noqa: ARG001
+def make_div(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Affine:
     if constants[1] is None:
         raise unsupported(node, "the divisor depends on the input", "a division by a constant")
     return ScaleShift(constants[1].reciprocal(), None)

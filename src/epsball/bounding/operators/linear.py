@@ -52,7 +52,7 @@ class Linear(Affine):
 
 
 @operators.register("linear")
-def make(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Affine:  # noqa: ARG001
+def make(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Affine:
     weight = constants[1]
     if constants[0] is not None or weight is None:
         raise unsupported(node, "the weight depends on the input", "a layer with constant weights")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
+from torch.nn import functional as F
 
 from epsball.graph.graph import Node, Shape
 from epsball.graph.operator import Nonlinear, Operator, Relaxed, Slope, operators
@@ -82,7 +82,7 @@ class MaxPool(Nonlinear):
         others = upper.masked_fill(winner.bool(), torch.finfo(upper.dtype).min).amax(2, keepdim=True)
         return winner, best >= others, upper.amax(2, keepdim=True)
 
-    def relax(self, *pre: Interval, slope: Slope = "adaptive") -> Relaxed:  # noqa: ARG002 - there is one lower line
+    def relax(self, *pre: Interval, slope: Slope = "adaptive") -> Relaxed:
         winner, sure, ceiling = self._winner(pre[0])
         return MaxPoolLines(self.windows, winner, sure, torch.where(sure, 0.0, ceiling).squeeze(2))
 
@@ -110,6 +110,6 @@ class MaxPoolLines(Relaxed):
 
 
 @operators.register("max_pool2d")
-def make(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:  # noqa: ARG001
+def make(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:
     a = node.attrs
     return MaxPool(Windows(a["kernel"], a["stride"], a["padding"], a["dilation"], shapes[0], node.shape), a["ceil"])

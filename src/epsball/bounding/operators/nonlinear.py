@@ -9,11 +9,11 @@ from epsball.graph.operator import Nonlinear, operators, unsupported
 from epsball.types import Tensor
 
 
-def _make(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Nonlinear:  # noqa: ARG001
+def _make(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Nonlinear:
     return relaxations[node.op](**node.attrs)
 
 
-def _make_leaky(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Nonlinear:  # noqa: ARG001
+def _make_leaky(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Nonlinear:
     slope = node.attrs["slope"]
     if not 0 <= slope <= 1:
         raise unsupported(node, f"negative_slope {slope} is outside [0, 1]", "leaky_relu with a slope in [0, 1]")

@@ -71,7 +71,7 @@ class Normalised(Nonlinear):
     def linear(self, *pre: Interval) -> Tensor:
         return torch.ones_like(pre[0].lower, dtype=torch.bool)
 
-    def relax(self, *pre: Interval, slope: Slope = "adaptive") -> Relaxed:  # noqa: ARG002 - there is one choice
+    def relax(self, *pre: Interval, slope: Slope = "adaptive") -> Relaxed:
         known = self._known(pre[1])
         wide = pre[0].width > _WIDE * known.width + 1e-6
         return Kept(~wide, known)
@@ -93,6 +93,6 @@ class Kept(Relaxed):
 
 
 @operators.register("normalised")
-def make(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:  # noqa: ARG001
+def make(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:
     a = node.attrs
     return Normalised(tuple(d + 1 for d in a["dims"]), a["eps"], a["centred"])

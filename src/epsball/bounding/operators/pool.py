@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
+from torch.nn import functional as F
 
 from epsball.bounding.operators.shape import Rearranging
 from epsball.graph.graph import Node, Shape
@@ -31,7 +31,7 @@ class Average(Rearranging):
         return Autodiff(self.pool, (self.before,))(values)
 
 
-def _make_avg_pool(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:  # noqa: ARG001
+def _make_avg_pool(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:
     a = node.attrs
     settings = {
         "kernel_size": a["kernel"],
@@ -45,7 +45,7 @@ def _make_avg_pool(node: Node, constants: tuple[Tensor | None, ...], shapes: tup
     return Average(partial(getattr(F, node.op), **settings), shapes[0])
 
 
-def _make_adaptive(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:  # noqa: ARG001
+def _make_adaptive(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:
     return Average(partial(getattr(F, node.op), output_size=node.attrs["size"]), shapes[0])
 
 
@@ -55,7 +55,7 @@ for _axes in (1, 2, 3):
 
 
 @operators.register("interpolate")
-def make_interpolate(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:  # noqa: ARG001
+def make_interpolate(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:
     """Linear interpolation: its weights are not negative and sum to 1."""
     a = node.attrs
     resize = partial(F.interpolate, size=a["size"], scale_factor=a["scales"], mode=a["mode"], align_corners=a["corners"])

@@ -36,7 +36,7 @@ class Product(Nonlinear):
     def linear(self, *pre: Interval) -> Tensor:
         return (pre[0].lower == pre[0].upper) | (pre[1].lower == pre[1].upper)
 
-    def relax(self, *pre: Interval, slope: Slope = "adaptive") -> Relaxed:  # noqa: ARG002 - there is one choice
+    def relax(self, *pre: Interval, slope: Slope = "adaptive") -> Relaxed:
         x, y = pre
         below = _plane(x, y)
         above = _plane(Interval(-x.upper, -x.lower), y)  # -(x y) = (-x) y
@@ -119,7 +119,7 @@ class MatrixProduct(Nonlinear):
         x, y = (p.lower == p.upper for p in pre)
         return x | y.all(-1)[..., None, :], y | x.all(-2)[..., :, None]
 
-    def relax(self, *pre: Interval, slope: Slope = "adaptive") -> Relaxed:  # noqa: ARG002 - there is one choice
+    def relax(self, *pre: Interval, slope: Slope = "adaptive") -> Relaxed:
         (cx, rx), (cy, ry) = (p.centre_radius() for p in pre)
         return AroundCentres(cx, cy, cx @ cy, rx @ ry)
 
@@ -164,7 +164,7 @@ class ConstantProduct(Affine):
 
 
 @operators.register("mul")
-def make_mul(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:  # noqa: ARG001
+def make_mul(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:
     constant = next((c for c in constants if c is not None), None)
     return Product() if constant is None else ScaleShift(constant, None)
 

@@ -33,12 +33,12 @@ class Reduce(Rearranging):
 
 
 @operators.register("sum")
-def make_sum(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:  # noqa: ARG001
+def make_sum(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:
     return _reduce(node, shapes[0], 1.0)
 
 
 @operators.register("mean")
-def make_mean(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:  # noqa: ARG001
+def make_mean(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:
     return _reduce(node, shapes[0], 1.0 / math.prod(shapes[0][d] for d in node.attrs["dims"]))
 
 

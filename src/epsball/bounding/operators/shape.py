@@ -154,12 +154,12 @@ class Expand(Rearranging):
 
 
 @operators.register("reshape")
-def make_reshape(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:  # noqa: ARG001
+def make_reshape(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:
     return Reshape(shapes[0], node.shape)
 
 
 @operators.register("permute")
-def make_permute(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:  # noqa: ARG001
+def make_permute(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:
     order = (0, *(d + 1 for d in node.attrs["dims"]))
     return Permute(order, tuple(order.index(i) for i in range(len(order))))
 
@@ -179,16 +179,16 @@ def make_take(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Sh
 
 
 @operators.register("slice")
-def make_slice(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:  # noqa: ARG001
+def make_slice(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:
     a = node.attrs
     return Slice(a["dim"] + 1, a["start"], a["stop"], a["step"], shapes[0])
 
 
 @operators.register("pad")
-def make_pad(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:  # noqa: ARG001
+def make_pad(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:
     return Pad(node.attrs["pads"], node.attrs["value"])
 
 
 @operators.register("expand")
-def make_expand(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:  # noqa: ARG001
+def make_expand(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:
     return Expand(shapes[0], node.shape)

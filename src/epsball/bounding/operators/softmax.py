@@ -56,7 +56,7 @@ class Softmax(Nonlinear):
         """Where every other element is a point, an element's own interval still matters: only points do not."""
         return pre[0].lower == pre[0].upper
 
-    def relax(self, *pre: Interval, slope: Slope = "adaptive") -> Relaxed:  # noqa: ARG002 - there is one choice
+    def relax(self, *pre: Interval, slope: Slope = "adaptive") -> Relaxed:
         low, high, other = _pairs(*(end.movedim(self.axis, -1) for end in pre[0]))
         steep = high.amax(-1, keepdim=True) > _STEEP
         low, high = low.clamp(max=_STEEP), high.clamp(max=_STEEP)
@@ -129,7 +129,7 @@ class LogSumExp(Nonlinear):
     def linear(self, *pre: Interval) -> Tensor:
         return pre[0].lower == pre[0].upper
 
-    def relax(self, *pre: Interval, slope: Slope = "adaptive") -> Relaxed:  # noqa: ARG002 - there is one choice
+    def relax(self, *pre: Interval, slope: Slope = "adaptive") -> Relaxed:
         l, u = (end.movedim(self.axis, -1) for end in pre[0])
         middle = torch.lerp(l, u, 0.5)
         share = torch.softmax(middle, -1)
@@ -149,10 +149,10 @@ class LogSumExp(Nonlinear):
 
 
 @operators.register("softmax")
-def make_softmax(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:  # noqa: ARG001
+def make_softmax(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:
     return Softmax(node.attrs["dim"] + 1)
 
 
 @operators.register("logsumexp")
-def make_logsumexp(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:  # noqa: ARG001
+def make_logsumexp(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:
     return LogSumExp(node.attrs["dim"] + 1)

@@ -56,7 +56,7 @@ class Curved(Elementwise):
     def derivative(self, x: Tensor) -> Tensor:
         """f'(x), finite everywhere; at a knot anything between the two one-sided ones."""
 
-    def defined(self, pre: Interval) -> Tensor | None:  # noqa: ARG002 - most functions are defined everywhere
+    def defined(self, pre: Interval) -> Tensor | None:
         """Mask of the boxes on which f is defined and finite, or None for all. Elsewhere every bound is infinite."""
         return None
 
@@ -71,7 +71,7 @@ class Curved(Elementwise):
             return Interval(low, high)
         return Interval(torch.where(known, low, -math.inf), torch.where(known, high, math.inf))
 
-    def lines(self, pre: Interval, slope: Slope = "adaptive") -> Lines:  # noqa: ARG002 - there is one choice
+    def lines(self, pre: Interval, slope: Slope = "adaptive") -> Lines:
         box, known = self._safe(pre)
         upper_slope, upper_bias = self._above(box.lower, box.upper, 1.0)
         lower_slope, lower_bias = self._above(box.lower, box.upper, -1.0)

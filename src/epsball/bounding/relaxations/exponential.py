@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
+from torch.nn import functional as F
 
 from epsball.bounding.relaxation import Lines, relaxations
 from epsball.bounding.relaxations.curved import CONCAVE, CONVEX, Curved, Piece

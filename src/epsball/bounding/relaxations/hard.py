@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
+from torch.nn import functional as F
 
 from epsball.bounding.relaxation import Elementwise, Lines, relaxations
 from epsball.bounding.relaxations.curved import CONCAVE, CONVEX, Curved, Piece
@@ -93,7 +93,7 @@ class Sign(Elementwise):
     def linear(self, *pre: Interval) -> Tensor:
         return (pre[0].lower > 0) | (pre[0].upper < 0) | (pre[0].lower == pre[0].upper)
 
-    def lines(self, pre: Interval, slope: Slope = "adaptive") -> Lines:  # noqa: ARG002 - there is one choice
+    def lines(self, pre: Interval, slope: Slope = "adaptive") -> Lines:
         upper_slope, upper_bias = self._above(pre.lower, pre.upper)
         lower_slope, turned = self._above(-pre.upper, -pre.lower)
         return Lines(lower_slope, -turned, upper_slope, upper_bias)

@@ -30,7 +30,7 @@ class SShaped(Elementwise):
     def derivative(self, x: Tensor) -> Tensor:
         """f'(x)."""
 
-    def lines(self, pre: Interval, slope: Slope = "adaptive") -> Lines:  # noqa: ARG002 - there is one choice
+    def lines(self, pre: Interval, slope: Slope = "adaptive") -> Lines:
         upper_slope, upper_bias = self._above(pre.lower, pre.upper)
         lower_slope, turned = self._above(-pre.upper, -pre.lower)
         return Lines(lower_slope, 2 * self.centre - turned, upper_slope, upper_bias)

@@ -34,7 +34,7 @@ class Wave(Elementwise):
         low = torch.where(_holds(l, u, self.peak + math.pi), -1.0, torch.minimum(at_l, at_u))
         return Interval(low, high)
 
-    def lines(self, pre: Interval, slope: Slope = "adaptive") -> Lines:  # noqa: ARG002 - there is one choice
+    def lines(self, pre: Interval, slope: Slope = "adaptive") -> Lines:
         upper_slope, upper_bias = self._above(*pre, 1.0)
         lower_slope, lower_bias = self._above(*pre, -1.0)
         return Lines(-lower_slope, -lower_bias, upper_slope, upper_bias)

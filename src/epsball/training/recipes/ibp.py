@@ -119,15 +119,15 @@ class Ibp:
         total = torch.stack([factor * term for _, factor, term in terms]).sum()
         return Loss(total, {name: term.detach() for name, _, term in terms}, clean.running)
 
-    def robust_term(self, bounded: Bounded, y: Tensor, at: Progress) -> Tensor:  # noqa: ARG002 - the same at every step
+    def robust_term(self, bounded: Bounded, y: Tensor, at: Progress) -> Tensor:
         """The robust loss, a scalar."""
         return forms[self.form](bounded.worst_logits(y), y)
 
-    def weight_at(self, at: Progress) -> float:  # noqa: ARG002 - this recipe has no regularisers
+    def weight_at(self, at: Progress) -> float:
         """The weight of the regularisers."""
         return 0.0
 
-    def regularisers(self, bounded: Bounded) -> dict[str, Tensor]:  # noqa: ARG002 - this recipe has none
+    def regularisers(self, bounded: Bounded) -> dict[str, Tensor]:
         """The terms that `weight_at` multiplies."""
         return {}
 

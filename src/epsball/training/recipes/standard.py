@@ -33,12 +33,12 @@ class Standard:
     def check(self, data: Examples, run: Progress) -> None:
         """Any data will do."""
 
-    def eps_at(self, at: Progress) -> float:  # noqa: ARG002 - no perturbation
+    def eps_at(self, at: Progress) -> float:
         return 0.0
 
     def initialise(self, net: Network) -> None:
         initialise(self.initialisation)(net)
 
-    def loss(self, net: Network, batch: Batch, at: Progress) -> Loss:  # noqa: ARG002 - the same at every step
+    def loss(self, net: Network, batch: Batch, at: Progress) -> Loss:
         total = cross_entropy(net.module(batch.x), batch.y)
         return Loss(total, {"natural": total.detach()})
