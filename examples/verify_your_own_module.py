@@ -25,7 +25,8 @@ class Residual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, K)."""
         h = torch.relu(self.first(x))
-        return self.last(torch.relu(h + self.block(h)))
+        logits: Tensor = self.last(torch.relu(h + self.block(h)))
+        return logits
 
 
 def main() -> None:

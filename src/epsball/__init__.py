@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from epsball.api import attack as attack
     from epsball.api import bounds as bounds
     from epsball.api import load as load
+    from epsball.api import load_data as load_data
     from epsball.api import smooth as smooth
     from epsball.api import train as train
     from epsball.api import verify as verify
-    from epsball.data.find import load as load_data  # noqa: F401 - public under its longer name
     from epsball.errors import EpsballError as EpsballError
     from epsball.errors import Unsound as Unsound
     from epsball.graph.network import Network as Network
@@ -35,7 +35,7 @@ _WHERE = {
     "verify": "epsball.api",
     "train": "epsball.api",
     "smooth": "epsball.api",
-    "load_data": "epsball.data.find",
+    "load_data": "epsball.api",
     "Box": "epsball.spec.sets",
     "LpBall": "epsball.spec.sets",
     "Property": "epsball.spec.property",
@@ -54,7 +54,7 @@ def __getattr__(name: str) -> object:
         from epsball.errors import did_you_mean
 
         raise AttributeError(f"module 'epsball' has no attribute {name!r} {did_you_mean(name, _WHERE)}".rstrip())
-    found = getattr(import_module(_WHERE[name]), "load" if name == "load_data" else name)
+    found = getattr(import_module(_WHERE[name]), name)
     globals()[name] = found
     return found
 

@@ -13,6 +13,7 @@ from torch import nn
 from epsball.attacks.base import Attack, attacks
 from epsball.bounding.base import Bounder, bounders, output_interval
 from epsball.config import build
+from epsball.data import find
 from epsball.device import exact_arithmetic
 from epsball.errors import BadConfig, BadShape
 from epsball.graph.network import Network
@@ -46,6 +47,17 @@ def load(path: str | Path) -> Network:
     """
     module, architecture, _ = load_model(Path(path))
     return Network.capture(module, architecture.input_shape)
+
+
+def load_data(name: str) -> Dataset:
+    """A data set by name, from wherever it lies on this machine. Nothing is fetched here: `epsball data get NAME` does.
+
+    Raises:
+        BadConfig: no set has this name.
+        BadFile: the set is not on this machine, or a file of it is damaged.
+        MissingExtra: the set comes with a package that is not installed.
+    """
+    return find.load(name)
 
 
 def bounds(net: Net, input_set: InputSet, method: str | Bounder = "crown") -> Interval:
