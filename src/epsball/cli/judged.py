@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from epsball.cli.common import Output, indices, radius
+from epsball.run.track import unheard
 
 if TYPE_CHECKING:
     from epsball.run.judge import Case
@@ -44,7 +45,7 @@ def case_of(  # noqa: PLR0913 - the options that three verbs share
 def progress(output: Output, what: str) -> Iterator[Told]:
     """A bar on a terminal, a plain line now and then elsewhere, nothing if quiet."""
     if output.quiet or output.as_json:
-        yield lambda done, total: None  # noqa: ARG005 - nothing to tell
+        yield unheard
         return
     if not output.notes.is_terminal:
         yield lambda done, total: output.say(f"{what}: {done} of {total}")

@@ -11,6 +11,7 @@ from epsball.errors import BadConfig
 from epsball.run.folder import RunFolder
 from epsball.run.judge import Case
 from epsball.run.record import Line, Record, digest, read
+from epsball.run.track import unheard
 from epsball.smoothing import log
 from epsball.smoothing.core import Smoothed
 from epsball.smoothing.resume import check_same, description
@@ -43,7 +44,7 @@ class Certification:
     alpha: float = 0.001
     selection: int = 100
     radius: float | None = None
-    progress: Callable[[int, int], None] = lambda done, total: None  # noqa: ARG005 - nobody follows
+    progress: Callable[[int, int], None] = unheard
 
     def __post_init__(self) -> None:
         """Refuse what cannot be certified before a folder is made; nothing is sampled yet."""

@@ -19,6 +19,7 @@ from epsball.graph.network import Network
 from epsball.models.store import load_model
 from epsball.run.folder import RunFolder
 from epsball.run.record import Line, Record, digest, read
+from epsball.run.track import unheard
 from epsball.spec.problem import Budget
 from epsball.spec.property import check_labels
 from epsball.spec.sets import LpBall, Norm
@@ -126,7 +127,7 @@ class Judgement:
     case: Case
     verifier: Verifier = field(default_factory=Ladder)
     seconds: float = float("inf")
-    progress: Callable[[int, int], None] = lambda done, total: None  # noqa: ARG005
+    progress: Callable[[int, int], None] = unheard
 
     def __post_init__(self) -> None:
         Budget(seconds=self.seconds)  # a bad one fails here, before a folder is made

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from epsball.run.record import Line, Record
 
 
+def unheard(done: int, total: int) -> None:
+    """The progress of a run that nobody follows."""
+
+
 class Tracker(Protocol):
     """What a run tells of itself."""
 
