@@ -30,7 +30,7 @@ def _ibp(prepared: Prepared, input_set: InputSet) -> Mapping[int, Interval]:
 
 
 def _crown(prepared: Prepared, input_set: InputSet) -> Mapping[int, Interval]:
-    return Crown().relax(prepared, input_set)[0]
+    return Crown(full=True).relax(prepared, input_set)[0]
 
 
 METHODS: dict[str, Finder] = {"ibp": _ibp, "crown": _crown}

@@ -93,7 +93,7 @@ class Crown:
         before = known.found[slot]
         if slot == 0 or (known.input_set.is_box and slot in known.network.exact_on_boxes):
             return before
-        if self.intermediate == "crown":
+        if self.full or self.intermediate == "crown":
             chosen = torch.ones_like(before.lower, dtype=torch.bool)
         elif isinstance(step.op, Nonlinear):
             chosen = ~step.op.settled(*[known.found[s] for s in step.args])[step.args.index(slot)]
