@@ -1,0 +1,97 @@
+"""The thesis' comparison on MNIST, at the size of two CPU cores: the small convolutional network, 20 + 50 and 6 + 14 epochs.
+
+    OMP_NUM_THREADS=1 python -m benchmarks.mnist_table train --worker 0/2 &
+    OMP_NUM_THREADS=1 python -m benchmarks.mnist_table train --worker 1/2
+    OMP_NUM_THREADS=1 python -m benchmarks.mnist_table verify
+    python -m benchmarks.mnist_table table
+
+Every arm is one call of `epsball train`: this file holds its options and nothing else. "long" is Fast-IBP on the thesis' schedule
+(0 + 20 + 50 epochs, three seeds); "short" sets it against its baselines and its ablations on 0 + 6 + 14 epochs, one seed. Epochs
+are selected on 6,000 training images that are held out, at the radius of the training, by IBP. `verify` is `epsball verify` on the
+10,000 test images: an attack by PGD with 100 steps, then IBP, CROWN-IBP and CROWN. Minutes are CPU time, for a worker shares the
+machine with others. A run that is complete is left alone; one that was killed goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+from epsball.errors import BadConfig
+from epsball.run.record import read
+
+FULL = ("--set", "model.batch_norm=true")
+BARE = ("--set", "initialisation=default", "--set", "regularisation=0")
+LONG = ("--epochs", "70", "--set", "milestones=[50, 60]", "--set", "warmup=0", "--set", "ramp=20")
+SHORT = ("--epochs", "20", "--set", "milestones=[14, 17]", "--set", "warmup=0", "--set", "ramp=6", "--set", "kappa_start=0", "--set", "kappa_end=0")
+BASELINE = ("--set", "shape=smooth")
+
+ARMS: dict[str, tuple[str, str, tuple[str, ...]]] = {  # name: recipe, eps, options
+    "long-0.3-0": ("fast-ibp", "0.3", (*LONG, *FULL, "--seed", "0")),
+    "long-0.1-0": ("fast-ibp", "0.1", (*LONG, *FULL, "--seed", "0")),
+    "short-fast-ibp": ("fast-ibp", "0.3", (*SHORT, *FULL)),
+    "short-ibp": ("ibp", "0.3", (*SHORT, *FULL, *BASELINE)),
+    "short-crown-ibp": ("crown-ibp", "0.3", (*SHORT, *FULL, *BASELINE)),
+    "short-no-init": ("fast-ibp", "0.3", (*SHORT, *FULL, "--set", "initialisation=default")),
+    "short-no-batch-norm": ("fast-ibp", "0.3", (*SHORT,)),
+    "short-no-regularisers": ("fast-ibp", "0.3", (*SHORT, *FULL, "--set", "regularisation=0")),
+    "short-none": ("fast-ibp", "0.3", (*SHORT, *BARE)),
+    "long-0.3-1": ("fast-ibp", "0.3", (*LONG, *FULL, "--seed", "1")),
+    "long-0.1-1": ("fast-ibp", "0.1", (*LONG, *FULL, "--seed", "1")),
+    "long-0.3-2": ("fast-ibp", "0.3", (*LONG, *FULL, "--seed", "2")),
+    "long-0.1-2": ("fast-ibp", "0.1", (*LONG, *FULL, "--seed", "2")),
+}
+
+
+def _done(folder: Path) -> bool:
+    """Whether the run in this folder is complete."""
+    path = folder / "record.jsonl"
+    return path.is_file() and any(line.get("type") == "done" for line in read(path))
+
+
+def _epsball(*arguments: str) -> None:
+    """One call of the command line; an error ends the benchmark, since the next arms would be compared with nothing."""
+    subprocess.run([sys.executable, "-m", "epsball", *arguments, "--quiet"], check=True)  # noqa: S603 - our own command
+
+
+def train(out: Path, worker: int, workers: int) -> None:
+    """Train every arm of one worker's share, one after another; CPU seconds are appended to `cpu.jsonl`."""
+    for name, (recipe, eps, options) in list(ARMS.items())[worker::workers]:
+        folder = out / name
+        if _done(folder):
+            continue
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        if (folder / "record.jsonl").exists():
+            _epsball("train", "--resume", str(folder))
+        else:
+            _epsball("train", recipe, "--model", "cnn-small", "--eps", eps, *options, "--out", str(folder))
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        with (out / "cpu.jsonl").open("a") as lines:
+            lines.write(json.dumps({"arm": name, "seconds": round(spent, 1)}) + "\n")
+            lines.flush()
+            os.fsync(lines.fileno())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("action", choices=("train", "verify", "table"))
+    parser.add_argument("--out", type=Path, default=Path("runs/mnist-table"))
+    parser.add_argument("--worker", default="0/1", help="i/n, from 0")
+    options = parser.parse_args()
+    try:
+        worker, workers = (int(part) for part in options.worker.split("/"))
+    except ValueError:
+        raise BadConfig(f"{options.worker!r} is no share", where="--worker", fix="use i/n, such as 0/2") from None
+    options.out.mkdir(parents=True, exist_ok=True)
+    if options.action == "train":
+        train(options.out, worker, workers)
+
+
+if __name__ == "__main__":
+    main()
