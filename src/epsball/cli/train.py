@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from epsball.cli.common import Device, Json, Output, Quiet, percent
+from epsball.cli.common import Device, Json, Output, Quiet
+from epsball.cli.results import show_results
 from epsball.errors import BadConfig, did_you_mean
 
 _RECIPE = "A recipe (`epsball list recipes`), a published setting (`epsball list settings`) or a TOML file; not with --resume."
@@ -24,6 +25,9 @@ def train(  # noqa: PLR0913 - one parameter an option
     eps: Annotated[str | None, typer.Option("--eps", help="Radius; exact fractions such as 8/255 are welcome.")] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", help="Passes over the training examples.")] = None,
     batch: Annotated[int | None, typer.Option("--batch", help="Examples a step.")] = None,
+    certify_train: Annotated[
+        int | None, typer.Option("--certify-train", help="Training examples judged at the end; 0: all; default: 1000.")
+    ] = None,
     protocol: Annotated[
         str | None, typer.Option("--protocol", help="validation, or literature: select on the test set, as papers do.")
     ] = None,
@@ -46,6 +50,7 @@ def train(  # noqa: PLR0913 - one parameter an option
     output = Output(as_json=json, quiet=quiet)
     given = {
         "recipe.eps": eps, "train.epochs": epochs, "train.batch": batch, "train.protocol": protocol, "train.seed": seed,
+        "train.certify_train": certify_train,
         "data.name": data, "model.name": model,
     }  # fmt: skip
     overrides = [f"{key}={value}" for key, value in given.items() if value is not None]
@@ -65,10 +70,7 @@ def train(  # noqa: PLR0913 - one parameter an option
     else:
         summary = start(config, path, follow, device=where, resume=resume is not None)
     output.result("train", {"run": str(path), **summary})
-    if several:
-        _show_seeds(output, path, summary)
-    else:
-        _show(output, path, summary)
+    show_results(output, path, summary)
 
 
 def _source(recipe: str | None, model: str, epochs: int | None) -> Path | str:
@@ -107,38 +109,3 @@ name = "mnist"
 
 def _stem(recipe: str | None) -> str:
     return Path(recipe or "run").stem
-
-
-def _show(output: Output, path: Path, summary: dict[str, Any]) -> None:
-    accuracy = summary["accuracy"]
-    chosen = f"epoch {summary['selected']['epoch']} of {summary['epochs']}, selected on {summary['split']} ({summary['protocol']})"
-    by = ", ".join(summary["verified_by"])
-    output.table(
-        str(path),
-        ("measure", "value"),
-        [
-            ("clean accuracy", percent(accuracy["clean"])),
-            (f"verified accuracy, eps {summary['eps']:.6g} ({by})", percent(accuracy["verified"])),
-            ("model", chosen),
-            ("seconds", f"{summary['seconds']:.1f}"),
-        ],
-    )
-    output.text(f"next:  epsball verify {path} --data {summary['data']} --eps {summary['eps']:.6g}")
-
-
-def _show_seeds(output: Output, path: Path, summary: dict[str, Any]) -> None:
-    def cell(name: str) -> str:
-        found = summary["accuracy"][name]
-        return f"{100 * found['value']:.2f} +- {100 * found['std']:.2f} %"
-
-    by = ", ".join(summary["verified_by"])
-    output.table(
-        str(path),
-        ("measure", f"mean and deviation of {len(summary['runs'])} runs"),
-        [
-            ("clean accuracy", cell("clean")),
-            (f"verified accuracy, eps {summary['eps']:.6g} ({by})", cell("verified")),
-            ("selection", f"on {summary['split']} ({summary['protocol']})"),
-            ("seconds", f"{summary['seconds']:.1f}"),
-        ],
-    )

@@ -13,9 +13,9 @@ from epsball.errors import BadConfig
 from epsball.run import checkpoint
 from epsball.run.memory import reuse_memory
 from epsball.run.record import Record, digest, read
+from epsball.run.results import splits
 from epsball.run.track import RecordTracker, Tracker, Trackers
 from epsball.training.loop import Census, Epoch, Event, Finished, Metrics, Stepped, fit
-from epsball.verification.binomial import clopper_pearson
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -173,7 +173,8 @@ def _open(record: Record, folder: RunFolder, job: Job, state: TrainState | None)
 
 def _summary(last: Finished, job: Job) -> Line:
     best, examples = last.selected, _examples(job)
-    verified = interval(best.verified, last.held)
+    parts = splits(job.net, last, job.test, job.config, job.evaluate)
+    chosen = parts[last.split]
     return {
         "type": "summary",
         "verb": "train",
@@ -186,16 +187,11 @@ def _summary(last: Finished, job: Job) -> Line:
         "count": last.held,
         "eps": getattr(job.evaluate, "eps", None),
         "norm": "linf",
-        "accuracy": {"clean": interval(best.clean, last.held), "verified": verified},
-        "verified_by": {last.verifier: verified},
+        "accuracy": {name: chosen[name] for name in ("clean", "verified")},
+        "verified_by": {last.verifier: chosen["verified"]},
+        "splits": parts,
         "seconds": last.seconds,
     }
-
-
-def interval(share: float, count: int) -> dict[str, float]:
-    """A share of `count` with its 95 % interval."""
-    low, high = clopper_pearson(round(share * count), count)
-    return {"value": share, "low": low, "high": high}
 
 
 @contextlib.contextmanager

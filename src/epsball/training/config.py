@@ -59,6 +59,7 @@ class TrainConfig:
         target: in [0, 1].
         stride: share of the ramp that an epoch on target moves.
         patience: epochs after which the ramp moves on all the same.
+        certify_train: how many of the training examples the selected model is judged on at the end, drawn at random; 0: all.
         log_every: steps between two lines of metrics.
         checkpoint_every: steps between two checkpoints; one more is written at the end of each epoch.
 
@@ -91,6 +92,7 @@ class TrainConfig:
     target: float = 0.5
     stride: float = 0.1
     patience: int = 3
+    certify_train: int = 1000
     log_every: int = 50
     checkpoint_every: int = 500
 
@@ -103,7 +105,7 @@ class TrainConfig:
         for name, allowed in _NAMES.items():
             if getattr(self, name) not in allowed:
                 raise BadConfig(f"unknown {name} {getattr(self, name)!r}", where=f"train.{name}", fix=f"use {' or '.join(allowed)}")
-        for name in ("momentum", "weight_decay", "l1", "crop", "average_from", "seed"):
+        for name in ("momentum", "weight_decay", "l1", "crop", "average_from", "seed", "certify_train"):
             if not getattr(self, name) >= 0:
                 raise BadConfig(
                     f"{name} must be at least 0, not {getattr(self, name)}", where=f"train.{name}", fix="give 0 or more"

@@ -111,6 +111,7 @@ class Finished:
         split: their name.
         verifier: behind its verified accuracy.
         seconds: of the run.
+        trained: the examples that were trained on, on the network's device.
     """
 
     selected: Selected
@@ -118,6 +119,7 @@ class Finished:
     split: str
     verifier: str
     seconds: float
+    trained: Examples
 
 
 Event = Metrics | Epoch | Census | Stepped | Finished
@@ -243,7 +245,7 @@ class _Run:
         if self.best is None:
             raise BadConfig("no epoch was at the full radius", fix="train for more epochs, or shorten the ramp")
         load_model(self.net.module, self.best.model)
-        yield Finished(self.best, len(held), split, evaluate.verifier, self.seconds)
+        yield Finished(self.best, len(held), split, evaluate.verifier, self.seconds, self.data)
 
     @property
     def seconds(self) -> float:
