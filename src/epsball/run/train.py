@@ -15,7 +15,8 @@ from epsball.run.memory import reuse_memory
 from epsball.run.record import Record, digest, read
 from epsball.run.results import splits
 from epsball.run.track import RecordTracker, Tracker, Trackers
-from epsball.training.loop import Census, Epoch, Event, Finished, Metrics, Stepped, fit
+from epsball.training.layers import Census, Tightness
+from epsball.training.loop import Epoch, Event, Finished, Metrics, Stepped, fit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -115,10 +116,11 @@ def _consume(events: Iterator[Event], follow: Tracker, folder: RunFolder, interr
     raise ValueError("a run without an end")
 
 
-def line(event: Metrics | Epoch | Census) -> Line:
+def line(event: Metrics | Epoch | Census | Tightness) -> Line:
     """The record's line for an event."""
-    if isinstance(event, Census):
-        return {"type": "relu", "epoch": event.epoch, "layers": [layer._asdict() for layer in event.layers]}
+    if isinstance(event, Census | Tightness):
+        kind = "relu" if isinstance(event, Census) else "tightness"
+        return {"type": kind, **vars(event), "layers": [layer._asdict() for layer in event.layers]}
     if isinstance(event, Metrics):
         return {"type": "metrics", **asdict(event)}
     told = {name: getattr(event, name) for name in ("verifier", "split", "best", "seconds")}

@@ -1,4 +1,4 @@
-"""What a run measures of itself once an epoch: accuracies on held-out examples, and the state of its ReLUs."""
+"""What a run measures of itself once an epoch: accuracies on held-out examples."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ import torch
 
 from epsball.device import exact_arithmetic, tolerance
 from epsball.spec.sets import Box
-from epsball.training.margins import Bounded, training_box
+from epsball.training.margins import Bounded
 
 if TYPE_CHECKING:
     from epsball.graph.network import Network
-    from epsball.interval import Interval
     from epsball.training.base import Examples
-    from epsball.types import Tensor
 
 _BATCH = 512
 
@@ -74,35 +72,3 @@ class IbpAccuracy:
                 counts.append(torch.stack((right, right & (others < -least).all(1))).sum(1))
             clean, verified = (torch.stack(counts).sum(0).double() / len(data)).tolist()
         return Scores(clean, verified)
-
-
-class LayerStates(NamedTuple):
-    """Shares of a ReLU layer's units, over a batch."""
-
-    name: str
-    active: float
-    inactive: float
-    unstable: float
-
-
-def census(net: Network, data: Examples, eps: float, clip: tuple[float, float] | None) -> list[LayerStates]:
-    """How many units of each ReLU interval bounds prove active (l >= 0) or inactive (u <= 0), and how many neither.
-
-    A unit that is always 0 is inactive.
-    """
-    with torch.no_grad():
-        network = net.prepare()
-        box = training_box(data.inputs().to(network.dtype), eps, clip)
-        relus = Bounded.over(network, box).relus
-        shares = [_shares(pre) for _, pre in relus]
-        found = torch.stack(shares).tolist() if shares else []
-    named = zip(relus, found, strict=True)
-    return [
-        LayerStates(step.node.where.module or step.node.name, active, inactive, max(0.0, 1.0 - active - inactive))
-        for (step, _), (active, inactive) in named
-    ]
-
-
-def _shares(pre: Interval) -> Tensor:
-    inactive = pre.upper <= 0
-    return torch.stack((((pre.lower >= 0) & ~inactive).double().mean(), inactive.double().mean()))

@@ -19,7 +19,8 @@ from epsball.spec.property import check_labels
 from epsball.training.augment import flip_and_crop
 from epsball.training.averaging import Average, population_statistics, write_statistics
 from epsball.training.base import Batch, Diverged, Examples, Loss, Progress, Recipe
-from epsball.training.evaluate import Evaluation, IbpAccuracy, LayerStates, Scores, census
+from epsball.training.evaluate import Evaluation, IbpAccuracy, Scores
+from epsball.training.layers import Census, Tightness, census, tightness
 from epsball.training.state import (
     Selected,
     TrainState,
@@ -78,14 +79,6 @@ class Epoch:
     seconds: float
 
 
-@dataclass(frozen=True)
-class Census:
-    """ReLU states at the radius in force, on a fixed batch of held-out examples."""
-
-    epoch: int
-    layers: list[LayerStates]
-
-
 @dataclass(frozen=True, eq=False)
 class Stepped:
     """After each step and all that belongs to it: the moment at which a run may be stopped.
@@ -122,7 +115,7 @@ class Finished:
     trained: Examples
 
 
-Event = Metrics | Epoch | Census | Stepped | Finished
+Event = Metrics | Epoch | Census | Tightness | Stepped | Finished
 
 
 def fit(
@@ -225,6 +218,8 @@ class _Run:
         self._start(state)
         clip = getattr(self.recipe, "clip", None)
         sample = held.take(slice(0, self.config.batch))
+        if self.at.step == 0:
+            yield from self._tightness(0, sample, evaluate)
         while self.at.step < self.at.steps:
             for index in self._rest_of_epoch():
                 self._step(index)
@@ -238,9 +233,10 @@ class _Run:
                         scores = evaluate(self.net, held)
                         best = self._select(epoch, scores)
                         layers = census(self.net, sample, self.recipe.eps_at(self.at), clip)
+                        eps, wide = self.recipe.eps_at(self.at), list(self._tightness(epoch, sample, evaluate))
                         self._move_on(held, clip)
                     yield Epoch(epoch, self.at.step, scores, evaluate.verifier, split, best, self.seconds)
-                    yield Census(epoch, layers)
+                    yield from (Census(epoch, layers, eps), *wide)
                 yield Stepped(self.at.step, ends or self.at.step % self.config.checkpoint_every == 0, self.snapshot)
         if self.best is None:
             raise BadConfig("no epoch was at the full radius", fix="train for more epochs, or shorten the ramp")
@@ -323,6 +319,11 @@ class _Run:
             return
         scores = IbpAccuracy(self.recipe.eps_at(self.at), clip)(self.net, held)
         self.at = self.pace.after(self.at, getattr(scores, self.pace.measure), getattr(self.recipe, "warmup", 0.0))
+
+    def _tightness(self, epoch: int, sample: Examples, evaluate: Evaluation) -> Iterator[Tightness]:
+        eps = getattr(evaluate, "eps", 0.0)
+        if eps:
+            yield Tightness(epoch, self.at.step, eps, *tightness(self.net, sample, eps, getattr(evaluate, "clip", None)))
 
     def _metrics(self) -> Metrics:
         last = replace(self.at, step=self.at.step - 1)
