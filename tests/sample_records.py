@@ -56,11 +56,30 @@ def train_lines(epochs: int = 20) -> list[Line]:
         })  # fmt: skip
         unstable = [0.15 * np.exp(-epoch / 8) * (1 + i) / 2 for i in range(3)]
         layers = [
-            {"name": f"relu_{i}" if i else "relu", "active": 0.4 - u / 2, "inactive": 0.6 - u / 2, "unstable": u}
+            {
+                "name": f"relu_{i}" if i else "relu",
+                "active": 0.4 - u / 2,
+                "inactive": 0.6 - u / 2,
+                "unstable": u,
+                "neurons": 100 >> i,
+            }
             for i, u in enumerate(unstable)
         ]
         lines.append({"type": "relu", "epoch": epoch, "layers": layers})
-    return [*lines, {"type": "summary", "verb": "train", "data": "mnist", "seconds": 61.5}, {"type": "done"}]
+        lines.append(tightness(epoch, 0.9**epoch))
+    lines.insert(1, tightness(0, 1.0))
+    parts = {"train": (970, 900, 1000, 54_000), "validation": (5_900, 5_300, 6_000, 6_000), "test": (9_750, 8_800, 10_000, 10_000)}
+    splits = {
+        name: {"clean": rate(clean, count), "verified": rate(proven, count), "count": count, "of": of, "verifier": "ibp"}
+        for name, (clean, proven, count, of) in parts.items()
+    }
+    chosen = {"protocol": "validation", "split": "validation", "splits": splits}
+    return [*lines, {"type": "summary", "verb": "train", "data": "mnist", "seconds": 61.5, **chosen}, {"type": "done"}]
+
+
+def tightness(epoch: int, shrunk: float) -> Line:
+    layers = [{"name": f"relu_{i}" if i else "relu", "width": 0.2 * 3.0**i * shrunk, "spread": 0.5} for i in range(3)]
+    return {"type": "tightness", "epoch": epoch, "step": 200 * epoch, "eps": 0.1, "input": 0.2, "layers": layers}
 
 
 def instances(count: int, seed: int = 3) -> list[Line]:

@@ -128,7 +128,7 @@ def test_the_skeleton_is_the_golden_one(demo):
 def test_every_figure_has_its_data(demo):
     text = demo[1].read_text("utf-8")
     figures = re.findall(r'<figure(?: id="figure-[\w-]+"| class="axis-figure")>.*?</figure>', text, re.DOTALL)
-    assert len(figures) == 9
+    assert len(figures) == 12
     assert all('href="data:text/csv' in figure for figure in figures)
 
 

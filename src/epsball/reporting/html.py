@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 from epsball.errors import BadConfig, BadFile, MissingExtra
 from epsball.files import write_bytes
 from epsball.reporting import figures, tables
+from epsball.reporting.layers_over_time import relu_figure, tightness_figures
 from epsball.reporting.lines import STATUSES, Layer, Witness
 from epsball.reporting.pictures import picture
+from epsball.reporting.results import results
 from epsball.reporting.runs import read_runs
 from epsball.reporting.sheet import Cell, Sheet, duration, number, percent, whole
 from epsball.reporting.training_curves import training_figures
@@ -108,7 +110,9 @@ def render(story: Story) -> str:
         listed=[run for run in story.judged if run.instances],
         instances=_as_json({run.id: _instances(run) for run in story.judged if run.instances}),
         pictures=[(run, _pictures(run)) for run in story.broken],
-        training=[(run, training_figures(run), tables.best_epoch(run)) for run in story.trained],
+        results=results(story),
+        relu_figure=relu_figure(story),
+        training=[(run, [*training_figures(run), *tightness_figures(run)], tables.best_epoch(run)) for run in story.trained],
         layers=[(run, figures.layer_figures(run), run.of(Layer), _layer_sheet(run)) for run in story.layered],
         reproduce=[(run, shlex.join(run.header.command), _flat(run.header.config)) for run in story.runs],
         commands={section.id: _command(section, story) for section in SECTIONS},

@@ -63,6 +63,7 @@ class ReluShares(Line):
     active: Share
     inactive: Share
     unstable: Share
+    neurons: Count = 0
 
 
 class Relu(Line):
@@ -70,6 +71,23 @@ class Relu(Line):
 
     epoch: Real
     layers: list[ReluShares]
+
+
+class LayerWidth(Line):
+    """How wide the bounds of a layer are, and how far its clean values spread."""
+
+    name: str
+    width: Real
+    spread: Real
+
+
+class Tightness(Line):
+    """The bounds of every layer after an epoch (0: before the first step), at one radius for the whole run."""
+
+    epoch: Real
+    eps: Real
+    input: Real
+    layers: list[LayerWidth]
 
 
 class Resume(Line):
@@ -126,11 +144,22 @@ class Layer(Line):
 
 
 class Rate(Line):
-    """A share with its 95 % confidence limits."""
+    """A share with its 95 % confidence limits, and its deviation where it is a mean over runs."""
 
     value: Share
     low: Share
     high: Share
+    std: Share | None = None
+
+
+class Part(Line):
+    """A trained model on one part of the data."""
+
+    clean: Rate
+    verified: Rate
+    count: Count
+    of: Count
+    verifier: str = ""
 
 
 class Step(Line):
@@ -157,6 +186,9 @@ class Summary(Line):
     steps: list[Step] = []
     status: dict[Status, Count] = {}
     seconds: Real | None = None
+    protocol: str = ""
+    split: str = ""
+    splits: dict[str, Part] = {}
 
 
 KINDS: dict[str, type[Line]] = {
@@ -164,6 +196,7 @@ KINDS: dict[str, type[Line]] = {
     "metrics": Metrics,
     "epoch": Epoch,
     "relu": Relu,
+    "tightness": Tightness,
     "resume": Resume,
     "instance": Instance,
     "witness": Witness,

@@ -1,0 +1,72 @@
+"""The results table of training runs: every accuracy with the examples, the verifier and the protocol behind it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from epsball.reporting.sheet import Sheet
+
+if TYPE_CHECKING:
+    from epsball.reporting.lines import Part, Rate, Summary
+    from epsball.reporting.runs import Run, Story
+    from epsball.reporting.sheet import Cell
+
+
+@dataclass(frozen=True)
+class Result:
+    """One trained model (or the mean over several seeds) on one part of the data.
+
+    Attributes:
+        run: where it comes from.
+        name: of the part: "train", "validation" or "test".
+        part: the numbers.
+        selected: whether the epoch was selected on this part, which makes its numbers too high.
+        protocol: how the epoch was selected.
+    """
+
+    run: Run
+    name: str
+    part: Part
+    selected: bool
+    protocol: str
+
+    @property
+    def averaged(self) -> bool:
+        """Whether the numbers are means over seeds."""
+        return self.part.verified.std is not None
+
+
+@dataclass(frozen=True)
+class Results:
+    """The table, and the same as a sheet."""
+
+    rows: tuple[Result, ...]
+
+    @property
+    def sheet(self) -> Sheet:
+        columns = ("run", "part", "examples", "of", "verifier", "protocol", "selected_on", *_named("clean"), *_named("verified"))
+        rows: tuple[tuple[Cell, ...], ...] = tuple(
+            (r.run.name, r.name, r.part.count, r.part.of, r.part.verifier, r.protocol, "yes" if r.selected else "no",
+             *_cells(r.part.clean), *_cells(r.part.verified))
+            for r in self.rows
+        )  # fmt: skip
+        return Sheet("training-results.csv", columns, rows)
+
+
+def results(story: Story) -> Results | None:
+    """What training runs came to; None where no run has come to an end."""
+    rows = [row for run in story.runs if run.summary for row in _rows(run, run.summary)]
+    return Results(tuple(rows)) if rows else None
+
+
+def _rows(run: Run, summary: Summary) -> list[Result]:
+    return [Result(run, name, part, name == summary.split, summary.protocol) for name, part in summary.splits.items()]
+
+
+def _named(measure: str) -> tuple[str, ...]:
+    return measure, f"{measure}_std", f"{measure}_low_95", f"{measure}_high_95"
+
+
+def _cells(rate: Rate) -> tuple[Cell, ...]:
+    return rate.value, rate.std, rate.low, rate.high
