@@ -179,9 +179,30 @@ def bounds_lines() -> list[Line]:
     return [*lines, {"type": "done"}]
 
 
+def plane_lines() -> list[Line]:
+    """Two networks on a plane of 20 x 20 cells: stripes, and a disc in the middle."""
+    row, column = np.mgrid[:20, :20]
+    disc = np.where((row - 10) ** 2 + (column - 10) ** 2 < 30, 4, 7)
+    shared = {
+        "data": "mnist", "index": [0, 1, 2], "labels": [7, 2, 4], "predicted": [7, 2, 4], "verifier": "ibp", "eps": 0.1,
+        "points": [[0.0, 0.0], [6.0, 0.0], [3.0, 4.0]], "window": [-2.0, 8.0, -3.0, 7.0], "resolution": 20,
+        "traces": [[[x, y], [x + 1.0, y], [x, y + 1.0]] for x, y in ((0.0, 0.0), (6.0, 0.0), (3.0, 4.0))],
+        "valid": [[0.0, 0.0], [6.0, 0.0], [3.0, 4.0]],
+    }  # fmt: skip
+    return [
+        header("analyse", "plane", "before", "after"),
+        {"type": "plane", "network": "before", "verified": [False] * 3, "classes": (column // 7).ravel().tolist(), **shared},
+        {"type": "plane", "network": "after", "verified": [True, True, False], "classes": disc.ravel().tolist(), **shared},
+        {"type": "done"},
+    ]
+
+
 def demo(folder: Path, count: int = 1000) -> list[Path]:
-    """The four runs of a demo: train, attack, verify, bounds."""
-    parts = {"train": train_lines(), "attack": attack_lines(count), "verify": verify_lines(count), "bounds": bounds_lines()}
+    """The runs of a demo: train, attack, verify, bounds, and a plane."""
+    parts = {
+        "train": train_lines(), "attack": attack_lines(count), "verify": verify_lines(count), "bounds": bounds_lines(),
+        "plane": plane_lines(),
+    }  # fmt: skip
     return [write(folder / name, *lines) for name, lines in parts.items()]
 
 
@@ -208,7 +229,7 @@ def _poison(value: Any) -> Any:
 
 def poisoned(folder: Path) -> list[Path]:
     """Runs in which every text that the format leaves free, and the folders' names, try to become part of a page."""
-    parts = (train_lines(3), verify_lines(200), attack_lines(200), bounds_lines())
+    parts = (train_lines(3), verify_lines(200), attack_lines(200), bounds_lines(), plane_lines())
     return [
         write(
             folder / f"<b onclick=alert(1)>{i}", *({k: v if k in _FIXED else _poison(v) for k, v in line.items()} for line in lines)

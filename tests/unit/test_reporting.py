@@ -299,8 +299,8 @@ def test_training_results_name_verifier_protocol_and_selection(tmp_path):
         *[("five", name, name == "test", True) for name in ("train", "validation", "test")],
     ]
     rows = _rows(found.sheet)
-    assert rows[1][:7] == ["one", "train", "1000", "54000", "ibp", "validation", "no"]
-    assert rows[6][5:9] == ["literature", "yes", "0.975", "0.005"]
+    assert rows[1][:8] == ["one", "train", "1000", "54000", "ibp", "", "validation", "no"]
+    assert rows[6][6:10] == ["literature", "yes", "0.975", "0.005"]
     assert results(read_runs([sample.write(tmp_path / "cut", *lines[:-2])])) is None
 
 

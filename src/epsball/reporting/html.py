@@ -16,6 +16,7 @@ from epsball.reporting import figures, tables
 from epsball.reporting.layers_over_time import relu_figure, tightness_figures
 from epsball.reporting.lines import STATUSES, Layer, Witness
 from epsball.reporting.pictures import picture
+from epsball.reporting.planes import plane_figure
 from epsball.reporting.results import results
 from epsball.reporting.runs import read_runs
 from epsball.reporting.sheet import Cell, Sheet, duration, number, percent, whole
@@ -48,6 +49,7 @@ _ATTACK = "epsball attack {model} --data {data} --eps {eps}"
 _VERIFY = "epsball verify {model} --data {data} --eps {eps}"
 _BOUNDS = "epsball bounds {model} --data {data} --index 0 --eps {eps}"
 _TRAIN = "epsball train fast-ibp --data {data}"
+_PLANE = "epsball analyse plane {model}"
 SECTIONS = (
     Section("inequality", "Verified ≤ true ≤ attacked", "Inequality", "No verification in these runs.", _VERIFY),
     Section("accuracy", "Accuracy by method", "Accuracy", "No accuracy was measured in these runs.", _ATTACK),
@@ -56,6 +58,7 @@ SECTIONS = (
     Section("instances", "Every input", "Inputs", "No single inputs in these runs.", _VERIFY),
     Section("gallery", "Adversarial examples", "Gallery", "No adversarial example in these runs.", _ATTACK),
     Section("training", "Training", "Training", "No training in these runs.", _TRAIN),
+    Section("planes", "Decision boundaries", "Boundaries", "No plane through inputs in these runs.", _PLANE),
     Section("layers", "Tightness by layer", "Layers", "No bounds of layers in these runs.", _BOUNDS),
     Section("reproduce", "Run it again", "Reproduce", "", ""),
 )
@@ -113,6 +116,7 @@ def render(story: Story) -> str:
         results=results(story),
         relu_figure=relu_figure(story),
         training=[(run, [*training_figures(run), *tightness_figures(run)], tables.best_epoch(run)) for run in story.trained],
+        planes=[(run, figure) for run in story.runs if (figure := plane_figure(run)) is not None],
         layers=[(run, figures.layer_figures(run), run.of(Layer), _layer_sheet(run)) for run in story.layered],
         reproduce=[(run, shlex.join(run.header.command), _flat(run.header.config)) for run in story.runs],
         commands={section.id: _command(section, story) for section in SECTIONS},
@@ -201,5 +205,6 @@ def _first(runs: Iterable[Run]) -> dict[str, str]:
     for run in runs:
         if run.summary and run.summary.model and run.summary.eps is not None:
             summary = run.summary
-            return {"model": shlex.quote(summary.model), "data": shlex.quote(summary.data or "mnist"), "eps": f"{summary.eps:g}"}
+            model = str(run.path.parent) if summary.verb == "train" else summary.model  # a training run names its architecture
+            return {"model": shlex.quote(model), "data": shlex.quote(summary.data or "mnist"), "eps": f"{summary.eps:g}"}
     return {}

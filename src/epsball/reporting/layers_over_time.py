@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from epsball.reporting.drawing import ACCENT, ACCENT_2, ACCENT_3, GREY, INK, MUTED, draw
@@ -129,6 +130,11 @@ def _tightness(
     return Figure(f"figure-{key}-{run.id}", title, (svg,), Sheet(f"{key}-{run.id}.csv", columns, rows), caption + where)
 
 
+def _decades(curves: dict[str, Points]) -> float:
+    values = [value for points in curves.values() for _, value in points]
+    return math.log10(max(values) / min(values))
+
+
 def _deeper(curves: dict[str, Points]) -> Callable[[Axes], None]:
     """One curve a layer, the deeper the darker; the first and the last are named."""
 
@@ -143,7 +149,7 @@ def _deeper(curves: dict[str, Points]) -> Callable[[Axes], None]:
             label = f"{'last: ' if last else 'first: '}{short(name, 18)}" if place in (0, count - 1) else None
             axes.plot(*zip(*points, strict=True), color=ACCENT, alpha=alpha, marker=marker, markersize=2.5, label=label)
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(numticks=7))
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if _decades(curves) < 3 else (1,)))
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter("")
         axes.set_xlabel("epoch")

@@ -143,6 +143,36 @@ class Layer(Line):
     seconds: Real | None = None
 
 
+Point = Annotated[list[Real], Field(min_length=2, max_length=2)]
+
+
+class PlaneLine(Line):
+    """What a network makes of a plane through three inputs; `classes` fills a square grid, row after row from the bottom."""
+
+    network: str
+    data: str = ""
+    index: list[Count]
+    labels: Annotated[list[int], Field(min_length=3, max_length=3)]
+    verified: Annotated[list[bool], Field(min_length=3, max_length=3)]
+    verifier: str = ""
+    eps: Real
+    points: Annotated[list[Point], Field(min_length=3, max_length=3)]
+    window: Annotated[list[Real], Field(min_length=4, max_length=4)]
+    resolution: Annotated[int, Field(ge=1, le=1000)]
+    classes: list[Annotated[int, Field(ge=0, le=10**6)]]
+    traces: Annotated[list[Annotated[list[Point], Field(min_length=1)]], Field(min_length=3, max_length=3)]
+    valid: Annotated[list[Point], Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if len(self.classes) != self.resolution**2:
+            raise ValueError(f"{len(self.classes)} classes do not fill {self.resolution} by {self.resolution} cells")
+        left, right, bottom, top = self.window
+        if not (left < right and bottom < top):
+            raise ValueError("the window is empty")
+        return self
+
+
 class Rate(Line):
     """A share with its 95 % confidence limits, and its deviation where it is a mean over runs."""
 
@@ -201,5 +231,6 @@ KINDS: dict[str, type[Line]] = {
     "instance": Instance,
     "witness": Witness,
     "layer": Layer,
+    "plane": PlaneLine,
     "summary": Summary,
 }

@@ -23,6 +23,7 @@ class Result:
         part: the numbers.
         selected: whether the epoch was selected on this part, which makes its numbers too high.
         protocol: how the epoch was selected.
+        eps: radius of the verification.
     """
 
     run: Run
@@ -30,6 +31,7 @@ class Result:
     part: Part
     selected: bool
     protocol: str
+    eps: float | None
 
     @property
     def averaged(self) -> bool:
@@ -45,9 +47,20 @@ class Results:
 
     @property
     def sheet(self) -> Sheet:
-        columns = ("run", "part", "examples", "of", "verifier", "protocol", "selected_on", *_named("clean"), *_named("verified"))
+        columns = (
+            "run",
+            "part",
+            "examples",
+            "of",
+            "verifier",
+            "eps",
+            "protocol",
+            "selected_on",
+            *_named("clean"),
+            *_named("verified"),
+        )
         rows: tuple[tuple[Cell, ...], ...] = tuple(
-            (r.run.name, r.name, r.part.count, r.part.of, r.part.verifier, r.protocol, "yes" if r.selected else "no",
+            (r.run.name, r.name, r.part.count, r.part.of, r.part.verifier, r.eps, r.protocol, "yes" if r.selected else "no",
              *_cells(r.part.clean), *_cells(r.part.verified))
             for r in self.rows
         )  # fmt: skip
@@ -61,7 +74,8 @@ def results(story: Story) -> Results | None:
 
 
 def _rows(run: Run, summary: Summary) -> list[Result]:
-    return [Result(run, name, part, name == summary.split, summary.protocol) for name, part in summary.splits.items()]
+    found = (summary.protocol, summary.eps)
+    return [Result(run, name, part, name == summary.split, *found) for name, part in summary.splits.items()]
 
 
 def _named(measure: str) -> tuple[str, ...]:
