@@ -108,9 +108,7 @@ class Planar:
             BadConfig: the folder holds something already.
         """
         if is_run(path):
-            raise BadConfig(
-                "these inputs have a plane already", where=str(path), fix="remove it, or name another folder with --out"
-            )
+            raise BadConfig("these inputs have a plane already", where=str(path), fix="remove it, or give another --out")
         prepared = self.shown[0].network.prepare()
         config = {
             "networks": [each.source for each in self.shown],
@@ -120,13 +118,11 @@ class Planar:
             "eps": self.eps,
             "resolution": self.resolution,
         }
+        found = list(self.lines())  # what cannot be drawn fails before a folder is made
         with RunFolder(path) as folder, Record(folder.record) as record:
             record.header("analyse", config, seed=seed, device=str(prepared.device), arithmetic=arithmetic(prepared.dtype))
-            found = []
-            for line in self.lines():
+            for line in (*found, {"type": "done"}):
                 record.append(line)
-                found.append(line)
-            record.append({"type": "done"})
         return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,10 +44,10 @@ def plane_figure(run: Run) -> Figure | None:
     return Figure(
         f"figure-plane-{run.id}", "Classes in a plane through three inputs", svgs,
         Sheet(f"plane-{run.id}.csv", ("network", "class", "left", "right", "bottom", "top"), rows),
-        f"Test examples {', '.join(map(str, first.index))} of {first.data or 'the data set'}; axes are Euclidean distances, numbers "
-        f"are classes. Around each input the trace of its ball of radius {number(first.eps)}, cut to the valid range: solid where the "
-        f"network is verified{verifier} on the whole ball, dotted where it is not. Dashed: where valid inputs end. A plane is a "
-        "tiny part of the input space: it can show that a ball is broken, never that it is safe.",
+        f"Test examples {', '.join(map(str, first.index))} of {first.data or 'the data set'}; axes are Euclidean distances, "
+        f"numbers are classes. Around each input the trace of its ball of radius {number(first.eps)}, cut to the valid range: "
+        f"solid where the network is verified{verifier} on the whole ball, dotted where it is not. Dashed: where valid inputs end. "
+        "A plane is a tiny part of the input space: it can show that a ball is broken, never that it is safe.",
     )  # fmt: skip
 
 
@@ -67,7 +68,7 @@ def _runs(grid: Grid, window: list[float]) -> Iterator[tuple[int, float, float, 
     wide, high = (right - left) / columns, (top - bottom) / rows
     for r in range(rows):
         cuts = [0, *(np.flatnonzero(np.diff(grid[r])) + 1).tolist(), columns]
-        for a, b in zip(cuts, cuts[1:], strict=False):
+        for a, b in pairwise(cuts):
             yield int(grid[r, a]), left + a * wide, left + b * wide, bottom + r * high, bottom + (r + 1) * high
 
 

@@ -47,18 +47,8 @@ class Results:
 
     @property
     def sheet(self) -> Sheet:
-        columns = (
-            "run",
-            "part",
-            "examples",
-            "of",
-            "verifier",
-            "eps",
-            "protocol",
-            "selected_on",
-            *_named("clean"),
-            *_named("verified"),
-        )
+        about = ("run", "part", "examples", "of", "verifier", "eps", "protocol", "selected_on")
+        columns = (*about, *_named("clean"), *_named("verified"))
         rows: tuple[tuple[Cell, ...], ...] = tuple(
             (r.run.name, r.name, r.part.count, r.part.of, r.part.verifier, r.eps, r.protocol, "yes" if r.selected else "no",
              *_cells(r.part.clean), *_cells(r.part.verified))
