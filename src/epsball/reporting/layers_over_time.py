@@ -39,7 +39,7 @@ def relu_figure(story: Story) -> Figure | None:
         )
         for k, state in enumerate(_STATES)
     )  # fmt: skip
-    rows = tuple((name, epoch, *share) for name, points in shares for epoch, share in points)
+    rows: tuple[tuple[Cell, ...], ...] = tuple((name, epoch, *share) for name, points in shares for epoch, share in points)
     return Figure(
         "figure-relu-whole", "ReLUs of the whole network", svgs, Sheet("relu-whole.csv", ("run", "epoch", *_STATES), rows),
         "Shares of all ReLUs, every layer by its number of neurons, at the radius in force after each epoch: while the radius is 0 "

@@ -236,7 +236,8 @@ class _Run:
                         eps, wide = self.recipe.eps_at(self.at), list(self._tightness(epoch, sample, evaluate))
                         self._move_on(held, clip)
                     yield Epoch(epoch, self.at.step, scores, evaluate.verifier, split, best, self.seconds)
-                    yield from (Census(epoch, layers, eps), *wide)
+                    yield Census(epoch, layers, eps)
+                    yield from wide
                 yield Stepped(self.at.step, ends or self.at.step % self.config.checkpoint_every == 0, self.snapshot)
         if self.best is None:
             raise BadConfig("no epoch was at the full radius", fix="train for more epochs, or shorten the ramp")
