@@ -19,6 +19,7 @@ from epsball.data.base import sources
 from epsball.data.origins import CannotFetch
 from epsball.data.tiny_imagenet import TinyImageNet
 from epsball.data.trees import open_tree
+from epsball.data.user import add
 from epsball.errors import BadConfig, BadFile, MissingExtra
 
 WNIDS = ("n02", "n09", "n01", "n05")  # the file's order is the classes' order; n09 has no training pictures
@@ -197,6 +198,15 @@ def test_a_copy_is_taken_and_then_found(registered, tmp_path, kind):
     assert find.load("tiny-imagenet").digest == TinyImageNet().load(tmp_path / "again").digest
     archive(tmp_path / "mine" / "tiny-imagenet-200.zip", layout({"n02": 2, "n05": 2}))
     assert find.load("tiny-imagenet").classes == 2  # EPSBALL_DATA comes first
+
+
+@pytest.mark.parametrize("kind", ["folder", "archive"])
+def test_a_part_can_have_a_name_of_its_own(registered, tmp_path, kind):
+    registered(TinyImageNet())
+    own = folder(tmp_path / "own", layout()) if kind == "folder" else archive(tmp_path / "own.zip", layout())
+    add("three", own)
+    kept, wanted = find.load("three"), TinyImageNet().read(own)
+    assert (kept.digest, kept.classes, kept.train.shape) == (wanted.digest, 3, (3, 64, 64))
 
 
 def test_a_copy_that_is_none_leaves_nothing_behind(registered, tmp_path):

@@ -35,7 +35,7 @@ def get(
 @app.command("add")
 def add(
     name: Name,
-    path: Annotated[Path, typer.Argument(help="A folder of idx files, or an .npz with x_train, y_train, x_test, y_test.")],
+    path: Annotated[Path, typer.Argument(help="A folder of idx files, an .npz of four arrays, or Tiny ImageNet's layout.")],
     *,
     json: Json = False,
     quiet: Quiet = False,

@@ -63,9 +63,15 @@ class TinyImageNet:
         found = _find(folder) if folder is not None else None
         if found is None:
             raise BadFile("no files of tiny-imagenet", where=str(folder), fix=_HOW)
-        return self._read(found)
+        return self.read(found)
 
-    def _read(self, path: Path) -> Dataset:
+    def read(self, path: Path) -> Dataset:
+        """The set, or the part of it, that one archive or folder holds.
+
+        Raises:
+            BadFile: not the official layout, or a damaged picture.
+            MissingExtra: Pillow is not installed.
+        """
         tree = open_tree(path, _MARK)
         known = tree.read(_MARK).decode(errors="replace").split()
         train = _training(tree.names, known)
@@ -116,13 +122,22 @@ class TinyImageNet:
             BadFile: not such a layout, or a damaged picture.
             MissingExtra: Pillow is not installed.
         """
-        data = self._read(path)
+        data = self.read(path)
         say(f"{data.classes} classes, {len(data.train):,} training and {len(data.test):,} validation pictures, all read")
         packed = path.read_bytes() if path.is_file() else _packed(open_tree(path, _MARK))
         official = hashlib.sha256(packed).hexdigest() == self.sha256
         own = f"not the official archive itself; SHA-256 of its data: {data.digest}"
         say("SHA-256 verified: the whole official archive" if official else own)
         write_bytes(folder / _FILE, packed)
+
+
+def laid_out(path: Path) -> bool:
+    """Whether a folder or an archive has the set's list of classes, and so claims to be in its layout."""
+    try:
+        open_tree(path, _MARK)
+    except BadFile:
+        return False
+    return True
 
 
 def _find(folder: Path) -> Path | None:
