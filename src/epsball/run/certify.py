@@ -88,6 +88,8 @@ class Certification:
         """Refuse what cannot be certified before a folder is made; nothing is sampled yet."""
         x = self._inputs(self.case.index[:1].tolist())
         self._sampling.stream(x, [0])
+        if self.cluster is not None:
+            self.cluster.connect()
 
     @property
     def _sampling(self) -> _Sampling:

@@ -39,6 +39,10 @@ class Cluster:
     gpus: float = 0
     ahead: int = 2
 
+    def connect(self) -> Any:
+        """Ray's module, connected: what is wrong with an address is known before anything is written."""
+        return _connect(self.address)
+
     def scatter(
         self, work: Callable[[Shared, Item], Result], shared: Shared, items: Sequence[Item]
     ) -> Iterator[tuple[Item, Result]]:
@@ -49,7 +53,7 @@ class Cluster:
             shared: what every piece reads, sent to each machine once.
             items: one a piece.
         """
-        ray = _connect(self.address)
+        ray = self.connect()
         try:
             common = ray.put(shared)
             task = ray.remote(num_cpus=1, num_gpus=self.gpus, max_retries=-1)(work)
