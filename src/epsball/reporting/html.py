@@ -17,6 +17,7 @@ from epsball.reporting.lines import STATUSES, Layer, Witness
 from epsball.reporting.pictures import picture
 from epsball.reporting.runs import read_runs
 from epsball.reporting.sheet import Cell, Sheet, duration, number, percent, whole
+from epsball.reporting.smoothing import noise_tables, smoothing_page
 from epsball.reporting.training_curves import training_figures
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ class Section:
 _ATTACK = "epsball attack {model} --data {data} --eps {eps}"
 _VERIFY = "epsball verify {model} --data {data} --eps {eps}"
 _BOUNDS = "epsball bounds {model} --data {data} --index 0 --eps {eps}"
+_CERTIFY = "epsball certify {model} --data {data} --sigma 0.25"
+_NOISE = "epsball analyse noise --data {data} --index 0:3"
 _TRAIN = "epsball train fast-ibp --data {data}"
 SECTIONS = (
     Section("inequality", "Verified ≤ true ≤ attacked", "Inequality", "No verification in these runs.", _VERIFY),
@@ -55,6 +58,8 @@ SECTIONS = (
     Section("gallery", "Adversarial examples", "Gallery", "No adversarial example in these runs.", _ATTACK),
     Section("training", "Training", "Training", "No training in these runs.", _TRAIN),
     Section("layers", "Tightness by layer", "Layers", "No bounds of layers in these runs.", _BOUNDS),
+    Section("smoothing", "Randomized smoothing", "Smoothing", "No smoothing in these runs.", _CERTIFY),
+    Section("noise", "What the noise leaves", "Noise", "No noisy pictures in these runs.", _NOISE),
     Section("reproduce", "Run it again", "Reproduce", "", ""),
 )
 
@@ -110,6 +115,8 @@ def render(story: Story) -> str:
         pictures=[(run, _pictures(run)) for run in story.broken],
         training=[(run, training_figures(run), tables.best_epoch(run)) for run in story.trained],
         layers=[(run, figures.layer_figures(run), run.of(Layer), _layer_sheet(run)) for run in story.layered],
+        smoothing=smoothing_page(story),
+        noise=[(run, noise_tables(run)) for run in story.shown],
         reproduce=[(run, shlex.join(run.header.command), _flat(run.header.config)) for run in story.runs],
         commands={section.id: _command(section, story) for section in SECTIONS},
         style=_asset("style.css"),
