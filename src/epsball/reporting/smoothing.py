@@ -112,11 +112,11 @@ def _curves(runs: Sequence[Run]) -> Figure:
         axes.yaxis.set_major_formatter("{x:g} %")
         axes.legend()
 
-    rows = tuple((run.name, p.radius, p.accuracy, p.low, p.high) for run in runs for p in points[run.id])
+    cells = tuple((run.name, p.radius, p.accuracy, p.low, p.high) for run in runs for p in points[run.id])
     alt = f"Certified accuracy against radius of {len(runs)} runs."
     return Figure(
         "figure-certified", "Certified accuracy against radius", (draw(paint, alt=alt, ident="certified", size=(5.2, 3.0)),),
-        Sheet("certified-accuracy.csv", ("run", "radius", "accuracy", "low_95", "high_95"), rows),
+        Sheet("certified-accuracy.csv", ("run", "radius", "accuracy", "low_95", "high_95"), cells),
         "Share of all inputs that are classified rightly with at least this certified radius. The bands are 95 % limits over the "
         "choice of inputs; that each single radius holds is the smaller, stated probability of the table.",
     )  # fmt: skip
@@ -171,8 +171,8 @@ def _worst_case(run: Run) -> Figure | None:
         f"figure-worst-{run.id}", "The worst case of the proof",
         (draw(_half_space(sigma, reach), alt=alt, ident=f"worst-{run.id}", size=(4.6, 2.5)),),
         Sheet(f"worst-case-{run.id}.csv", ("input", "sigma", "p_A", "distance"), rows),
-        f"Input {line.index}, the median one: of all classifiers that give the top class a share of at least p_A = {line.lower:.4f} of "
-        "the noise around x, none loses it nearer than this half-space, at sigma Φ⁻¹(p_A) from x. There exactly one half of the "
+        f"Input {line.index}, the median one: of all classifiers that give the top class at least p_A = {line.lower:.4f} "
+        "of the noise around x, none loses it nearer than this half-space, at sigma Φ⁻¹(p_A) from x. There exactly one half of the "
         "noise is left. The circles are 1 and 2 sigma.",
     )  # fmt: skip
 
