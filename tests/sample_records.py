@@ -236,3 +236,24 @@ def poisoned(folder: Path) -> list[Path]:
         )
         for i, lines in enumerate(parts)
     ]
+
+
+def certify_lines(sigma: float = 0.5, count: int = 40) -> list[Line]:
+    """Randomized smoothing of `count` inputs: p_A falls evenly, every tenth input is abstained from, every seventh is wrong."""
+    from scipy.special import ndtri
+
+    lines = [header("certify", "runs/x", "--sigma", str(sigma), smoothing={"noise": {"sigma": sigma}})]
+    for index in range(count):
+        lower = 0.999 - 0.5 * index / count
+        abstained = index % 10 == 9
+        lines.append({
+            "type": "certificate", "index": index, "label": index % 3,
+            "predicted": None if abstained else (index + (index % 7 == 6)) % 3,
+            "radius": 0.0 if abstained else sigma * float(ndtri(lower)), "norm": "l2", "lower": 0.45 if abstained else lower,
+            "upper": 0.5, "samples": 1000 + index, "seconds": 0.1,
+        })  # fmt: skip
+    lines.append({
+        "type": "summary", "verb": "certify", "model": "runs/x", "data": "made-up", "count": count, "seconds": 4.0,
+        "noise": f"Gaussian(sigma={sigma})", "alpha": 0.001, "radius": None, "samples": 1000 * count,
+    })  # fmt: skip
+    return [*lines, {"type": "done"}]

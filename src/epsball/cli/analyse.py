@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from epsball.cli.analyse_noise import noise
 from epsball.cli.common import Device, Json, Output, Quiet, Seed, indices, radius
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 app = typer.Typer(help="Tables and figures of the thesis.", no_args_is_help=True, rich_markup_mode=None)
+
+
+app.command("noise")(noise)
 
 
 @app.callback()

@@ -20,6 +20,7 @@ from epsball.reporting.planes import plane_figure
 from epsball.reporting.results import results
 from epsball.reporting.runs import read_runs
 from epsball.reporting.sheet import Cell, Sheet, duration, number, percent, whole
+from epsball.reporting.smoothing import noise_tables, smoothing_page
 from epsball.reporting.training_curves import training_figures
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ class Section:
 _ATTACK = "epsball attack {model} --data {data} --eps {eps}"
 _VERIFY = "epsball verify {model} --data {data} --eps {eps}"
 _BOUNDS = "epsball bounds {model} --data {data} --index 0 --eps {eps}"
+_CERTIFY = "epsball certify {model} --data {data} --sigma 0.25"
+_NOISE = "epsball analyse noise --data {data} --index 0:3"
 _TRAIN = "epsball train fast-ibp --data {data}"
 _PLANE = "epsball analyse plane {model}"
 SECTIONS = (
@@ -60,6 +63,8 @@ SECTIONS = (
     Section("training", "Training", "Training", "No training in these runs.", _TRAIN),
     Section("planes", "Decision boundaries", "Boundaries", "No plane through inputs in these runs.", _PLANE),
     Section("layers", "Tightness by layer", "Layers", "No bounds of layers in these runs.", _BOUNDS),
+    Section("smoothing", "Randomized smoothing", "Smoothing", "No smoothing in these runs.", _CERTIFY),
+    Section("noise", "What the noise leaves", "Noise", "No noisy pictures in these runs.", _NOISE),
     Section("reproduce", "Run it again", "Reproduce", "", ""),
 )
 
@@ -118,6 +123,8 @@ def render(story: Story) -> str:
         training=[(run, [*training_figures(run), *tightness_figures(run)], tables.best_epoch(run)) for run in story.trained],
         planes=[(run, figure) for run in story.runs if (figure := plane_figure(run)) is not None],
         layers=[(run, figures.layer_figures(run), run.of(Layer), _layer_sheet(run)) for run in story.layered],
+        smoothing=smoothing_page(story),
+        noise=[(run, noise_tables(run)) for run in story.shown],
         reproduce=[(run, shlex.join(run.header.command), _flat(run.header.config)) for run in story.runs],
         commands={section.id: _command(section, story) for section in SECTIONS},
         style=_asset("style.css"),

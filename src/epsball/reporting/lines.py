@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 from typing import Annotated, Any, Literal, Self
 
@@ -192,6 +193,43 @@ class Part(Line):
     verifier: str = ""
 
 
+class Certificate(Line):
+    """What randomized smoothing certifies of one input."""
+
+    index: Count
+    label: int
+    predicted: int | None = None
+    radius: Annotated[float, Field(ge=0, le=1e30)]
+    norm: str = ""
+    lower: Share
+    samples: Count
+    seconds: Real | None = None
+
+
+class Shown(Line):
+    """A picture of a group that is shown side by side: rows and columns of it have names; pixels are base64 of uint8, (C, H, W)."""
+
+    group: str
+    row: str
+    column: str
+    shape: Annotated[list[Annotated[int, Field(gt=0, le=4096)]], Field(min_length=3, max_length=3)]
+    pixels: str
+    note: str = ""
+
+    @property
+    def values(self) -> bytes:
+        """The pixels, checked when the line was read."""
+        return base64.b64decode(self.pixels, validate=True)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.shape[0] not in (1, 3):
+            raise ValueError(f"{self.shape[0]} channels: a picture has 1 or 3")
+        if len(self.values) != math.prod(self.shape):
+            raise ValueError(f"{len(self.values)} pixels do not fill the shape {self.shape}")
+        return self
+
+
 class Step(Line):
     """One step of a ladder of methods."""
 
@@ -219,6 +257,10 @@ class Summary(Line):
     protocol: str = ""
     split: str = ""
     splits: dict[str, Part] = {}
+    noise: str = ""
+    alpha: Share | None = None
+    abstained: Share | None = None
+    average_radius: dict[str, Real] = {}
 
 
 KINDS: dict[str, type[Line]] = {
@@ -232,5 +274,7 @@ KINDS: dict[str, type[Line]] = {
     "witness": Witness,
     "layer": Layer,
     "plane": PlaneLine,
+    "certificate": Certificate,
+    "picture": Shown,
     "summary": Summary,
 }
