@@ -5,6 +5,11 @@ python parallel_child.py FOLDER, in the environment that torchrun sets up.
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
+import os
+import signal
 import sys
 from dataclasses import replace
 from functools import cache
@@ -13,13 +18,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from epsball.cli import app
 from epsball.graph.network import Network
 from epsball.storage import write_tensors
 from epsball.training.base import Examples, Progress, Recipe
 from epsball.training.config import TrainConfig
 from epsball.training.evaluate import IbpAccuracy
 from epsball.training.loop import Epoch, Finished, fit
-from epsball.training.parallel import joined
+from epsball.training.parallel import Team, joined
 from epsball.training.recipes.crown_ibp import FusedCrownIbp
 from epsball.training.recipes.fast_ibp import FastIbp
 from epsball.training.recipes.ibp import Ibp
@@ -87,7 +93,43 @@ def everything() -> Params:
     return found | {f"run/{name}": value for name, value in run().items()}
 
 
+def commands(out: Path) -> list[list[str]]:
+    """A run that Ctrl-C stops, the same again, and its resumption."""
+    run = [
+        "train", "fast-ibp", "--data", "digits", "--model", "mlp", "--eps", "1/16", "--epochs", "2", "--batch", "256",
+        "--set", "warmup=0", "--set", "ramp=1", "--out", str(out),
+    ]  # fmt: skip
+    return [run, run, ["train", "--resume", str(out)]]
+
+
+def call(arguments: list[str]) -> tuple[int, str, str]:
+    """The command line in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = app.run(arguments)
+    return code, out.getvalue(), err.getvalue()
+
+
+def main(folder: Path, ports: list[str]) -> None:
+    """Everything, and then the commands, each over a port of its own."""
+    with joined(torch.device("cpu")) as team:
+        write_tensors(folder / f"{team.rank}.safetensors", everything(), {})
+    asked, some = [], Team.some
+
+    def interrupted(self: Team, flag: bool) -> bool:
+        asked.append(flag)
+        if self.rank == 1 and len(asked) == 8:
+            os.kill(os.getpid(), signal.SIGINT)
+        return some(self, flag)
+
+    answers = []
+    for port, arguments in zip(ports, commands(folder / "run"), strict=True):
+        os.environ["MASTER_PORT"] = port
+        Team.some = some if answers else interrupted
+        answers.append(call(arguments))
+    (folder / f"{team.rank}.json").write_text(json.dumps(answers))
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    with joined(torch.device("cpu")) as team:
-        write_tensors(Path(sys.argv[1]) / f"{team.rank}.safetensors", everything(), {})
+    main(Path(sys.argv[1]), sys.argv[2:])

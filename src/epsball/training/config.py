@@ -200,6 +200,8 @@ class TrainConfig:
         options: dict[str, Any] = {"weight_decay": self.weight_decay}
         if self.optimizer != "radam":
             options["fused"] = all(p.device.type in ("cpu", "cuda") for p in parameters)
+        lr: float | torch.Tensor = self.lr
         if self.cuda_graph:
-            return kind(parameters, torch.tensor(self.lr, device=parameters[0].device), capturable=True, **options)
-        return kind(parameters, self.lr, **options)
+            lr, options["capturable"] = torch.tensor(lr, device=parameters[0].device), True
+        made: torch.optim.Optimizer = kind(parameters, lr, **options)
+        return made

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 import torch.distributed as dist
 
-from epsball.errors import BadConfig
+from epsball.errors import BadConfig, EpsballError
 from epsball.training.evaluate import Scores
 
 if TYPE_CHECKING:
@@ -100,6 +100,31 @@ def joined(device: torch.device) -> Iterator[Team]:
         dist.destroy_process_group()
 
 
+class Abandoned(EpsballError):
+    """The process that leads could not begin; it says why."""
+
+
+@contextlib.contextmanager
+def leading() -> Iterator[None]:
+    """What the first process does alone while the others wait in `await_leader`: if it fails, they are told."""
+    try:
+        yield
+    except BaseException:
+        team().some(True)
+        raise
+    team().some(False)
+
+
+def await_leader() -> None:
+    """Wait until the first process has done what it does alone.
+
+    Raises:
+        Abandoned: it failed.
+    """
+    if team().some(False):
+        raise Abandoned("the first process of this run could not begin", where="rank 0", fix="mend what it reports")
+
+
 def own_device(device: torch.device) -> torch.device:
     """The device of this process: of several GPUs the one with the process's number on its machine."""
     if device.type != "cuda" or processes() == 1:
@@ -169,7 +194,7 @@ def average_gradients(parameters: Iterable[Tensor]) -> None:
     gradients = [p.grad for p in parameters if p.grad is not None]
     flat = torch.cat([gradient.flatten() for gradient in gradients])
     dist.all_reduce(flat)
-    means = (flat / size).split([gradient.numel() for gradient in gradients])
+    means = torch.split(flat / size, [gradient.numel() for gradient in gradients])
     for gradient, mean in zip(gradients, means, strict=True):
         gradient.copy_(mean.view_as(gradient))
 

@@ -75,7 +75,7 @@ class _Slot:
     y: Tensor
     live: dict[str, Tensor]
     warm: int = 0
-    graph: Any = None
+    graph: torch.cuda.CUDAGraph | None = None
     losses: list[Loss] = field(default_factory=list)
 
 
@@ -100,14 +100,12 @@ class CapturedStep:
         for name, value in values.items():
             slot.live[name].fill_(value)
         at = replace(at, live=slot.live)
-        if slot.graph is not None:
-            slot.graph.replay()
-        elif slot.warm < _WARM:
+        if slot.warm < _WARM:
             slot.warm += 1
-            slot.losses = self._aside(slot, at)
-        else:
-            self._record(slot, at)
-            slot.graph.replay()
+            return self._aside(slot, at)
+        if slot.graph is None:
+            slot.graph = self._record(slot, at)
+        slot.graph.replay()
         return slot.losses
 
     def _slot(self, x: Tensor, y: Tensor, values: Mapping[str, float]) -> _Slot:
@@ -119,16 +117,17 @@ class CapturedStep:
 
     def _aside(self, slot: _Slot, at: Progress) -> list[Loss]:
         """A step on a stream of its own, as recording asks of the first ones."""
-        stream = torch.cuda.Stream()
+        stream: torch.cuda.Stream = cast("Any", torch.cuda.Stream)()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             losses = self._update(slot.x, slot.y, at)
         torch.cuda.current_stream().wait_stream(stream)
         return losses
 
-    def _record(self, slot: _Slot, at: Progress) -> None:
+    def _record(self, slot: _Slot, at: Progress) -> torch.cuda.CUDAGraph:
         """Record a step, which does not take it. Gradients must be allocated within, so there is none before."""
         self._optimizer.zero_grad(set_to_none=True)
-        slot.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(slot.graph):
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
             slot.losses = self._update(slot.x, slot.y, at)
+        return graph
