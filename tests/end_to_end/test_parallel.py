@@ -91,6 +91,7 @@ def test_a_run_of_two_processes_from_the_command_line(results: Results) -> None:
     expected = {line["epoch"]: (line["clean"], line["verified"]) for line in read(results.folder / "alone" / "record.jsonl")
                 if line["type"] == "epoch"}  # fmt: skip
     assert found == expected
+    assert expected[2][0] > 0.3, "it has learned something"
     assert {path.name for path in run.iterdir()} == {path.name for path in (results.folder / "alone").iterdir()}
 
 
