@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.nn.utils.stateless import _reparametrize_module
 
 from epsball.training.base import Batch, Loss, Progress, Recipe
 
@@ -37,34 +39,45 @@ def phase(values: Mapping[str, float]) -> Phase:
 
 
 class CompiledLoss:
-    """A recipe's loss, compiled once a phase.
+    """A recipe's loss and its gradient, traced as one graph of tensor operations and compiled, once a phase.
 
     Args:
+        net: whose parameters the gradient is in.
         recipe: with `knobs`.
+        loss: what is minimised: the recipe's loss and what the run adds to it.
         backend: of `torch.compile`.
     """
 
-    def __init__(self, recipe: Recipe, backend: str) -> None:
-        self._recipe, self._backend = recipe, backend
-        self._compiled: dict[Phase, Callable[..., Any]] = {}
+    def __init__(self, net: Network, recipe: Recipe, loss: Callable[[Batch, Progress], Loss], backend: str) -> None:
+        self._net, self._recipe, self._loss, self._backend = net, recipe, loss, backend
+        self._compiled: dict[tuple[Phase, torch.Size], Callable[..., Any]] = {}
 
-    def __call__(self, net: Network, batch: Batch, at: Progress) -> Loss:
-        """The loss of a batch."""
-        values = knobs(self._recipe, at)
-        key = phase(values)
-        if key not in self._compiled:
-            self._compiled[key] = torch.compile(self._plain(net, at), backend=self._backend, dynamic=False)
+    def __call__(self, batch: Batch, at: Progress) -> tuple[Loss, list[tuple[Tensor, Tensor]]]:
+        """The loss of a batch, and each parameter that it depends on with the gradient in it."""
+        module, values = self._net.module, knobs(self._recipe, at)
+        tensors = dict((*module.named_parameters(), *module.named_buffers()))
         live = {name: torch.full((), value, dtype=batch.x.dtype, device=batch.x.device) for name, value in values.items()}
-        return Loss(*self._compiled[key](batch.x, batch.y, live))
+        given = (tensors, batch.x, batch.y, live)
+        key = phase(values), batch.x.shape
+        if key not in self._compiled:
+            graph = make_fx(self._joint(at), tracing_mode="fake")(*given)
+            self._compiled[key] = torch.compile(graph, backend=self._backend, dynamic=False)
+        with torch.no_grad():
+            total, parts, buffers, gradients = self._compiled[key](*given)
+        return Loss(total, parts, buffers), [(tensors[name], gradient) for name, gradient in gradients.items()]
 
-    def _plain(self, net: Network, at: Progress) -> Callable[..., Any]:
-        recipe = self._recipe
+    def _joint(self, at: Progress) -> Callable[..., Any]:
+        module, minimised = self._net.module, self._loss
+        names = [name for name, p in module.named_parameters() if p.requires_grad]
 
-        def loss(x: Tensor, y: Tensor, live: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
-            found = recipe.loss(net, Batch(x, y), replace(at, live=live))
-            return found.total, dict(found.parts), dict(found.buffers)
+        def joint(tensors: dict[str, Tensor], x: Tensor, y: Tensor, live: dict[str, Tensor]) -> tuple[Any, ...]:
+            with _reparametrize_module(module, tensors):
+                loss = minimised(Batch(x, y), replace(at, live=live))
+                found = torch.autograd.grad(loss.total, [tensors[name] for name in names], allow_unused=True)
+            gradients = {name: g for name, g in zip(names, found, strict=True) if g is not None}
+            return loss.total.detach(), dict(loss.parts), dict(loss.buffers), gradients
 
-        return loss
+        return joint
 
 
 @dataclass(eq=False)

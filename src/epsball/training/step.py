@@ -17,7 +17,7 @@ from epsball.training.precision import check_precision, forward_arithmetic, step
 from epsball.training.replay import CapturedStep, CompiledLoss
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from epsball.graph.network import Network
     from epsball.training.config import TrainConfig
@@ -61,9 +61,7 @@ class Stepper:
         self.optimizer = config.make_optimizer(net.module)
         self.window = Window()
         self._like = next(iter(net.params().values()))
-        self._loss: Callable[[Network, Batch, Progress], Loss] = (
-            recipe.loss if config.compile == "none" else CompiledLoss(recipe, config.compile)
-        )
+        self._compiled = None if config.compile == "none" else CompiledLoss(net, recipe, self._loss, config.compile)
         self._captured = CapturedStep(self._update, self.optimizer) if config.cuda_graph else None
 
     def __call__(self, index: Tensor, at: Progress) -> None:
@@ -106,14 +104,25 @@ class Stepper:
 
     def _add_gradient(self, batch: Batch, at: Progress) -> Loss:
         """The gradient of one part of a batch, and its running statistics."""
-        with forward_arithmetic(self.config.precision, self._like.device):
-            loss = self._loss(self.net, batch, at)
-        if self.config.l1:
-            size = torch.stack([p.abs().sum() for p in self.net.module.parameters() if p.dim() > 1]).sum()
-            loss = Loss(loss.total + self.config.l1 * size, {**loss.parts, "l1": size.detach()}, loss.buffers)
-        torch.autograd.backward(loss.total / self.config.accumulate)
+        if self._compiled is None:
+            loss = self._loss(batch, at)
+            torch.autograd.backward(loss.total / self.config.accumulate)
+        else:
+            loss, gradients = self._compiled(batch, at)
+            for parameter, gradient in gradients:
+                share = gradient / self.config.accumulate
+                parameter.grad = share if parameter.grad is None else parameter.grad + share
         write_statistics(self.net, loss.buffers)
         return replace(loss, total=loss.total.detach(), buffers={})
+
+    def _loss(self, batch: Batch, at: Progress) -> Loss:
+        """What is minimised."""
+        with forward_arithmetic(self.config.precision, self._like.device):
+            loss = self.recipe.loss(self.net, batch, at)
+        if not self.config.l1:
+            return loss
+        size = torch.stack([p.abs().sum() for p in self.net.module.parameters() if p.dim() > 1]).sum()
+        return Loss(loss.total + self.config.l1 * size, {**loss.parts, "l1": size.detach()}, loss.buffers)
 
 
 class Window:
