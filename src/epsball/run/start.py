@@ -9,7 +9,7 @@ import torch
 
 from epsball.config import Named, RunConfig, dump
 from epsball.data.find import load as load_data
-from epsball.errors import BadConfig
+from epsball.errors import BadConfig, did_you_mean
 from epsball.files import write_bytes
 from epsball.graph.network import Network
 from epsball.models.base import Architecture, architecture
@@ -47,7 +47,7 @@ def start(config: RunConfig, path: Path, tracker: Tracker, *, device: torch.devi
         RunInUse, DiskFull: what was recorded before is whole.
         Abandoned: the process that leads could not begin.
     """
-    data = load_data(config.data.name)
+    data = _data(config.data)
     described = describe(config.model, data)
     if not team().leads:
         await_leader()
@@ -63,6 +63,13 @@ def start(config: RunConfig, path: Path, tracker: Tracker, *, device: torch.devi
             save_model(file, trained, described, extra)
 
         return train(job, folder, save, tracker)
+
+
+def _data(named: Named) -> Dataset:
+    for key in named.options:
+        hint = did_you_mean(key, ["name"])
+        raise BadConfig(f"unknown option {key!r}", where=f"data.{key}", fix=hint or "a data set takes its name alone")
+    return load_data(named.name)
 
 
 def _job(config: RunConfig, described: Architecture, data: Dataset, device: torch.device) -> Job:

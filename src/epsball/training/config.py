@@ -158,13 +158,16 @@ class TrainConfig:
                 fix="use one of those optimizers and compile = none, or cuda_graph = false",
             )
         self.rate()
-        self.pace()
+        Pace("both", *self._paced())  # its options are checked whether or not it is used
 
     def pace(self) -> Pace | None:
         """The curriculum that waits for a target, if there is one."""
         if self.curriculum == "clock":
             return None
-        return Pace(self.curriculum, self.measure, self.target, self.stride, self.patience)
+        return Pace(self.curriculum, *self._paced())
+
+    def _paced(self) -> tuple[Measure, float, float, int]:
+        return self.measure, self.target, self.stride, self.patience
 
     def rate(self) -> Decay:
         """The schedule of the learning rate."""
