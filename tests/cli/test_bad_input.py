@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -199,6 +200,7 @@ def test_a_run_does_not_go_on_with_data_of_another_shape(capsys, cache):
     (run / "model.safetensors").unlink()  # as if it had been stopped
     before = (run / "checkpoint.safetensors").read_bytes()
     wide = np.random.default_rng(0).random((40, 1, 8, 8), dtype=np.float32)
+    shutil.rmtree(next((cache / "cache").rglob("mine")))
     assert call(capsys, "data", "add", "mine", _npz(cache / "mine.npz", x_train=wide, x_test=wide[:20]))[0] == 0
     fails(capsys, 2, "another architecture", "train", "--resume", run)
     assert (run / "checkpoint.safetensors").read_bytes() == before
