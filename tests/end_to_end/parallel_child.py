@@ -97,7 +97,7 @@ def commands(out: Path) -> list[list[str]]:
     """A run that Ctrl-C stops, the same again, and its resumption."""
     run = [
         "train", "fast-ibp", "--data", "digits", "--model", "mlp", "--eps", "1/16", "--epochs", "2", "--batch", "256",
-        "--set", "warmup=0", "--set", "ramp=1", "--set", "lr=1e-2", "--out", str(out),
+        "--set", "warmup=0", "--set", "ramp=1", "--out", str(out),
     ]  # fmt: skip
     return [run, run, ["train", "--resume", str(out)]]
 
