@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from epsball.cli.common import Device, Json, Output, Quiet
 from epsball.cli.results import show_results
 from epsball.errors import BadConfig, did_you_mean
+
+if TYPE_CHECKING:
+    from epsball.config import RunConfig
 
 _RECIPE = "A recipe (`epsball list recipes`), a published setting (`epsball list settings`) or a TOML file; not with --resume."
 
@@ -42,10 +45,7 @@ def train(  # noqa: PLR0913 - one parameter an option
 ) -> None:
     """Train a network. Ctrl-C leaves a whole checkpoint; go on with --resume."""
     from epsball.config import load
-    from epsball.device import resolve
-    from epsball.run.seeds import parse_seeds, seeds_of, start_seeds
-    from epsball.run.start import start
-    from epsball.run.track import screen
+    from epsball.run.seeds import parse_seeds, seeds_of
 
     output = Output(as_json=json, quiet=quiet)
     given = {
@@ -64,13 +64,29 @@ def train(  # noqa: PLR0913 - one parameter an option
         config = load(_source(recipe, model or "cnn-small", epochs), [*overrides, *(settings or [])])
     path = resume or out or Path("runs") / f"{config.data.name}-{_stem(recipe)}-{time.strftime('%Y%m%d-%H%M%S')}"
     several = seeds_of(path) if resume else parse_seeds(seeds, config.train.seed) if seeds else None
-    follow, where = screen(quiet=quiet or json), resolve(device)
-    if several:
-        summary = start_seeds(config, path, several, follow, device=where, resume=resume is not None)
-    else:
-        summary = start(config, path, follow, device=where, resume=resume is not None)
+    summary = _run(config, path, several, device=device, resume=resume is not None, quiet=quiet or json)
+    if not summary:
+        return  # another process leads the run, and tells of it
     output.result("train", {"run": str(path), **summary})
     show_results(output, path, summary)
+
+
+def _run(config: RunConfig, path: Path, seeds: list[int] | None, *, device: str, resume: bool, quiet: bool) -> dict[str, Any]:
+    """The summary of a run, or of one for each seed; in one process or in those that torchrun started."""
+    from epsball.device import resolve
+    from epsball.run.seeds import start_seeds
+    from epsball.run.start import start
+    from epsball.run.track import screen
+    from epsball.training.parallel import joined, own_device, processes
+
+    if seeds and processes() > 1:
+        raise BadConfig("several seeds in several processes", where="--seeds", fix="start one seed at a time with --seed")
+    where = own_device(resolve(device))
+    with joined(where) as team:
+        follow = screen(quiet=quiet or not team.leads)
+        if seeds:
+            return start_seeds(config, path, seeds, follow, device=where, resume=resume)
+        return start(config, path, follow, device=where, resume=resume)
 
 
 def _source(recipe: str | None, model: str, epochs: int | None) -> Path | str:

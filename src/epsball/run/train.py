@@ -17,6 +17,7 @@ from epsball.run.results import splits
 from epsball.run.track import RecordTracker, Tracker, Trackers
 from epsball.training.layers import Census, Tightness
 from epsball.training.loop import Epoch, Event, Finished, Metrics, Stepped, fit
+from epsball.training.parallel import await_leader, leading, team
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -80,10 +81,11 @@ def train(job: Job, folder: RunFolder, save: Save, tracker: Tracker) -> Line:
         KeyboardInterrupt: on Ctrl-C, after a checkpoint was written.
     """
     reuse_memory()
-    done = _finished(folder, job)
-    if done is not None:
+    with leading():
+        done = _finished(folder, job)
+        state = checkpoint.load(folder.checkpoint) if folder.checkpoint.exists() else None
+    if team().some(done is not None) and done is not None:
         return done
-    state = checkpoint.load(folder.checkpoint) if folder.checkpoint.exists() else None
     events = fit(job.net, job.recipe, job.data, job.config, job.evaluate, test=job.test, state=state)
     with Record(folder.record) as record:
         follow = Trackers((RecordTracker(record), tracker))
@@ -104,7 +106,7 @@ def train(job: Job, folder: RunFolder, save: Save, tracker: Tracker) -> Line:
 def _consume(events: Iterator[Event], follow: Tracker, folder: RunFolder, interrupted: Callable[[], bool]) -> Finished:
     for event in events:
         if isinstance(event, Stepped):
-            stop = interrupted()
+            stop = team().some(interrupted())
             if event.due or stop:
                 checkpoint.save(folder.checkpoint, event.snapshot())
             if stop:
@@ -114,6 +116,33 @@ def _consume(events: Iterator[Event], follow: Tracker, folder: RunFolder, interr
         else:
             follow.log(line(event))
     raise ValueError("a run without an end")
+
+
+def assist(job: Job, path: Path) -> None:
+    """Take part in a run that another process leads: the same steps, and nothing is written.
+
+    Args:
+        job: the same.
+        path: the run's checkpoint, which is read if there is one.
+
+    Raises:
+        Abandoned: the process that leads could not begin.
+        KeyboardInterrupt: on Ctrl-C in any of the processes.
+    """
+    reuse_memory()
+    await_leader()
+    if team().some(False):
+        return  # it was finished before
+    state = checkpoint.load(path) if path.exists() else None
+    events = fit(job.net, job.recipe, job.data, job.config, job.evaluate, test=job.test, state=state)
+    with _interruptible() as interrupted:
+        for event in events:
+            if isinstance(event, Stepped):
+                stop = team().some(interrupted())
+                if event.due or stop:
+                    event.snapshot()  # refuses a run that has diverged, at the step at which the first process does
+                if stop:
+                    raise KeyboardInterrupt
 
 
 def line(event: Metrics | Epoch | Census | Tightness) -> Line:
