@@ -6,8 +6,8 @@
 
 `train` makes two networks by
 
-    epsball train standard --model mlp --set "model.hidden=[100, 100]" --epochs 5 --seed 0
-    epsball train pgd --eps 0.1 --model mlp --set "model.hidden=[100, 100]" --epochs 10 --set warmup=0 --set ramp=2 --seed 0
+    epsball train standard --model mlp --set "model.hidden=[100, 100]" --epochs 3 --seed 0
+    epsball train pgd --eps 0.1 --model mlp --set "model.hidden=[100, 100]" --epochs 5 --set warmup=0 --set ramp=1 --seed 0
 
 `measure` takes the first 40 test images that a network classifies as they are labelled, one at a time, with no valid range, as in
 Liu, Tomioka and Cevher (2019): the largest uniform radius by bisection and the largest box, both proven by same-slope CROWN with
@@ -46,8 +46,8 @@ from epsball.spec.sets import Box
 Line = dict[str, Any]
 MODEL = ("--model", "mlp", "--set", "model.hidden=[100, 100]", "--seed", "0")
 RECIPES: dict[str, tuple[str, ...]] = {
-    "standard": ("standard", *MODEL, "--epochs", "5"),
-    "pgd": ("pgd", "--eps", "0.1", *MODEL, "--epochs", "10", "--set", "warmup=0", "--set", "ramp=2"),
+    "standard": ("standard", *MODEL, "--epochs", "3"),
+    "pgd": ("pgd", "--eps", "0.1", *MODEL, "--epochs", "5", "--set", "warmup=0", "--set", "ramp=1"),
 }
 ASKED = {"standard": 0.10, "pgd": 0.25}
 COUNT = 40
@@ -137,7 +137,10 @@ def _short(value: Any) -> Any:
 
 def table(files: list[Path]) -> None:
     """Print one row a network in Markdown."""
-    print("| training | images | geometric-mean width gain: mean [least, most] | asked | over the best uniform radius | sound |", end="")
+    print(
+        "| training | images | geometric-mean width gain: mean [least, most] | asked | over the best uniform radius | sound |",
+        end="",
+    )
     print(" CPU s an image: box (radius alone) |\n| --- | --- | --- | --- | --- | --- | --- |")
     for file in files:
         _, *lines = read(file)

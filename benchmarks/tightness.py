@@ -11,7 +11,7 @@ time. What none of them proves meets PGD; what PGD does not break goes to the li
 neurons and to groups of three neurons, --limit CPU seconds an image at most, after which it counts as a timeout. Solvers look at
 the wall clock: --patience says how many seconds of it go by for a CPU second on this machine.
 
-One line an image and method is appended and synced, and a run that was killed goes on where it stopped. Seconds are CPU time of one
+One line an image and method is appended and synced, and a run that was killed goes on where it stopped; with --programs-first a first call leaves out what costs most and says least. Seconds are CPU time of one
 thread, the first call of each method not counted. The semidefinite relaxation is in benchmarks/sdp.py.
 """
 
@@ -63,6 +63,7 @@ METHODS: dict[str, Bounder] = {
     "crown": Crown(),
     "alpha-crown": AlphaCrown(),
 }
+SLOW = ("alpha-crown", "dual", "zonotope")
 PROGRAMS: dict[str, LpVerifier] = {
     "lp": LpVerifier(),
     "lp-tight": LpVerifier(TriangleLp(neurons="lp"), "lp-tight"),
@@ -184,14 +185,18 @@ class Found:
         """Images that the network classifies as they are labelled."""
         return [i for i, (label, predicted) in self.images.items() if label == predicted]
 
+    def status(self, name: str, index: int) -> str | None:
+        """What a method says of an image; None where it was not run."""
+        line = self.by.get(name, {}).get(index)
+        return None if line is None else str(line["status"])
+
     def proven(self, index: int) -> bool:
         """Whether a bound proves this image."""
-        return any(self.by.get(name, {}).get(index, {}).get("status") == "verified" for name in METHODS)
+        return any(self.status(name, index) == "verified" for name in METHODS)
 
     def left(self) -> list[int]:
         """Images that every bound leaves open and PGD does not break."""
-        broken = {i for i, line in self.by.get("attack", {}).items() if line["status"] == "falsified"}
-        return [i for i in self.right() if not self.proven(i) and i not in broken]
+        return [i for i in self.right() if not self.proven(i) and self.status("attack", i) == "unknown"]
 
 
 def measure(args: argparse.Namespace) -> None:
@@ -209,13 +214,22 @@ def measure(args: argparse.Namespace) -> None:
         if found.header["config_hash"] != digest(config):
             raise BadConfig("this file holds another measurement", where=str(args.out), fix="give another --out")
         _predict(case, [i for i in chosen if i not in found.images], record, found)
-        right = [i for i in found.right() if i in set(chosen)]
-        for name in METHODS:
-            _pass(name, right, lambda i, name=name: case.bound(name, i), record, found)
-        _pass("attack", [i for i in right if not found.proven(i)], case.attack, record, found)
-        for name in PROGRAMS:
-            todo = [i for i in found.left() if i in set(chosen)]
-            _pass(name, todo, lambda i, name=name: case.solve(name, i, args.limit, args.patience), record, found)
+        _run(case, [i for i in found.right() if i in set(chosen)], args, record, found)
+
+
+def _run(case: Case, right: list[int], args: argparse.Namespace, record: Record, found: Found) -> None:
+    """The cheapest bounds, all others on what these leave open, then the programs; the slow bounds on all images come last."""
+    for name in ("ibp", "crown"):
+        _pass(name, right, lambda i, name=name: case.bound(name, i), record, found)
+    open_ = [i for i in right if not any(found.status(name, i) == "verified" for name in ("ibp", "crown"))]
+    for name in SLOW:
+        _pass(name, open_, lambda i, name=name: case.bound(name, i), record, found)
+    _pass("attack", [i for i in open_ if not found.proven(i)], case.attack, record, found)
+    left = [i for i in open_ if not found.proven(i) and found.status("attack", i) != "falsified"]
+    for name in PROGRAMS:
+        _pass(name, left, lambda i, name=name: case.solve(name, i, args.limit, args.patience), record, found)
+    for name in () if args.programs_first else SLOW:
+        _pass(name, right, lambda i, name=name: case.bound(name, i), record, found)
 
 
 def _predict(case: Case, indices: list[int], record: Record, found: Found) -> None:
@@ -229,9 +243,9 @@ def _predict(case: Case, indices: list[int], record: Record, found: Found) -> No
 
 
 def _pass(name: str, indices: Iterable[int], run: Callable[[int], Line], record: Record, found: Found) -> None:
-    """One method over all images that have no line of it; the first call warms up and is thrown away."""
+    """One method over all images that have no line of it; a bound's first call warms up and is thrown away."""
     todo = [i for i in indices if i not in found.by.get(name, {})]
-    if todo:
+    if todo and name in METHODS:
         run(todo[0])
     for i in todo:
         line = run(i)
@@ -282,7 +296,7 @@ def table(file: Path) -> None:
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for name in (*METHODS, *PROGRAMS):
         print(f"| {_cells(found, name, left, STATUSES)} |")
-    settled = [i for i in left if any(found.by.get(n, {}).get(i, {}).get("status") in ("verified", "falsified") for n in PROGRAMS)]
+    settled = [i for i in left if {found.status(name, i) for name in PROGRAMS} & {"verified", "falsified"}]
     print(f"\nSettled by programs: {len(settled)} of {len(left)}.")
 
 
@@ -309,6 +323,7 @@ def main() -> int:
     run.add_argument("--every", type=int, default=10, help="every n-th test image")
     run.add_argument("--limit", type=float, default=60.0, help="CPU seconds an image for a program")
     run.add_argument("--patience", type=float, default=1.0, help="wall seconds a CPU second, on a shared machine")
+    run.add_argument("--programs-first", action="store_true", help="slow bounds only where IBP and CROWN prove nothing")
     run.add_argument("--shared", type=Path, default=None)
     shown = verbs.add_parser("table")
     shown.add_argument("files", nargs="+", type=Path)
