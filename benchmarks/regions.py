@@ -110,13 +110,13 @@ def measure(out: Path, shared: Path) -> None:
     """Append a line for each image that has none yet."""
     torch.set_num_threads(1)
     images, labels = test_set(shared)
-    for name in RECIPES:
+    for name, options in RECIPES.items():
         model = out / name / "model.safetensors"
         module = load_model(model)[0].eval()
         with torch.no_grad():
             right = (module(images[:1000].float() / 255).argmax(1) == labels[:1000]).nonzero()[:COUNT, 0].tolist()
         network = Network.capture(module, (1, 28, 28))
-        config = {"weights": hashlib.sha256(model.read_bytes()).hexdigest()[:12], "command": ["epsball", "train", *RECIPES[name]]}
+        config = {"weights": hashlib.sha256(model.read_bytes()).hexdigest()[:12], "command": ["epsball", "train", *options]}
         file = out / f"{name}.jsonl"
         with Record(file) as record:
             if not file.stat().st_size:
