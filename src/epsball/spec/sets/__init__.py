@@ -4,6 +4,8 @@ from epsball.spec.sets.balls import LpBall
 from epsball.spec.sets.base import NORMS, Clip, InputSet, Norm
 from epsball.spec.sets.box import Box
 from epsball.spec.sets.patch import Patch
+from epsball.spec.sets.polytope import Polytope
+from epsball.spec.sets.product import Product
 from epsball.spec.sets.words import WordSubstitution
 
-__all__ = ["NORMS", "Box", "Clip", "InputSet", "LpBall", "Norm", "Patch", "WordSubstitution"]
+__all__ = ["NORMS", "Box", "Clip", "InputSet", "LpBall", "Norm", "Patch", "Polytope", "Product", "WordSubstitution"]

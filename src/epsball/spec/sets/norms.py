@@ -75,8 +75,8 @@ class L2:
     def _multiplier(self, a: Tensor, low: Tensor, high: Tensor, eps: float) -> Tensor:
         if not bool((forced(low, high) != 0).any()):
             return scale_to_norm(a.abs(), torch.where(a > 0, -low, high), eps)
-        corner = torch.where(a > 0, low, high)
-        fits = (corner.square().sum(-1, keepdim=True) <= eps * eps) | (a == 0).all(-1, keepdim=True)
+        corner = torch.where(a == 0, forced(low, high), torch.where(a > 0, low, high))
+        fits = corner.square().sum(-1, keepdim=True) <= eps * eps
         start = eps / torch.linalg.vector_norm(a, dim=-1, keepdim=True).clamp(min=torch.finfo(a.dtype).tiny)
         stop = torch.where((a != 0) & torch.isfinite(corner), corner.abs() / a.abs(), 0.0).amax(-1, keepdim=True)
         short, long = (start * 1e-6).log(), torch.maximum(stop, start).clamp(max=torch.finfo(a.dtype).max).log()
