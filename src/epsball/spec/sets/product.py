@@ -54,12 +54,13 @@ class Product:
             )
         object.__setattr__(self, "order", named.argsort())
 
-    def _join(self, values: Sequence[Tensor]) -> Tensor:
+    def join(self, values: Sequence[Tensor]) -> Tensor:
         """Values of the parts as one input."""
         flat = torch.cat([v.flatten(1) for v in values], 1)
         return flat[:, self.order.to(flat.device)].view(len(flat), *self.shape)
 
-    def _pick(self, x: Tensor, which: int) -> Tensor:
+    def pick(self, x: Tensor, which: int) -> Tensor:
+        """One part's values of an input."""
         index, part = self.parts[which]
         return x.flatten(1)[:, index.to(x.device)].view(len(x), *part.centre.shape[1:])
 
@@ -68,7 +69,7 @@ class Product:
 
     @property
     def centre(self) -> Tensor:
-        return self._join([part.centre for _, part in self.parts])
+        return self.join([part.centre for _, part in self.parts])
 
     @property
     def is_box(self) -> bool:
@@ -76,7 +77,7 @@ class Product:
 
     def hull(self) -> Interval:
         hulls = [part.hull() for _, part in self.parts]
-        return Interval(self._join([h.lower for h in hulls]), self._join([h.upper for h in hulls]))
+        return Interval(self.join([h.lower for h in hulls]), self.join([h.upper for h in hulls]))
 
     def minimise(self, rows: Rows) -> Float[Tensor, "P Q"]:
         """The sum of the parts' own least values."""
@@ -89,10 +90,10 @@ class Product:
         return torch.stack(least).sum(0)
 
     def project(self, x: Tensor) -> Tensor:
-        return self._join([part.project(self._pick(x, k)) for k, (_, part) in enumerate(self.parts)])
+        return self.join([part.project(self.pick(x, k)) for k, (_, part) in enumerate(self.parts)])
 
     def sample(self, generator: torch.Generator) -> Tensor:
-        return self._join([part.sample(generator) for _, part in self.parts])
+        return self.join([part.sample(generator) for _, part in self.parts])
 
     def split(self, axis: int) -> tuple[Product, Product]:
         """The part that holds the axis is split."""
