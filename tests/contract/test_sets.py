@@ -64,7 +64,7 @@ def test_no_point_is_below_the_minimum_and_one_attains_it(kind, dtype):
     values = torch.einsum("pqn,sqn->spq", rows.detach().flatten(2), points.flatten(2))
     assert bool((least.detach() <= values.amin(0) + SLACK[dtype]).all())
     (where,) = torch.autograd.grad(least.sum(), rows)
-    for row, point in zip(rows.detach(), where, strict=True):
+    for point in where:
         assert float(_distance(input_set, point).max()) <= 50 * SLACK[dtype]
     attained = (rows.detach() * where).flatten(2).sum(2)
     torch.testing.assert_close(attained, least.detach(), atol=100 * SLACK[dtype], rtol=1e-5)

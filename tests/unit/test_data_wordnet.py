@@ -30,8 +30,8 @@ INDEX = {
 
 @pytest.fixture
 def folder(tmp_path):
-    for part in DATA:
-        (tmp_path / f"data.{part}").write_text(LICENCE + DATA[part])
+    for part, text in DATA.items():
+        (tmp_path / f"data.{part}").write_text(LICENCE + text)
         (tmp_path / f"index.{part}").write_text(LICENCE + INDEX[part])
     return tmp_path
 
@@ -95,10 +95,11 @@ def test_the_real_wordnet_covers_the_words_of_film_reviews(shared):
     assert len(found) > 40_000
     assert "movie" in found["film"]
     assert "beautifully" in found["attractively"]
-    lines = gzip.open(next((shared / "data" / "sst2").glob("train*")), "rt").read().split("\n")[1:]
+    with gzip.open(shared / "data" / "sst2" / "train.tsv.gz", "rt") as file:
+        lines = file.read().split("\n")[1:]
     words = sorted({word for line in lines for word in line.partition("\t")[0].split()})
     pairs = of_tokens({word: i for i, word in enumerate(words)}, found)
     assert len(pairs) >= 5_000
-    tokens = torch.tensor([[words.index(w) for w in "a gorgeous , witty , seductive movie".split()]])
+    tokens = torch.tensor([[words.index(w) for w in ("a", "gorgeous", "witty", "movie")]])
     spread = WordSubstitution(torch.randn(len(words), 3), tokens, pairs, budget=2)
     assert float(spread.count()[0]) > 10

@@ -1,18 +1,18 @@
 """One step of ascent on each kind of set, before it is projected back.
 
-`share` is the step size as a share of the set's radius, from 1 down to 0. A set without a rule of its own is climbed as Frank and Wolfe
-do: a share of the way to the point of the set where the linearised loss is largest.
+`share` is the step size as a share of the set's radius, from 1 down to 0. A set without a rule of its own is climbed as Frank and
+Wolfe do: a share of the way to the point of the set where the linearised loss is largest.
 """
 
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
 
 from epsball.rows import Rows
-from epsball.spec.sets import Box, InputSet, LpBall, Patch, Product, WordSubstitution
+from epsball.spec.sets import Box, InputSet, LpBall, Patch, Product, Transformed, WordSubstitution
 
 if TYPE_CHECKING:
     from epsball.types import Float, Tensor
@@ -50,12 +50,12 @@ def _box(input_set: Box, x: Tensor, gradient: Tensor, share: float) -> Tensor:
 
 @step.register(LpBall)
 def _ball(input_set: LpBall, x: Tensor, gradient: Tensor, share: float) -> Tensor:
-    """L2: the gradient's direction. L1: Frank-Wolfe, for its steepest ascent would move one feature. L0: the features that gain most."""
+    """L2: the gradient's direction. L1: Frank-Wolfe, for steepest ascent moves one feature. L0: the features that gain most."""
     if input_set.norm == "linf":
         return step(input_set.box, x, gradient, share)
     if input_set.norm == "l2":
         flat = _scaled(gradient).flatten(1)
-        length = torch.linalg.vector_norm(flat, dim=1, keepdim=True).clamp(min=torch.finfo(flat.dtype).tiny)
+        length: Tensor = torch.linalg.vector_norm(flat, dim=1, keepdim=True).clamp(min=torch.finfo(flat.dtype).tiny)
         return x + share * input_set.eps * (flat / length).view_as(gradient)
     if input_set.norm == "l1":
         return torch.lerp(x, farthest(input_set, gradient), share)
@@ -91,7 +91,13 @@ def _words(input_set: WordSubstitution, x: Tensor, gradient: Tensor, share: floa
     return torch.where(chosen[:, :, None] > 0, best, x)
 
 
+@step.register(Transformed)
+def _transformed(input_set: Transformed, x: Tensor, gradient: Tensor, share: float) -> Tensor:
+    """The best picture of a grid of parameters, whatever the share: between two pictures there is nothing."""
+    return input_set.farthest(gradient)
+
+
 def _scaled(gradient: Tensor) -> Tensor:
     """Each sample's gradient divided by its largest element: squares of a tiny gradient underflow."""
     largest = gradient.flatten(1).abs().amax(1).clamp(min=torch.finfo(gradient.dtype).tiny)
-    return cast("Tensor", gradient / largest.view(-1, *(1,) * (gradient.dim() - 1)))
+    return gradient / largest.view(-1, *(1,) * (gradient.dim() - 1))

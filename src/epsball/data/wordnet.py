@@ -1,4 +1,4 @@
-"""Synonyms from WordNet's own files (the WNDB format): `data.POS` has a line for each set of synonyms, `index.POS` one for each word.
+"""Synonyms from WordNet's own files (the WNDB format): a line of `data.POS` for each meaning, one of `index.POS` for each word.
 
 The files are those of Debian's package wordnet-base, or of `dict/` in Princeton's archives. Read as text, never fetched.
 """
@@ -37,7 +37,9 @@ def synonyms(folder: Path | None = None, *, parts: Sequence[str] = PARTS, senses
     """
     unknown = [part for part in parts if part not in PARTS]
     if unknown or not parts or (senses is not None and senses < 1):
-        raise BadConfig(f"no synonyms of parts {list(parts)} and {senses} senses", fix=f"use some of {', '.join(PARTS)}; senses >= 1")
+        raise BadConfig(
+            f"no synonyms of parts {list(parts)} and {senses} senses", fix=f"use some of {', '.join(PARTS)}; senses >= 1"
+        )
     where = _found(folder)
     gathered: dict[str, dict[str, None]] = {}
     for part in parts:
@@ -51,7 +53,9 @@ def synonyms(folder: Path | None = None, *, parts: Sequence[str] = PARTS, senses
     return {word: tuple(others) for word, others in gathered.items() if others}
 
 
-def of_tokens(vocabulary: Mapping[str, int], found: Mapping[str, Sequence[str]], *, limit: int | None = None) -> dict[int, tuple[int, ...]]:
+def of_tokens(
+    vocabulary: Mapping[str, int], found: Mapping[str, Sequence[str]], *, limit: int | None = None
+) -> dict[int, tuple[int, ...]]:
     """Synonyms as token numbers, for a `WordSubstitution`: only pairs whose words are both in the vocabulary.
 
     Args:
@@ -60,7 +64,9 @@ def of_tokens(vocabulary: Mapping[str, int], found: Mapping[str, Sequence[str]],
         limit: synonyms of one word, at most.
     """
     pairs = {
-        token: tuple(dict.fromkeys(vocabulary[w] for w in found.get(word, ()) if w in vocabulary and vocabulary[w] != token))[:limit]
+        token: tuple(dict.fromkeys(vocabulary[w] for w in found.get(word, ()) if w in vocabulary and vocabulary[w] != token))[
+            :limit
+        ]
         for word, token in vocabulary.items()
     }
     return {token: others for token, others in pairs.items() if others}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, Protocol, get_args, runtime_checkable
 
 import torch
 
 from epsball.errors import BadConfig, BadData, BadShape
 from epsball.interval import Interval
+from epsball.registry import Registry
 from epsball.rows import Rows
 from epsball.types import Tensor
 
@@ -61,6 +63,23 @@ class InputSet(Protocol):
     def to(self, dtype: torch.dtype, device: torch.device) -> InputSet:
         """The set in another precision; boxes grow outwards if rounding must move them."""
         ...
+
+
+Maker = Callable[[Tensor, float, Clip], InputSet]
+sets: Registry[Maker | type[InputSet]] = Registry("set", modules=("epsball.spec.sets.kinds",))
+
+
+def around(kind: str, x: Tensor, size: float, clip: Clip) -> InputSet:
+    """A registered set around some inputs, of one size in the unit of its kind: see `epsball list sets`.
+
+    Raises:
+        BadConfig: no set has this name, or it takes more than a size.
+        BadShape, BadData, BadConfig: what the set itself raises.
+    """
+    make = sets[kind]
+    if isinstance(make, type):
+        raise BadConfig(f"the set {kind!r} is made in Python, from more than a size", fix=f"see: epsball show set {kind}")
+    return make(x, size, clip)
 
 
 def check_inputs(x: Tensor, clip: Clip) -> None:

@@ -108,7 +108,8 @@ class L2:
     def draw(self, low: Tensor, high: Tensor, eps: float, generator: torch.Generator) -> Tensor:
         noise = torch.randn(low.shape, generator=generator, dtype=low.dtype, device=low.device)
         length = eps * _uniform(low, generator, len(low), 1) ** (1 / low.shape[1])
-        return noise / torch.linalg.vector_norm(noise, dim=1, keepdim=True) * length
+        size: Tensor = torch.linalg.vector_norm(noise, dim=1, keepdim=True)
+        return noise / size * length
 
 
 class L1:

@@ -46,7 +46,9 @@ class Patch:
             raise BadShape(f"a patch lies on pictures (B, C, H, W), not on {tuple(self.x.shape)}", fix="give the data's own shape")
         if not 1 <= self.size <= min(self.x.shape[2:]):
             height, width = self.x.shape[2:]
-            raise BadConfig(f"no {self.size} x {self.size} patch on a {height} x {width} picture", fix="give 1 up to the shorter side")
+            raise BadConfig(
+                f"no {self.size} x {self.size} patch on a {height} x {width} picture", fix="give 1 up to the shorter side"
+            )
         object.__setattr__(self, "lower", torch.full_like(self.x, low))
         object.__setattr__(self, "upper", torch.full_like(self.x, high))
 
@@ -83,9 +85,7 @@ class Patch:
         """(B, 1, H, W): the square at each sample's flat position."""
         height, width = self.x.shape[2:]
         row, column = position.div(width - self.size + 1, rounding_mode="floor"), position.remainder(width - self.size + 1)
-        spans = [
-            (torch.arange(n, device=self.x.device) - start[:, None]) for n, start in ((height, row), (width, column))
-        ]
+        spans = [(torch.arange(n, device=self.x.device) - start[:, None]) for n, start in ((height, row), (width, column))]
         rows, columns = ((span >= 0) & (span < self.size) for span in spans)
         return (rows[:, :, None] & columns[:, None, :])[:, None]
 
@@ -127,9 +127,7 @@ class Patch:
         for half in halves(self.x, hull, axis):
             cut = (half.lower != hull.lower) | (half.upper != hull.upper)
             parts.append(
-                Patch._with_limits(
-                    self, self.x, torch.where(cut, half.lower, self.lower), torch.where(cut, half.upper, self.upper)
-                )
+                Patch._with_limits(self, self.x, torch.where(cut, half.lower, self.lower), torch.where(cut, half.upper, self.upper))
             )
         return parts[0], parts[1]
 

@@ -123,17 +123,20 @@ class Polytope:
             system = self._systems[sample if len(self._systems) > 1 else 0]
             for p in range(flat.shape[0]):
                 bounds[p, q], points[p, q] = programs.least(system, flat[p, q], self._slack)
-        like = {"dtype": values.dtype, "device": values.device}
-        bound = torch.nextafter(torch.from_numpy(bounds).to(**like), torch.full((), -torch.inf, **like))
+        bound = torch.from_numpy(bounds).to(values.device, values.dtype)
+        bound = torch.nextafter(bound, torch.full_like(bound, -torch.inf))
         if not values.requires_grad:
             return bound
-        return bound + ((values - values.detach()) * torch.from_numpy(points).to(**like)).sum(2)
+        where = torch.from_numpy(points).to(values.device, values.dtype)
+        rise: Tensor = ((values - values.detach()) * where).sum(2)
+        return bound + rise
 
     def project(self, x: Tensor) -> Tensor:
         """A quadratic program a sample; points that keep the constraints stay as they are."""
         flat = x.detach().double().cpu().flatten(1).numpy()
         near = [
-            programs.nearest(system, point, self._slack, inner) for system, point, (inner, _) in zip(self._systems, flat, self._inner, strict=True)
+            programs.nearest(system, point, self._slack, inner)
+            for system, point, (inner, _) in zip(self._systems, flat, self._inner, strict=True)
         ]
         moved = torch.from_numpy(np.stack(near)).view(x.shape).to(x.device, x.dtype)
         same = torch.tensor([bool((n == p).all()) for n, p in zip(near, flat, strict=True)], device=x.device)
@@ -162,7 +165,9 @@ class Polytope:
     def take(self, index: Tensor) -> Polytope:
         A = self.A if self.A.dim() == 2 else self.A[index]
         b = self.b if self.b.dim() == 1 else self.b[index]
-        return self._made(A, b, self.box.take(index), [self._systems[i] for i in index.tolist()], [self._inner[i] for i in index.tolist()])
+        return self._made(
+            A, b, self.box.take(index), [self._systems[i] for i in index.tolist()], [self._inner[i] for i in index.tolist()]
+        )
 
     def to(self, dtype: torch.dtype, device: torch.device) -> Polytope:
         """The constraints keep their precision: only the points change theirs."""

@@ -1,4 +1,4 @@
-"""Linear and quadratic programs over one polytope, in float64: small, and checked by what they return rather than by status alone."""
+"""Linear and quadratic programs over one polytope, in float64: small, and judged by what they return."""
 
 from __future__ import annotations
 

@@ -65,7 +65,9 @@ class WordSubstitution:
 
     def _fill(self, candidates: Int[Tensor, "B L S"], embedding: Float[Tensor, "V D"]) -> None:
         if candidates.numel() and not bool(((candidates >= 0) & (candidates < len(embedding))).all()):
-            raise BadData(f"a word lies outside the vocabulary of {len(embedding)}", fix="map unknown words to a token of their own")
+            raise BadData(
+                f"a word lies outside the vocabulary of {len(embedding)}", fix="map unknown words to a token of their own"
+            )
         options = embedding[candidates.to(embedding.device)]
         for name, value in (("candidates", candidates), ("x", options[:, :, 0]), ("options", options)):
             object.__setattr__(self, name, value)
