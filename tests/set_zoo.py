@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from epsball.spec.sets import Box, InputSet, LpBall, Patch, Polytope, Product, WordSubstitution
+from epsball.spec.sets import Box, Geometric, InputSet, LpBall, Patch, Photometric, Polytope, Product, Transformed, WordSubstitution
 
 UNIT = (0.0, 1.0)
 PICTURE = (2, 4, 3)  # of x: channels, height, width
@@ -66,4 +66,9 @@ SETS: dict[str, Callable[[Tensor], InputSet]] = CONVEX | {
     "patch half": lambda x: Patch(x, 2).split(4)[1].split(4)[1].split(0)[0],
     "product": product,
     "words": sentence,
+}
+PARAMETRISED: dict[str, Callable[[Tensor], InputSet]] = {
+    "photometric": lambda x: Transformed.within(x, Photometric(UNIT), contrast=0.2, brightness=0.1),
+    "rotation": lambda x: Transformed.within(x, Geometric(), angle=8.0),
+    "translation": lambda x: Transformed.within(x, Geometric(pieces=16), right=0.4, down=0.3),
 }

@@ -7,7 +7,9 @@ import torch
 
 from epsball.rows import Rows
 from epsball.spec.sets import InputSet
-from set_zoo import SETS, pictures
+from set_zoo import PARAMETRISED, SETS, pictures
+
+EVERY = SETS | PARAMETRISED
 
 SLACK = {torch.float32: 2e-5, torch.float64: 1e-8}
 
@@ -33,9 +35,9 @@ def _distance(input_set: InputSet, x: torch.Tensor) -> torch.Tensor:
     return (input_set.project(x) - x).flatten(1).abs().amax(1)
 
 
-@pytest.mark.parametrize("kind", SETS)
+@pytest.mark.parametrize("kind", EVERY)
 def test_samples_and_centre_lie_inside(kind, dtype):
-    input_set = SETS[kind](pictures(dtype=dtype))
+    input_set = EVERY[kind](pictures(dtype=dtype))
     assert isinstance(input_set, InputSet)
     hull = input_set.hull()
     for point in _points(input_set):
@@ -44,9 +46,9 @@ def test_samples_and_centre_lie_inside(kind, dtype):
         assert bool(hull.contains(point, slack=SLACK[dtype] / 10).all())
 
 
-@pytest.mark.parametrize("kind", SETS)
+@pytest.mark.parametrize("kind", EVERY)
 def test_projecting_twice_is_projecting_once(kind, dtype):
-    input_set = SETS[kind](pictures(dtype=dtype))
+    input_set = EVERY[kind](pictures(dtype=dtype))
     generator = torch.Generator().manual_seed(3)
     for scale in (0.01, 0.3, 3.0):
         x = input_set.centre
@@ -110,9 +112,9 @@ def test_repeated_halves_keep_covering(kind):
         assert float(_distance(part, point)) <= 1e-8
 
 
-@pytest.mark.parametrize("kind", SETS)
+@pytest.mark.parametrize("kind", EVERY)
 def test_some_samples_are_their_own_sets(kind):
-    input_set = SETS[kind](pictures())
+    input_set = EVERY[kind](pictures())
     index = torch.tensor([2, 0, 2])
     taken = input_set.take(index)
     rows = _rows(input_set)
@@ -121,18 +123,18 @@ def test_some_samples_are_their_own_sets(kind):
     torch.testing.assert_close(taken.hull().lower, input_set.hull().lower[index])
 
 
-@pytest.mark.parametrize("kind", SETS)
+@pytest.mark.parametrize("kind", EVERY)
 def test_ragged_rows_meet_the_sample_they_name(kind):
-    input_set = SETS[kind](pictures())
+    input_set = EVERY[kind](pictures())
     rows = _rows(input_set)
     sample = torch.tensor([1, 1, 0, 2])
     got = input_set.minimise(Rows(rows[:, sample], sample))
     torch.testing.assert_close(got, input_set.minimise(Rows(rows))[:, sample])
 
 
-@pytest.mark.parametrize("kind", SETS)
+@pytest.mark.parametrize("kind", EVERY)
 def test_a_set_in_another_precision_holds_the_same_points(kind):
-    input_set = SETS[kind](pictures())
+    input_set = EVERY[kind](pictures())
     single = input_set.to(torch.float32, torch.device("cpu"))
     assert single.centre.dtype == torch.float32
     rows = _rows(input_set)
@@ -146,11 +148,20 @@ def test_a_set_in_another_precision_holds_the_same_points(kind):
         assert bool((single.hull().upper.double() >= input_set.hull().upper).all())
 
 
-@pytest.mark.parametrize("kind", SETS)
+@pytest.mark.parametrize("kind", EVERY)
 def test_a_generator_decides_the_sample(kind):
-    input_set = SETS[kind](pictures())
+    input_set = EVERY[kind](pictures())
     state = torch.get_rng_state()
     draws = [input_set.sample(torch.Generator().manual_seed(seed)) for seed in (5, 5, 6)]
     assert torch.equal(draws[0], draws[1])
     assert kind == "point" or not torch.equal(draws[0], draws[2])
     assert torch.equal(state, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("kind", PARAMETRISED)
+def test_no_picture_is_below_the_bound(kind, dtype):
+    input_set = PARAMETRISED[kind](pictures(dtype=dtype))
+    rows = _rows(input_set)
+    least = input_set.minimise(Rows(rows))
+    values = torch.stack([Rows(rows).dot(point) for point in _points(input_set)])
+    assert bool((least <= values.amin(0) + SLACK[dtype]).all())

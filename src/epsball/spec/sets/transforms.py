@@ -83,7 +83,7 @@ class Photometric:
 class Geometric:
     """Rotation about the picture's middle, then translation, read by bilinear interpolation; outside the picture is 0.
 
-    The parameters are the angle in degrees and the shift in pixels to the right and down.
+    The parameters are the angle in degrees, counter-clockwise, and the shift in pixels to the right and down.
 
     Attributes:
         pieces: a cell of parameters is bounded in about so many pieces, and in more where a pixel would move by more than a
@@ -102,7 +102,7 @@ class Geometric:
         across, along, (middle_u, middle_v) = _from_middle(x)
         across, along = across - right, along - down
         cos, sin = torch.cos(torch.deg2rad(angle)), torch.sin(torch.deg2rad(angle))
-        return cos * across + sin * along + middle_u, cos * along - sin * across + middle_v
+        return cos * across - sin * along + middle_u, sin * across + cos * along + middle_v
 
     def _sources(self, x: Tensor, low: Tensor, high: Tensor) -> tuple[Interval, Interval]:
         """Intervals of columns and rows: at the corners, and as far beyond as a circle bends away from its chord."""
