@@ -10,9 +10,10 @@ from torch import nn
 
 from epsball.errors import BadConfig
 from epsball.graph.network import Network
+from epsball.rows import Rows
 from epsball.spec.problem import Budget, Problem
 from epsball.spec.property import robust
-from epsball.spec.sets import Geometric, LpBall, Photometric, Transformed
+from epsball.spec.sets import Geometric, LpBall, Patch, Photometric, Transformed
 from epsball.verification.cells import Cells
 from epsball.verification.ladder import Ladder
 
@@ -46,10 +47,31 @@ def _problem(network: Network, kind: str, count: int = 6) -> Problem:
     return Problem(network.prepare(), KINDS[kind](x), robust(labels, 3, F64))
 
 
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_patch_in_known_places_is_a_box(network, size):
+    """Cells as small as positions prove what boxes prove, and together hold every square."""
+    x = _smooth(3).clamp(0, 1)
+    patch, rows = Patch(x, size), torch.randn(5, 3, 1, 10, 10, generator=torch.Generator().manual_seed(2), dtype=F64)
+    for count in (1, 4, 100):
+        cells, owner = patch.cells(count)
+        apart = cells.minimise(Rows(rows[:, owner]))
+        together = torch.stack([apart[:, owner == i].amin(1) for i in range(3)], 1)
+        torch.testing.assert_close(together, patch.minimise(Rows(rows)))
+    assert len(owner) == 3 * (11 - size) ** 2
+    assert cells.is_box
+    low, high = cells.hull()
+    assert bool(((low != high).flatten(1).sum(1) <= size**2).all())
+    problem = Problem(network.prepare(), patch, robust(network.module(x).argmax(1), 3, F64))
+    ladder = Ladder(("clean", "attack", "crown"))
+    few, many = (Cells(n, ladder)(problem, Budget()) for n in (1, 9))
+    assert all(b.margin > a.margin for a, b in zip(few, many, strict=True) if b.method == "cells")
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_more_cells_prove_more_and_no_sample_contradicts(network, kind):
     problem = _problem(network, kind)
-    few, many = (Cells(count)(problem, Budget()) for count in (1, 4))
+    ladder = Ladder(("clean", "attack", "crown"))
+    few, many = (Cells(count, ladder)(problem, Budget()) for count in (1, 4))
     assert few[0].status == many[0].status == "falsified"
     assert few[0].method == "clean"
     assert sum(v.status == "verified" for v in many) >= sum(v.status == "verified" for v in few)

@@ -1,4 +1,4 @@
-"""Sets of few parameters in many cells: attacked whole, proven cell by cell."""
+"""Sets in many cells, of few parameters or of a patch's positions: attacked whole, proven cell by cell."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import torch
 
 from epsball.errors import BadConfig
 from epsball.spec.problem import Budget, Problem
-from epsball.spec.sets import Transformed
+from epsball.spec.sets.base import Divisible, InputSet
+from epsball.types import Tensor
 from epsball.verification.base import Status, Verdict, verifiers
 from epsball.verification.ladder import FALSIFIERS, Ladder
 from epsball.verification.soundness import check_sound
@@ -25,12 +26,12 @@ _WORST: tuple[Status, ...] = ("error", "timeout", "unknown")  # of the cells, in
 @verifiers.register("cells")
 @dataclass(frozen=True)
 class Cells:
-    """The ladder over every cell of a parametrised set: verified when all cells are, falsified when one is.
+    """The ladder over every cell of a set: verified when all cells are.
 
-    A proof over the parameters' whole range is loose, and its slack shrinks with the cell.
+    A proof over all parameters of a transform, or over all positions of a patch, is loose; its slack shrinks with the cell.
 
     Attributes:
-        count: cells along each parameter that varies.
+        count: cells along each parameter that varies, or blocks of positions along each side of the picture.
         ladder: its steps "clean" and "attack" run on the whole set first, all others on the cells of what is left.
 
     Sound:   yes, up to floating point.   Complete: no.
@@ -52,23 +53,22 @@ class Cells:
             )
 
     def __call__(self, problem: Problem, budget: Budget) -> list[Verdict]:
-        """One verdict a sample; a set that is no `Transformed` is given to the ladder as it is."""
+        """One verdict a sample; a set without cells is given to the ladder as it is."""
         whole = problem.input_set
         first = tuple(step for step in self.ladder.steps if step in FALSIFIERS)
         rest = tuple(step for step in self.ladder.steps if step not in FALSIFIERS)
-        if not isinstance(whole, Transformed):
+        if not isinstance(whole, Divisible):
             return self.ladder(problem, budget)
         began = time.monotonic()
         verdicts = replace(self.ladder, steps=first, everywhere=())(problem, budget)
         open_ = [i for i, verdict in enumerate(verdicts) if verdict.status == "unknown"]
         if not open_:
             return verdicts
-        index = torch.tensor(open_, device=whole.x.device)
-        cells, owner = whole.take(index).cells(self.count)
+        index = torch.tensor(open_, device=whole.centre.device)
+        part = problem.take(index)
+        cells, owner = _cells(part.input_set, self.count)
         left = replace(budget, seconds=max(budget.seconds - (time.monotonic() - began), 1e-9))
-        parts = replace(self.ladder, steps=rest, everywhere=())(
-            Problem(problem.network, cells, problem.prop.take(index[owner])), left
-        )
+        parts = replace(self.ladder, steps=rest, everywhere=())(Problem(problem.network, cells, part.prop.take(owner)), left)
         each = len(parts) // len(open_)
         done = list(verdicts)
         for number, i in enumerate(open_):
@@ -76,6 +76,12 @@ class Cells:
             found = {name: done[i].stats[name] for name in first if name in done[i].stats}
             check_sound(i, found, {_NAME: done[i].margin}, dtype=problem.network.dtype)
         return done
+
+
+def _cells(input_set: InputSet, count: int) -> tuple[InputSet, Tensor]:
+    if not isinstance(input_set, Divisible):
+        raise TypeError("a divisible set has divisible samples")
+    return input_set.cells(count)
 
 
 def _together(cells: Sequence[Verdict], before: Verdict) -> Verdict:

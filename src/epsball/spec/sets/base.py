@@ -65,6 +65,15 @@ class InputSet(Protocol):
         ...
 
 
+@runtime_checkable
+class Divisible(InputSet, Protocol):
+    """A set that is a union of cells in which bounds are tighter."""
+
+    def cells(self, count: int) -> tuple[InputSet, Tensor]:
+        """Cells, `count` along each parameter, and the sample (N,) that each belongs to."""
+        ...
+
+
 Maker = Callable[[Tensor, float, Clip], InputSet]
 sets: Registry[Maker | type[InputSet]] = Registry("set", modules=("epsball.spec.sets.kinds",))
 

@@ -15,7 +15,7 @@ from epsball.rows import Rows
 from epsball.spec.sets.base import Range, check_inputs, halves, needs_range, outward
 
 if TYPE_CHECKING:
-    from epsball.types import Float, Tensor
+    from epsball.types import Float, Int, Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +38,7 @@ class Patch:
     clip: Range = (0.0, 1.0)
     lower: Tensor = field(init=False, repr=False)
     upper: Tensor = field(init=False, repr=False)
+    allowed: Tensor = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         low, high = needs_range(self.clip, "a patch")
@@ -51,11 +52,13 @@ class Patch:
             )
         object.__setattr__(self, "lower", torch.full_like(self.x, low))
         object.__setattr__(self, "upper", torch.full_like(self.x, high))
+        places = [n - self.size + 1 for n in self.x.shape[2:]]
+        object.__setattr__(self, "allowed", torch.ones(len(self.x), *places, dtype=torch.bool, device=self.x.device))
 
     @classmethod
-    def _with_limits(cls, like: Patch, x: Tensor, lower: Tensor, upper: Tensor) -> Patch:
+    def _with_limits(cls, like: Patch, x: Tensor, lower: Tensor, upper: Tensor, allowed: Tensor) -> Patch:
         patch = object.__new__(cls)
-        values = {"x": x, "size": like.size, "clip": like.clip, "lower": lower, "upper": upper}
+        values = {"x": x, "size": like.size, "clip": like.clip, "lower": lower, "upper": upper, "allowed": allowed}
         for name, value in values.items():
             object.__setattr__(patch, name, value)
         return patch
@@ -66,7 +69,8 @@ class Patch:
 
     @property
     def is_box(self) -> bool:
-        return False
+        """A square in one known place is a box."""
+        return bool((self.allowed.flatten(1).sum(1) == 1).all())
 
     def _must(self) -> Tensor:
         """Features that the limits, after a split, do not let stay."""
@@ -77,9 +81,9 @@ class Patch:
         return avg_pool2d(values.sum(1, keepdim=True), self.size, stride=1, divisor_override=1)[:, 0]
 
     def _allowed(self) -> Tensor:
-        """(B, h, w): positions whose square holds every feature that must move."""
+        """(B, h, w): positions of this cell whose square holds every feature that must move."""
         must = self._must().to(self.x.dtype)
-        return self._over(must) == must.flatten(1).sum(1)[:, None, None]
+        return self.allowed & (self._over(must) == must.flatten(1).sum(1)[:, None, None])
 
     def _square(self, position: Tensor) -> Tensor:
         """(B, 1, H, W): the square at each sample's flat position."""
@@ -126,16 +130,37 @@ class Patch:
         hull, parts = self.hull(), []
         for half in halves(self.x, hull, axis):
             cut = (half.lower != hull.lower) | (half.upper != hull.upper)
-            parts.append(
-                Patch._with_limits(self, self.x, torch.where(cut, half.lower, self.lower), torch.where(cut, half.upper, self.upper))
-            )
+            lower, upper = torch.where(cut, half.lower, self.lower), torch.where(cut, half.upper, self.upper)
+            parts.append(Patch._with_limits(self, self.x, lower, upper, self.allowed))
         return parts[0], parts[1]
 
+    def cells(self, count: int) -> tuple[Patch, Int[Tensor, " N"]]:
+        """Blocks of neighbouring positions, `count` along each side, and the sample that each belongs to.
+
+        Together they are the set, and the hull of each is little larger than a square: relaxations, which forget that only one
+        square changes, lose less there. With as many blocks as positions every cell is a box.
+
+        Raises:
+            BadConfig: less than one cell.
+        """
+        if count < 1:
+            raise BadConfig(f"{count} cells", fix="give 1 or more")
+        sizes = self.allowed.shape[1:]
+        blocks = [torch.arange(n, device=self.x.device) * min(count, n) // n for n in sizes]
+        rows, columns = (block == torch.arange(int(block[-1]) + 1, device=self.x.device)[:, None] for block in blocks)
+        places = (rows[:, None, :, None] & columns[None, :, None, :]).flatten(0, 1)
+        owner = torch.arange(len(self.x), device=self.x.device).repeat_interleave(len(places))
+        whole = self.take(owner)
+        allowed = whole.allowed & places.repeat(len(self.x), 1, 1)
+        return Patch._with_limits(self, whole.x, whole.lower, whole.upper, allowed), owner
+
     def take(self, index: Tensor) -> Patch:
-        return Patch._with_limits(self, self.x[index], self.lower[index], self.upper[index])
+        return Patch._with_limits(self, self.x[index], self.lower[index], self.upper[index], self.allowed[index])
 
     def to(self, dtype: torch.dtype, device: torch.device) -> Patch:
         if dtype == self.x.dtype:
-            return Patch._with_limits(self, self.x.to(device), self.lower.to(device), self.upper.to(device))
+            return Patch._with_limits(
+                self, self.x.to(device), self.lower.to(device), self.upper.to(device), self.allowed.to(device)
+            )
         lower, upper = outward(self.lower, dtype, -math.inf), outward(self.upper, dtype, math.inf)
-        return Patch._with_limits(self, self.x.to(device, dtype), lower.to(device), upper.to(device))
+        return Patch._with_limits(self, self.x.to(device, dtype), lower.to(device), upper.to(device), self.allowed.to(device))
