@@ -66,6 +66,10 @@ def test_attack_and_verify_take_any_set(trained):
         epsball.verify(network, Patch(x, 1), y, eps=0.1)
     with pytest.raises(BadConfig, match="needs its radius"):
         epsball.attack(network, x, y)
+    with pytest.raises(BadShape, match="the network"):
+        epsball.verify(network, Patch(x[:, :, :4], 1), y)
+    with pytest.raises(BadShape, match="the network"):
+        epsball.attack(network, Patch(x[:, :, :4], 1), y)
 
 
 def test_bad_input_is_one_error(trained):

@@ -39,7 +39,10 @@ def verify(  # noqa: PLR0913 - one parameter an option
     perturbation: Perturbation = None,
     size: Size = None,
     cells: Annotated[
-        int, typer.Option("--cells", help="Cells along each parameter of rotation, translation, brightness and contrast.")
+        int,
+        typer.Option(
+            "--cells", help="Cells of a perturbation: along each parameter, or blocks of a patch's positions along each side."
+        ),
     ] = 10,
     method: Annotated[str, typer.Option("--method", help="auto (the ladder), or one of `epsball list bounders`.")] = "auto",
     timeout: Annotated[str, typer.Option("--timeout", help="Seconds for one instance.")] = "60",
