@@ -19,7 +19,7 @@ def dtype(request):
     return request.param
 
 
-def _points(input_set: InputSet, count: int = 8) -> torch.Tensor:
+def _points(input_set: InputSet, count: int = 6) -> torch.Tensor:
     generator = torch.Generator().manual_seed(1)
     centre = input_set.centre
     far = centre + 2 * torch.randn(centre.shape, generator=generator, dtype=centre.dtype)
@@ -85,7 +85,7 @@ def test_the_hull_is_the_smallest_box(kind):
 
 
 @pytest.mark.parametrize("kind", SETS)
-@pytest.mark.parametrize("axis", [0, 2, 7])
+@pytest.mark.parametrize("axis", [0, 7])
 def test_halves_cover_the_set_and_nothing_else(kind, axis, dtype):
     input_set = SETS[kind](pictures(dtype=dtype))
     halves = input_set.split(axis)
