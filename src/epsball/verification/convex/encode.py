@@ -44,12 +44,14 @@ class Units:
         y: the first one's column; the others follow.
         z: the column of the first argument's variable, with `z = (the argument, over earlier variables)`; None where the operator is
             not elementwise and its lines were written over earlier variables at once.
+        above: the first row of the lines above y, where there is one line; the others follow.
     """
 
     step: Bound
     index: Int[Tensor, " k"]
     y: int
     z: int | None
+    above: int | None = None
 
     def values(self, v: Array) -> tuple[Array, Array]:
         """(z, y) at a point."""
@@ -151,14 +153,17 @@ class Encoding:
         ends = [_numbers(end.flatten()[index]) for end in (pre.lower, post.lower, pre.upper, post.upper)]
         z = self.program.count
         self.program = self.program.widened(np.concatenate(ends[:2]), np.concatenate(ends[2:]))
-        self.units[step.slot] = Units(step, index, z + count, z)
         one = sparse.identity(count, format="csr")
         defined = sparse.hstack((-forms.matrix, one, sparse.csr_matrix((count, count))), format="csr")
         self.program = self.program.with_rows(defined, forms.offset, forms.offset)
+        above = []
         for below, slope, bias in _distinct(op, pre, index):
+            if not below:
+                above.append(len(self.program.low))
             rows = sparse.hstack((sparse.csr_matrix((count, z)), -sparse.diags(slope), one), format="csr")
             free = np.full(count, math.inf)
             self.program = self.program.with_rows(rows, bias if below else -free, free if below else bias)
+        self.units[step.slot] = Units(step, index, z + count, z, above[0] if len(above) == 1 else None)
 
     def _add_other(self, step: Bound, op: Nonlinear) -> None:
         """A column y for every output, between the operator's two linear functions over earlier variables."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -35,16 +36,18 @@ class Optimum:
         bound: proven, from the multipliers.
         outcome: how the solver ended.
         v: where the relaxation attains it, or None.
+        multipliers: of the program's rows.
     """
 
     bound: float
     outcome: Outcome
     v: Array | None
+    multipliers: Array
 
 
 @dataclass(eq=False)
 class Relaxation:
-    """One sample's linear program, ready for any number of objectives.
+    """One sample's linear program, ready for any number of objectives. It is written down when the first one comes.
 
     Attributes:
         encoding: its variables.
@@ -55,11 +58,18 @@ class Relaxation:
     encoding: Encoding
     solver: Solver
     until: float = math.inf
-    session: Session = field(init=False)
 
-    def __post_init__(self) -> None:
+    @cached_property
+    def session(self) -> Session:
+        """The solver, with the whole network encoded."""
         self.encoding.add_until(self.encoding.known.network.plan.output + 1)
-        self.session = open_session(self.encoding.program, self.solver)
+        return open_session(self.encoding.program, self.solver)
+
+    @property
+    def unstable(self) -> int:
+        """How many units have variables."""
+        self.encoding.add_until(self.encoding.known.network.plan.output + 1)
+        return sum(len(units.index) for units in self.encoding.units.values())
 
     def least(self, forms: Forms, row: int) -> Optimum:
         """The least value of one form over the relaxation."""
@@ -68,7 +78,9 @@ class Relaxation:
 
     def output(self, rows: Rows) -> Forms:
         """Forms over the network's output as functions of the variables."""
-        return self.encoding.forms(self.encoding.known.network.plan.output, rows)
+        output = self.encoding.known.network.plan.output
+        self.encoding.add_until(output + 1)
+        return self.encoding.forms(output, rows)
 
 
 def solve(session: Session, encoding: Encoding, cost: Array, offset: float, until: float) -> Optimum:
@@ -77,7 +89,7 @@ def solve(session: Session, encoding: Encoding, cost: Array, offset: float, unti
     bound = session.program.proven(cost, offset, found.multipliers)
     if not encoding.known.input_set.is_box:
         bound = max(bound, _over_the_set(session, encoding, cost, offset, found.multipliers))
-    return Optimum(bound, found.outcome, found.v)
+    return Optimum(bound, found.outcome, found.v, found.multipliers)
 
 
 def _over_the_set(session: Session, encoding: Encoding, cost: Array, offset: float, multipliers: Array) -> float:
@@ -137,11 +149,14 @@ class TriangleLp:
 
     def open(self, network: Prepared, input_set: InputSet, until: float = math.inf) -> Relaxation:
         """The relaxation of one sample's problem."""
+        return Relaxation(self._encoding(network, input_set, until), self.solver, until)
+
+    def _encoding(self, network: Prepared, input_set: InputSet, until: float) -> Encoding:
         source = self.bounds
         if self.neurons == "lp":
             source = LpNeurons(source.slope, source.intermediate, source.chunk_bytes, solver=self.solver, until=until)
         found, relaxed = source.relax(network, input_set)
-        return Relaxation(Encoding(Known(network, input_set, found, relaxed)), self.solver, until)
+        return Encoding(Known(network, input_set, found, relaxed))
 
     def least(self, relaxation: Relaxation, forms: Forms, row: int) -> Optimum:
         """The least value of one form."""
