@@ -65,9 +65,9 @@ def test_groups_close_a_gap_that_no_single_neuron_relaxation_can():
 
 
 def test_exact_for_three_neurons_whose_inputs_fill_an_octahedron():
-    """One layer of three units on three inputs through the identity: the hull of the group is the network's own."""
+    """Inputs x1 + x2, x1 - x2 and x3 of a box fill their octahedron: the hull of the group is the network's own."""
     c, x = np.array([1.0, 1.0, 1.0]), np.zeros(3)
-    weights = [(np.array([[1.0, 1, 0], [1, -1, 0], [0, 1, 1]]), np.zeros(3)), (-c[None], np.zeros(1))]
+    weights = [(np.array([[1.0, 1, 0], [1, -1, 0], [0, 0, 1]]), np.zeros(3)), (-c[None], np.zeros(1))]
     module = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.ReLU(), torch.nn.Linear(3, 1)).double()
     with torch.no_grad():
         for layer, (w, b) in zip((module[0], module[2]), weights, strict=True):

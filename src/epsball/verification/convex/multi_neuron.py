@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import TYPE_CHECKING, cast
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _VIOLATED = 1e-6  # a cut is worth adding if the optimum is this far beyond it, in units of the group's own size
 _SLACK = 1e-8  # what every cut gives away to rounding of the vertices, in the same units
+_PATIENCE = 2  # rounds without gain that are borne: an optimum may move along a face first
 Triple = tuple[int, int, int, int]  # slot, and three places in its list of units
 
 
@@ -106,7 +107,7 @@ class MultiNeuron(TriangleLp):
     Attributes:
         units: so many units of each layer are looked at after each program.
         rounds: programs with cuts, after the first one without, for each form.
-        gain: rounds end when one lifts the bound by less than this share of its size.
+        gain: rounds end when two in a row lift the bound by less than this share of its size.
 
     Shapes:  rows (P, Q, K) over the output; result (P, Q).
     Sound:   yes, as the linear program: a cut holds at every vertex of its hull, with its rounding given away.   Complete: no.
@@ -132,12 +133,15 @@ class MultiNeuron(TriangleLp):
         best = relaxation.least(forms, row)
         if not isinstance(relaxation, Grouped):
             return best
+        last, stalled = best, 0
         for _ in range(self.rounds):
-            if best.v is None or best.outcome != "optimal" or not self._add_cuts(relaxation, best):
-                return best
-            last, best = best, relaxation.least(forms, row)
-            if best.bound <= last.bound + self.gain * abs(last.bound):
-                return best if best.bound > last.bound else last
+            if last.v is None or last.outcome != "optimal" or stalled == _PATIENCE or not self._add_cuts(relaxation, last):
+                break
+            before, last = last, relaxation.least(forms, row)
+            stalled = 0 if last.bound > before.bound + self.gain * abs(before.bound) else stalled + 1
+            if last.outcome != "optimal":
+                return replace(last, bound=max(last.bound, best.bound))
+            best = max(best, last, key=lambda found: found.bound)
         return best
 
     def _add_cuts(self, relaxation: Grouped, at: Optimum) -> bool:
@@ -164,11 +168,12 @@ class MultiNeuron(TriangleLp):
         z, y = units.values(at.v)
         graph = cast("LeakyRelu", units.step.op)(torch.from_numpy(z.copy())).numpy()
         weight = (y - graph) * np.abs(at.multipliers[units.above : units.above + len(z)])
-        chosen = np.sort(np.argsort(-weight)[: self.units])
-        chosen = chosen[weight[chosen] > 1e-9 * max(1e-300, float(weight.max()))]
-        if len(chosen) < 3:
+        chosen = np.argsort(-weight)[: self.units]
+        seeds = int((weight[chosen] > 1e-9 * float(weight.max())).sum())
+        if seeds == 0:
             return
-        triples = [tuple(int(chosen[i]) for i in t) for t in _dependent(relaxation.encoding, units, chosen)]
+        chosen = chosen[: max(3, seeds)]
+        triples = [tuple(sorted(int(chosen[i]) for i in t)) for t in _dependent(relaxation.encoding, units, chosen, seeds)]
         fresh = [t for t in triples if (slot, *t) not in relaxation.groups]
         if not fresh:
             return
@@ -178,8 +183,8 @@ class MultiNeuron(TriangleLp):
             relaxation.groups[key] = Group.hull(units, places, (low[i], high[i]), relaxation.solver)
 
 
-def _dependent(encoding: Encoding, units: Units, chosen: np.ndarray) -> list[tuple[int, int, int]]:
-    """For each unit the two that depend on it, and on each other, most: by how much pairs are narrower than their boxes."""
+def _dependent(encoding: Encoding, units: Units, chosen: np.ndarray, seeds: int) -> list[tuple[int, int, int]]:
+    """For each of the first units the two that depend on it, and on each other, most: how much narrower pairs are than their boxes."""
     count = len(chosen)
     pairs = np.array(list(combinations(range(count), 2)))
     signs = np.array([[1.0, 1.0], [1.0, -1.0]])
@@ -191,7 +196,7 @@ def _dependent(encoding: Encoding, units: Units, chosen: np.ndarray) -> list[tup
     table = np.zeros((count, count))
     table[pairs[:, 0], pairs[:, 1]] = table[pairs[:, 1], pairs[:, 0]] = narrow
     found = set()
-    for i in range(count):
+    for i in range(seeds):
         total = table[i][:, None] + table[i][None, :] + table
         total[i, :] = total[:, i] = -1
         np.fill_diagonal(total, -1)
