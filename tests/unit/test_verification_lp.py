@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-import zoo
 from epsball.attacks.pgd import PGD
 from epsball.bounding.crown import Crown
 from epsball.errors import BadConfig, UnsupportedOp
@@ -30,7 +29,7 @@ from references import exact, random_mlp
 
 @pytest.fixture(scope="module")
 def network() -> Network:
-    return Network.capture(*zoo.build("mlp", seed=4, dtype=torch.float64))
+    return Network.capture(random_mlp(1, (5, 24, 24, 3))[0], (5,))
 
 
 def _problem(network: Network, eps: float, count: int = 12) -> Problem:
@@ -42,9 +41,9 @@ def _problem(network: Network, eps: float, count: int = 12) -> Problem:
 
 @pytest.mark.parametrize("name", ["lp", "multi-neuron"])
 def test_the_three_answers(network, name):
-    problem = _problem(network, 0.12, 20)
+    problem = _problem(network, 0.2, 20)
     verdicts = verifiers[name]()(problem, Budget())
-    assert {v.status for v in verdicts} == {"verified", "falsified", "unknown"} or {v.status for v in verdicts} == {"verified", "falsified"}
+    assert {v.status for v in verdicts} == {"verified", "falsified", "unknown"}
     crown = Crown()(problem.network, problem.input_set, problem.prop.rows()).amin(0)
     reached = PGD(steps=60, restarts=4)(problem.network.forward, problem.input_set, problem.prop, torch.Generator().manual_seed(0)).margin
     hull = problem.input_set.hull()
@@ -63,16 +62,18 @@ def test_the_three_answers(network, name):
 
 
 def test_multi_neuron_proves_at_least_what_the_lp_does(network):
-    problem = _problem(network, 0.1, 20)
+    problem = _problem(network, 0.2, 20)
     lp, cut = (v(problem, Budget()) for v in (LpVerifier(), MultiNeuronVerifier()))
-    assert all(b.margin >= a.margin - 1e-9 for a, b in zip(lp, cut, strict=True))
-    assert any(b.margin > a.margin + 1e-4 for a, b in zip(lp, cut, strict=True))
+    whole = [(a.margin, b.margin) for a, b in zip(lp, cut, strict=True) if a.status != "falsified"]  # all rows were bounded
+    assert all(b >= a - 1e-9 for a, b in whole)
+    assert sum(b > a + 1e-4 for a, b in whole) >= 3
+    assert sum(v.status == "verified" for v in cut) > sum(v.status == "verified" for v in lp)
 
 
 def test_the_exact_flag_means_exact():
     flags = []
-    for seed in range(8):
-        module, weights = random_mlp(seed)
+    for seed in range(10):
+        module, weights = random_mlp(seed, (3, 3, 3, 2))
         prepared = Network.capture(module, (3,)).prepare()
         x = torch.rand(1, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         c = np.array([1.0, -1.0])
@@ -88,12 +89,12 @@ def test_the_exact_flag_means_exact():
 
 
 def test_no_time_is_a_timeout_and_never_an_answer(network, monkeypatch):
-    problem = _problem(network, 0.12)
+    problem = _problem(network, 0.2)
     verdicts = LpVerifier()(problem, Budget(seconds=1e-9))
     assert {v.status for v in verdicts} == {"timeout"}
     assert all(math.isnan(v.margin) for v in verdicts)
     good = LpVerifier()(problem, Budget())
-    solved = [v.status != "verified" or "lp.exact" in v.stats for v in good]
+    solved = ["lp.exact" in v.stats for v in good]
 
     def late(session, encoding, cost, offset, until):
         return engine.Optimum(9.0, "limit", None, np.zeros(0))
@@ -106,7 +107,7 @@ def test_no_time_is_a_timeout_and_never_an_answer(network, monkeypatch):
 
 @pytest.mark.parametrize("solver", ["scipy", "highspy"])
 def test_what_a_solver_does_not_finish_proves_nothing(network, monkeypatch, solver):
-    problem = _problem(network, 0.12)
+    problem = _problem(network, 0.2)
     method = TriangleLp(solver=solver)
     session = method.open(problem.network, problem.take(torch.tensor([0])).input_set).session
     monkeypatch.setattr(
@@ -155,7 +156,7 @@ def test_errors_of_the_caller_are_raised_and_others_are_verdicts(network, monkey
 
 
 def test_steps_of_a_ladder(network):
-    problem = _problem(network, 0.12, 20)
+    problem = _problem(network, 0.2, 20)
     assert {"lp", "multi-neuron", "crown"} <= set(named_steps())
     assert "ladder" not in named_steps()
     steps = ("clean", "attack", "crown", "lp", LpVerifier(MultiNeuron(units=6), label="groups"))
@@ -177,11 +178,8 @@ def test_a_witness_of_the_lp_must_break_the_users_own_module(network):
     assert {v.method for v in alone if v.status == "falsified"} == {"lp"}
     assert all(v.stats["lp.found"] >= v.stats["lp"] - 1e-9 for v in alone if "lp.found" in v.stats)
 
-    def stubborn(x):  # always right, by a little
-        return torch.nn.functional.one_hot(problem.network.forward(problem.input_set.centre).argmax(1)[: len(x)], 3).double()
-
     one = problem.take(torch.tensor([next(i for i, v in enumerate(alone) if v.status == "falsified")]))
-    (verdict,) = Ladder(steps=("clean", "lp"), function=lambda x: stubborn(x) * 0 + one.prop.C[:, 0].sum(0))(one, Budget())
+    (verdict,) = Ladder(steps=("clean", "lp"), function=lambda x: one.prop.C[:, 0].sum(0).expand(len(x), -1))(one, Budget())
     assert verdict.status == "unknown"
 
 

@@ -164,15 +164,16 @@ class _Search:
                 self.note = "the solver did not finish a program"
                 continue
             self.bounds[row] = max(float(self.bounds[row]), math.nextafter(best.bound, -math.inf))
-            self._try(self.relaxation.encoding.point(best.v), row)
-            if self.witness is not None:
-                return
+            for v in (*best.earlier, best.v):
+                self._try(self.relaxation.encoding.point(v), row)
+                if self.witness is not None:
+                    return
 
     def _try(self, x: Tensor, row: int) -> None:
         """Feed a minimiser to the network."""
         y = self.problem.network.forward(x)
         margins = self.problem.prop.margins(y)[:, 0]
-        self.attained[row] = float(margins[row])
+        self.attained[row] = min(self.attained.get(row, math.inf), float(margins[row]))
         self.found = min(self.found, float(margins.amin()))
         if self.found <= 0:
             self.witness = Witness(x[0].clone(), y[0].clone())

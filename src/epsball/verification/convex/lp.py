@@ -37,12 +37,14 @@ class Optimum:
         outcome: how the solver ended.
         v: where the relaxation attains it, or None.
         multipliers: of the program's rows.
+        earlier: where it was attained before rows were added.
     """
 
     bound: float
     outcome: Outcome
     v: Array | None
     multipliers: Array
+    earlier: tuple[Array, ...] = ()
 
 
 @dataclass(eq=False)

@@ -133,16 +133,17 @@ class MultiNeuron(TriangleLp):
         best = relaxation.least(forms, row)
         if not isinstance(relaxation, Grouped):
             return best
-        last, stalled = best, 0
+        last, stalled, points = best, 0, []
         for _ in range(self.rounds):
             if last.v is None or last.outcome != "optimal" or stalled == _PATIENCE or not self._add_cuts(relaxation, last):
                 break
+            points.append(last.v)
             before, last = last, relaxation.least(forms, row)
             stalled = 0 if last.bound > before.bound + self.gain * abs(before.bound) else stalled + 1
             if last.outcome != "optimal":
                 return replace(last, bound=max(last.bound, best.bound))
             best = max(best, last, key=lambda found: found.bound)
-        return best
+        return replace(best, earlier=tuple(points))
 
     def _add_cuts(self, relaxation: Grouped, at: Optimum) -> bool:
         if at.v is None:
