@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import cvxpy
 import numpy as np
@@ -96,6 +97,47 @@ def test_other_operators_are_sound_and_never_below_crown(name, set_of):
     assert bool(torch.isfinite(lp).all())
 
 
+@dataclass(frozen=True, eq=False)
+class Corner:
+    """A box below `sum of x <= height`: a set with a constraint of its own, whose `minimise` only knows the box."""
+
+    box: Box
+    height: float
+
+    is_box = False
+
+    def __getattr__(self, name):
+        return getattr(self.box, name)
+
+    def take(self, index):
+        return Corner(self.box.take(index), self.height)
+
+    def to(self, dtype, device):
+        return Corner(self.box.to(dtype, device), self.height)
+
+    def halfspaces(self):
+        size = self.box.x[0].numel()
+        return torch.ones(len(self.box.x), 1, size, dtype=torch.float64), torch.full(
+            (len(self.box.x), 1), self.height, dtype=torch.float64
+        )
+
+
+def test_a_sets_own_constraints_count():
+    module, _ = random_mlp(5, (3, 5, 2))
+    prepared = Network.capture(module, (3,)).prepare()
+    box, rows = Box(torch.zeros(1, 3, dtype=torch.float64), 1.0), Rows(torch.tensor([[[-1.0, 1.0]]], dtype=torch.float64))
+    generator = torch.Generator().manual_seed(0)
+    x = torch.cat([box.sample(generator) for _ in range(4000)])
+    values = prepared.forward(x) @ torch.tensor([-1.0, 1.0], dtype=torch.float64)
+    bounds = []
+    for height in (4.0, 0.0, -1.5, -2.5):
+        bounds.append(float(TriangleLp()(prepared, Corner(box, height), rows)))
+        assert bounds[-1] <= float(values[x.sum(1) <= height].min()) + 1e-9
+    assert bounds[0] == pytest.approx(float(TriangleLp()(prepared, box, rows)), abs=1e-8)
+    assert bounds == sorted(bounds)
+    assert bounds[-1] > bounds[0] + 0.05
+
+
 def test_ragged_rows_and_single_precision():
     network = Network.capture(*zoo.build("mlp", seed=2))
     prepared = network.prepare()
@@ -107,7 +149,9 @@ def test_ragged_rows_and_single_precision():
     ragged = TriangleLp()(prepared, box, Rows(prop.C[:, sample], sample))
     assert shared.dtype == torch.float32
     assert torch.allclose(ragged, shared[:, sample], atol=1e-6)
-    double = TriangleLp()(Network.capture(network.module.double(), (5,)).prepare(), box.to(torch.float64, x.device), prop.rows().like(prop.C.double()))
+    double = TriangleLp()(
+        Network.capture(network.module.double(), (5,)).prepare(), box.to(torch.float64, x.device), prop.rows().like(prop.C.double())
+    )
     assert torch.allclose(shared.double(), double, atol=1e-5)
 
 
@@ -116,7 +160,9 @@ def test_any_multipliers_prove_a_bound(seed):
     """Random, useless and infinite multipliers: the proven value is below the optimum, and at the solver's own it is the optimum."""
     generator = np.random.default_rng(seed)
     matrix = sparse.random(6, 5, density=0.6, random_state=seed, format="csr")
-    program = Program.over(-np.ones(5), 2 * np.ones(5)).with_rows(matrix, np.r_[-np.inf, np.full(5, -0.4)], np.r_[np.full(5, 0.5), np.inf])
+    program = Program.over(-np.ones(5), 2 * np.ones(5)).with_rows(
+        matrix, np.r_[-np.inf, np.full(5, -0.4)], np.r_[np.full(5, 0.5), np.inf]
+    )
     cost = generator.normal(size=5)
     best = open_session(program, "scipy").minimise(cost, math.inf)
     v = cvxpy.Variable(5)
@@ -128,7 +174,9 @@ def test_any_multipliers_prove_a_bound(seed):
     assert program.proven(cost, 0.0, again.minimise(cost, math.inf).multipliers) == pytest.approx(want, abs=1e-6)
     for scale in (0.0, 0.1, 1.0, 100.0):
         assert program.proven(cost, 0.0, scale * generator.normal(size=6)) <= want + 1e-9
-    assert program.proven(cost, 0.0, np.full(6, np.nan)) == pytest.approx(-np.abs(cost).sum() + np.minimum(cost, 0).sum() * 1, abs=1e-9)
+    assert program.proven(cost, 0.0, np.full(6, np.nan)) == pytest.approx(
+        -np.abs(cost).sum() + np.minimum(cost, 0).sum() * 1, abs=1e-9
+    )
     assert program.proven(np.ones(5), 0.0, np.full(6, np.inf)) <= -5 + 1e-9
 
 

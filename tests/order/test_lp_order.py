@@ -37,7 +37,9 @@ def test_exact_multi_neuron_lp_dual(seed):
         found, relaxed = source.relax(prepared, box)
         known = Known(prepared, box, found, relaxed)
         for _ in range(5):
-            point = {s.slot: torch.rand(found[s.args[0]].lower.shape, generator=generator, dtype=x.dtype) for s in prepared.nonlinear}
+            point = {
+                s.slot: torch.rand(found[s.args[0]].lower.shape, generator=generator, dtype=x.dtype) for s in prepared.nonlinear
+            }
             assert float(dual_bound(known, rows, point)) <= lp + 1e-8
         assert float(AlphaCrown(intermediate=source.intermediate, steps=50)(prepared, box, rows)) <= lp + 1e-8
         assert lp <= cut + 1e-9 <= least + 1e-7

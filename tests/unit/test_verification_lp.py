@@ -45,7 +45,9 @@ def test_the_three_answers(network, name):
     verdicts = verifiers[name]()(problem, Budget())
     assert {v.status for v in verdicts} == {"verified", "falsified", "unknown"}
     crown = Crown()(problem.network, problem.input_set, problem.prop.rows()).amin(0)
-    reached = PGD(steps=60, restarts=4)(problem.network.forward, problem.input_set, problem.prop, torch.Generator().manual_seed(0)).margin
+    reached = PGD(steps=60, restarts=4)(
+        problem.network.forward, problem.input_set, problem.prop, torch.Generator().manual_seed(0)
+    ).margin
     hull = problem.input_set.hull()
     for i, v in enumerate(verdicts):
         assert v.margin >= float(crown[i]) - 1e-9
@@ -187,7 +189,11 @@ def test_a_survey_keeps_proofs_and_found_margins_apart(network):
     x = torch.rand(6, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     y = network.module(x).argmax(1)
     batch = [(torch.arange(6), x, y)]
-    lines = [line for line in survey(network, batch, lambda t: LpBall(t, 0.3), Ladder(steps=("clean", "lp"))) if line["type"] == "instance"]
+    lines = [
+        line
+        for line in survey(network, batch, lambda t: LpBall(t, 0.3), Ladder(steps=("clean", "lp")))
+        if line["type"] == "instance"
+    ]
     for line in lines:
         assert set(line["bounds"]) <= {"lp"}
         if line["by"] == "lp" and line["status"] == "falsified":

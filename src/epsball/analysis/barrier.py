@@ -75,7 +75,11 @@ class Barrier:
         return found | ({"multi-neuron": MultiNeuron(self.bounds, "lp", self.solver)} if self.groups else {})
 
     def lines(
-        self, network: Network, samples: Iterable[tuple[int, Tensor, Tensor]], ball: Callable[[Tensor], InputSet], dtype: torch.dtype
+        self,
+        network: Network,
+        samples: Iterable[tuple[int, Tensor, Tensor]],
+        ball: Callable[[Tensor], InputSet],
+        dtype: torch.dtype,
     ) -> Iterator[Line]:
         """A line of type "barrier" for each sample.
 
@@ -201,7 +205,9 @@ def _mean(values: list[float]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def analyse(case: Case, options: Barrier, path: Path | None, progress: Callable[[int, int], None] = unheard) -> tuple[Line, list[Line]]:
+def analyse(
+    case: Case, options: Barrier, path: Path | None, progress: Callable[[int, int], None] = unheard
+) -> tuple[Line, list[Line]]:
     """The chain for every example of a case, recorded line by line if there is a folder for it.
 
     Returns:

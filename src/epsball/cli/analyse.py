@@ -58,7 +58,9 @@ def barrier(  # noqa: PLR0913 - one parameter an option
     index: Index = ":10",
     eps: Eps = "0.1",
     norm: NormOption = "linf",
-    groups: Annotated[bool, typer.Option("--multi-neuron", help="Also try groups of three neurons, which pass the barrier.")] = False,
+    groups: Annotated[
+        bool, typer.Option("--multi-neuron", help="Also try groups of three neurons, which pass the barrier.")
+    ] = False,
     timeout: Annotated[str, typer.Option("--timeout", help="Seconds for one image.")] = "60",
     figure: Annotated[Path | None, typer.Option("--figure", help="Draw the margins into this SVG file.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder for the record; default: none is written.")] = None,

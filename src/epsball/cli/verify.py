@@ -22,7 +22,9 @@ def verify(  # noqa: PLR0913 - one parameter an option
     index: Index = ":",
     eps: Eps = "0.1",
     norm: NormOption = "linf",
-    method: Annotated[str, typer.Option("--method", help="auto (the ladder), bounders, lp, multi-neuron; several with commas: auto,lp.")] = "auto",
+    method: Annotated[
+        str, typer.Option("--method", help="auto (the ladder), bounders, lp, multi-neuron; several with commas: auto,lp.")
+    ] = "auto",
     timeout: Annotated[str, typer.Option("--timeout", help="Seconds for one instance.")] = "60",
     float64: Annotated[bool, typer.Option("--float64", help="Bounds in float64 instead of float32.")] = False,
     part: Annotated[str | None, typer.Option("--shard", help="i/n: the i-th of n parts of the index, from 1.")] = None,
@@ -65,7 +67,9 @@ def _steps(method: str) -> tuple[str | Step, ...]:
     for name in (part.strip() for part in method.split(",")):
         known = ("auto", *named_steps())
         if name not in known:
-            raise BadConfig(f"unknown method {name!r}", where="--method", fix=did_you_mean(name, known) or f"use {', '.join(known)}")
+            raise BadConfig(
+                f"unknown method {name!r}", where="--method", fix=did_you_mean(name, known) or f"use {', '.join(known)}"
+            )
         chosen += [step for step in (STEPS if name == "auto" else ("clean", "attack", name)) if step not in chosen]
     return tuple(chosen)
 

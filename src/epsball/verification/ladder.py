@@ -161,7 +161,9 @@ class Ladder:
             if verdict.status == "verified":
                 case.settle("verified", step.name)
             elif verdict.witness is not None:
-                self._witness(problem.take(torch.tensor([i], device=problem.input_set.centre.device)), case, step.name, verdict.witness)
+                self._witness(
+                    problem.take(torch.tensor([i], device=problem.input_set.centre.device)), case, step.name, verdict.witness
+                )
 
     def _witness(self, problem: Problem, case: _Case, name: str, witness: Witness) -> None:
         """A step's counterexample counts only if it breaks the user's own module."""

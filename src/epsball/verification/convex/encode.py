@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -32,6 +32,15 @@ if TYPE_CHECKING:
 
 _SLOPES = ("zero", "one", "adaptive", "same")
 _BYTES = 2**25  # of the rows that are pulled back at once
+
+
+@runtime_checkable
+class HalfSpaces(Protocol):
+    """A set that knows linear constraints of its own, besides those of its hull."""
+
+    def halfspaces(self) -> tuple[Tensor, Tensor]:
+        """A (B, m, d) over the flat inputs and b (B, m), float64: `A x <= b` at every point that counts as inside."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +87,11 @@ class Encoding:
     def __post_init__(self) -> None:
         box = self.known.found[0]
         self.program = Program.over(_numbers(box.lower), _numbers(box.upper))
+        input_set = self.known.input_set
+        if isinstance(input_set, HalfSpaces):
+            A, b = input_set.halfspaces()
+            ends = _numbers(b[0])
+            self.program = self.program.with_rows(sparse.csr_matrix(_numbers(A[0]).reshape(len(ends), -1)), ends - math.inf, ends)
 
     @property
     def inputs(self) -> int:

@@ -222,7 +222,10 @@ def bounds_of(known: Known, units: Units, places: np.ndarray, combination: Array
     shape = (len(places), len(combination))
     low, high = low.reshape(shape), high.reshape(shape)
     # never wider than the boxes
-    box = [known.found[slot].lower.flatten().double().cpu().numpy()[index], known.found[slot].upper.flatten().double().cpu().numpy()[index]]
+    box = [
+        known.found[slot].lower.flatten().double().cpu().numpy()[index],
+        known.found[slot].upper.flatten().double().cpu().numpy()[index],
+    ]
     positive, negative = combination.clip(min=0), combination.clip(max=0)
     low = np.maximum(low, box[0] @ positive.T + box[1] @ negative.T)
     return low, np.minimum(high, box[1] @ positive.T + box[0] @ negative.T)
