@@ -157,7 +157,7 @@ def test_ragged_rows_and_single_precision():
 
 @pytest.mark.parametrize("seed", range(4))
 def test_any_multipliers_prove_a_bound(seed):
-    """Random, useless and infinite multipliers: the proven value is below the optimum, and at the solver's own it is the optimum."""
+    """Random, useless and infinite multipliers prove something below the optimum, the solver's own the optimum."""
     generator = np.random.default_rng(seed)
     matrix = sparse.random(6, 5, density=0.6, random_state=seed, format="csr")
     program = Program.over(-np.ones(5), 2 * np.ones(5)).with_rows(

@@ -85,7 +85,7 @@ def test_a_chain_that_is_cut_off_says_so_and_counts_nowhere(case):
 
 def test_an_attack_below_a_bound_is_a_defect(case, monkeypatch):
     network, _, samples = case
-    monkeypatch.setattr(Barrier, "methods", property(lambda self: {"lp": Liar()}))
+    monkeypatch.setattr(Barrier, "methods", property(lambda _: {"lp": Liar()}))
     with pytest.raises(Unsound, match="'lp' proves"):
         list(Barrier().lines(network, samples[:1], lambda x: Box(x, EPS), torch.float64))
 

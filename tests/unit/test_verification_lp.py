@@ -113,7 +113,7 @@ def test_what_a_solver_does_not_finish_proves_nothing(network, monkeypatch, solv
     method = TriangleLp(solver=solver)
     session = method.open(problem.network, problem.take(torch.tensor([0])).input_set).session
     monkeypatch.setattr(
-        type(session), "minimise", lambda self, cost, seconds: Solution("failed", None, np.full(len(self.program.low), 1e3))
+        type(session), "minimise", lambda self, *_: Solution("failed", None, np.full(len(self.program.low), 1e3))
     )
     plain = Incomplete("crown")(problem, Budget())
     for crown, verdict in zip(plain, LpVerifier(method)(problem, Budget()), strict=True):

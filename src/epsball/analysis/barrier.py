@@ -197,7 +197,7 @@ def summarise(lines: Iterable[Line]) -> Line:
         "margins": mean,
         "gap": gap,
         "barrier": barrier,
-        "share": barrier / gap if gap else None,
+        "share": barrier / gap if gap and barrier is not None else None,
     }
 
 

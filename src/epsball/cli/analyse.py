@@ -104,8 +104,8 @@ def _show_barrier(output: Output, model: str, summary: dict[str, Any], lines: li
     output.table(title, ("image", "unstable", *names, "barrier's share"), rows)
     if summary["whole"]:
         output.text(
-            f"Of a mean gap of {summary['gap']:.4f} between CROWN and the attack, {summary['barrier']:.4f} is beyond every relaxation of "
-            f"single neurons. {summary['exact']} of {summary['whole']} images: the barrier is exact."
+            f"Of a mean gap of {summary['gap']:.4f} between CROWN and the attack, {summary['barrier']:.4f} is beyond every "
+            f"relaxation of single neurons. {summary['exact']} of {summary['whole']} images: the barrier is exact."
         )
     left = [f"{summary[k]} {k}" for k in ("misclassified", "timeout") if summary[k]]
     if left:

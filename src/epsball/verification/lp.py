@@ -139,7 +139,8 @@ class _Search:
     def __post_init__(self) -> None:
         self.outputs = self.problem.network.forward(self.problem.input_set.centre)
         self.attained: dict[int, float] = {}
-        self.found, self.witness = math.inf, None
+        self.found = math.inf
+        self.witness: Witness | None = None
         self.late, self.note = False, ""
 
     def open_rows(self) -> list[int]:

@@ -18,7 +18,7 @@ from scipy import sparse
 from epsball.bounding.backward import pull_back
 from epsball.bounding.crown import Known
 from epsball.bounding.relaxation import Elementwise, Lines
-from epsball.graph.operator import Affine, Nonlinear, Relaxed
+from epsball.graph.operator import Affine, Nonlinear, Relaxed, Slope
 from epsball.interval import Interval
 from epsball.rows import Rows
 from epsball.verification.convex.program import Array, Forms, Program
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from epsball.graph.plan import Bound
     from epsball.types import Bool, Int, Tensor
 
-_SLOPES = ("zero", "one", "adaptive", "same")
+_SLOPES: tuple[Slope, ...] = ("zero", "one", "adaptive", "same")
 _BYTES = 2**25  # of the rows that are pulled back at once
 
 
@@ -51,8 +51,8 @@ class Units:
         step: the node.
         index: (k,) its outputs that have a variable y.
         y: the first one's column; the others follow.
-        z: the column of the first argument's variable, with `z = (the argument, over earlier variables)`; None where the operator is
-            not elementwise and its lines were written over earlier variables at once.
+        z: the column of the first argument's variable, with `z = (the argument, over earlier variables)`; None where the operator
+            is not elementwise and its lines were written over earlier variables at once.
         above: the first row of the lines above y, where there is one line; the others follow.
     """
 
@@ -185,7 +185,7 @@ class Encoding:
         post = op.interval(*pre)
         index = torch.arange(post.lower[0].numel(), device=post.lower.device)
         count, before = len(index), self.program.count
-        found = []
+        found: list[Forms] = []
         for slope in _SLOPES[2:]:
             forms = self._pulled(step.slot, neurons(post, index).mirrored(), {step.slot: op.relax(*pre, slope=slope)})
             if not found or abs(found[0].matrix - forms.matrix).max() > 0 or np.abs(found[0].offset - forms.offset).max() > 0:

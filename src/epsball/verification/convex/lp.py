@@ -140,7 +140,7 @@ class TriangleLp:
         """Lower bounds of linear forms of the output over the set."""
         result = torch.full(rows.values.shape[:2], -math.inf, dtype=torch.float64)
         sample = torch.arange(rows.values.shape[1]) if rows.sample is None else rows.sample.cpu()
-        for b in sample.unique().tolist():
+        for b in sorted(set(sample.tolist())):
             here = (sample == b).nonzero()[:, 0]
             with torch.no_grad():
                 relaxation = self.open(network, input_set.take(torch.tensor([b], device=input_set.centre.device)))

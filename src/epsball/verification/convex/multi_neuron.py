@@ -185,7 +185,7 @@ class MultiNeuron(TriangleLp):
 
 
 def _dependent(encoding: Encoding, units: Units, chosen: np.ndarray, seeds: int) -> list[tuple[int, int, int]]:
-    """For each of the first units the two that depend on it, and on each other, most: how much narrower pairs are than their boxes."""
+    """For each of the first units the two that depend on it, and on each other, most: pairs much narrower than their boxes."""
     count = len(chosen)
     pairs = np.array(list(combinations(range(count), 2)))
     signs = np.array([[1.0, 1.0], [1.0, -1.0]])

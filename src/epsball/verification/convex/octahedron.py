@@ -1,8 +1,8 @@
 """Three ReLUs over an octahedron of their inputs: the vertices of the exact convex hull.
 
-The inputs z of three units lie in `low <= D z <= high` for the 13 directions D of {-1, 0, 1}^3 up to sign. Cut by the planes z_i = 0
-that region falls into pieces on each of which three (leaky) ReLUs are linear, so the hull of {(z, f(z))} is the hull of the pieces'
-vertices. Every vertex solves three of 29 equations with integer coefficients and a determinant of at least 1: it is found by trying
+The inputs z of three units lie in `low <= D z <= high` for the 13 directions D of {-1, 0, 1}^3 up to sign. Cut by the planes
+z_i = 0 that region falls into pieces on each of which three (leaky) ReLUs are linear, so the hull of {(z, f(z))} is the hull of the
+pieces' vertices. Every vertex solves three of 29 equations with integer coefficients and a determinant of at least 1: it is found by trying
 all of them, without any search that rounding could lead astray.
 """
 
@@ -22,8 +22,8 @@ _TOLERANCE = 1e-9  # points this near to the region, relative to its size, count
 
 def directions() -> Array:
     """(13, 3): the directions of {-1, 0, 1}^3 up to sign; the axes come first."""
-    every = [np.array(d, dtype=float) for d in product((1, 0, -1), repeat=3) if next((c for c in d if c), -1) > 0]
-    return np.stack(sorted(every, key=lambda d: (np.abs(d).sum(), (-d).tolist())))
+    every = [d for d in product((1, 0, -1), repeat=3) if next((c for c in d if c), -1) > 0]
+    return np.array(sorted(every, key=lambda d: (sum(map(abs, d)), tuple(-c for c in d))), dtype=float)
 
 
 class _Planes(NamedTuple):
@@ -50,8 +50,9 @@ def vertices(low: Array, high: Array) -> Array:
     slack = _TOLERANCE * max(1e-300, float(np.abs(high[:3]).max()), float(np.abs(low[:3]).max()))
     values = points @ directions().T
     inside = ((values <= high + slack) & (values >= low - slack)).all(1)
-    found = points[inside]
+    found: Array = points[inside]
     if not len(found):
         return found
     _, first = np.unique(np.round(found / slack / 4), axis=0, return_index=True)
-    return found[np.sort(first)]
+    kept: Array = found[np.sort(first)]
+    return kept

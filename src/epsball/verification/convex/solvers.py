@@ -120,7 +120,8 @@ class Highs:
         self.program = program
         self._names = highspy
         self._columns = np.arange(program.count, dtype=np.int32)
-        self._highs = highspy.Highs()
+        make: Any = highspy.Highs
+        self._highs = make()
         for option, value in (
             ("output_flag", False),
             ("threads", 1),
