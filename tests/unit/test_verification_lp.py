@@ -112,9 +112,7 @@ def test_what_a_solver_does_not_finish_proves_nothing(network, monkeypatch, solv
     problem = _problem(network, 0.2)
     method = TriangleLp(solver=solver)
     session = method.open(problem.network, problem.take(torch.tensor([0])).input_set).session
-    monkeypatch.setattr(
-        type(session), "minimise", lambda self, *_: Solution("failed", None, np.full(len(self.program.low), 1e3))
-    )
+    monkeypatch.setattr(type(session), "minimise", lambda self, *_: Solution("failed", None, np.full(len(self.program.low), 1e3)))
     plain = Incomplete("crown")(problem, Budget())
     for crown, verdict in zip(plain, LpVerifier(method)(problem, Budget()), strict=True):
         assert verdict.margin == pytest.approx(crown.margin, abs=1e-9)

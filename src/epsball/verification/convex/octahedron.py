@@ -2,8 +2,8 @@
 
 The inputs z of three units lie in `low <= D z <= high` for the 13 directions D of {-1, 0, 1}^3 up to sign. Cut by the planes
 z_i = 0 that region falls into pieces on each of which three (leaky) ReLUs are linear, so the hull of {(z, f(z))} is the hull of the
-pieces' vertices. Every vertex solves three of 29 equations with integer coefficients and a determinant of at least 1: it is found by trying
-all of them, without any search that rounding could lead astray.
+pieces' vertices. Every vertex solves three of 29 equations with integer coefficients and a determinant of at least 1: it is found
+by trying all of them, without any search that rounding could lead astray.
 """
 
 from __future__ import annotations
