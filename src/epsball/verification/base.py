@@ -77,5 +77,6 @@ verifiers: Registry[type[Verifier]] = Registry(
         "epsball.verification.incomplete",
         "epsball.verification.ladder",
         "epsball.verification.lp",
+        "epsball.verification.sdp",
     ),
 )
