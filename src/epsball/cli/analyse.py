@@ -1,4 +1,4 @@
-"""`epsball analyse init`: tables and figures of the thesis that need no trained network."""
+"""`epsball analyse`: tables and figures of the thesis that need no trained network, and analyses of trained ones."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from epsball.cli.common import Json, Output, Quiet, Seed
+from epsball.cli.envelope import envelope
+from epsball.cli.estimate import estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,6 +21,10 @@ app = typer.Typer(help="Tables and figures of the thesis.", no_args_is_help=True
 @app.callback()
 def analyse() -> None:
     """Tables and figures of the thesis."""
+
+
+app.command("estimate")(estimate)
+app.command("envelope")(envelope)
 
 
 @app.command("init")
