@@ -37,7 +37,7 @@ class Reached(NamedTuple):
         bound: proven.
         ceiling: about the relaxation's own value, from above; infinity where the ascent ended off the centre.
         x: the multipliers.
-        steps: of both kinds.
+        steps: of Newton's method.
     """
 
     bound: float
@@ -50,14 +50,14 @@ class Reached(NamedTuple):
 class Sdp:
     """Lower bounds by the semidefinite relaxation with the triangle's lines and a bound on every variable's square.
 
-    The dual is climbed from CROWN's own multipliers along the central path of a logarithmic barrier: first-order steps at each weight,
-    then Newton's, then a smaller weight. Every point on the way is a proof, and the last one is checked with the least eigenvalue in
+    The dual is climbed from CROWN's own multipliers along the central path of a logarithmic barrier: Newton steps (or first-order ones)
+    at each weight, then a smaller weight. Every point on the way is a proof, and the last one is checked with the least eigenvalue in
     float64. A form is left as soon as it is as good as asked for, or cannot become so.
 
     Attributes:
         hidden: bounds of the hidden neurons, and where the ascent starts.
-        steps: first-order steps (L-BFGS) at each weight.
-        newton: Newton steps at each weight; 0 leaves it at first-order ones.
+        newton: Newton steps at each weight, at most.
+        steps: first-order steps (L-BFGS) at each weight, before Newton's. They are cheap, and alone (newton=0) they stop 4 to 40 % short.
         shrink: from one weight to the next.
         tolerance: ends when the gap is at most this share of the bound (or of a hundredth of what CROWN loses, if that is more).
         enough: a form whose bound exceeds this is left as it is; None is without end. A verifier needs no more than a positive bound.
@@ -74,8 +74,8 @@ class Sdp:
     """
 
     hidden: Crown = field(default_factory=Crown)
-    steps: int = 100
-    newton: int = 40
+    newton: int = 80
+    steps: int = 0
     shrink: float = 0.2
     tolerance: float = 5e-3
     enough: float | None = None
@@ -83,7 +83,7 @@ class Sdp:
 
     def __post_init__(self) -> None:
         if self.steps < 0 or self.newton < 0 or self.steps + self.newton == 0:
-            raise BadConfig("a semidefinite bound needs steps > 0 or newton > 0", fix="steps=100, newton=40")
+            raise BadConfig("a semidefinite bound needs steps > 0 or newton > 0", fix="newton=80")
         if not 0 < self.shrink < 1 or not self.tolerance > 0 or not self.seconds > 0:
             raise BadConfig("a semidefinite bound needs shrink in (0, 1), tolerance > 0 and seconds > 0")
 
@@ -114,22 +114,22 @@ class Sdp:
         gap, taken, ceiling = dual.nominal() - least, 0, math.inf
         if dual.lifted.units == 0 or gap <= 1e-9 * (1 + abs(least)):
             return Reached(least, least, x, 0)
-        loss, start = gap, x
+        loss, kept = gap, [x]
         x = x + dual.signed * (gap / dual.degree)
         for _ in range(_STAGES):
             weight = gap / dual.degree
             x = climb(dual, x, weight, steps=self.steps, deadline=deadline)
             x, steps, centred = centre(dual, x, weight, steps=self.newton, deadline=deadline)
-            taken += steps
-            value = self._value(dual, x)
+            kept, taken, value = [*kept[-1:], x], taken + steps, self._value(dual, x)
             if centred:
                 ceiling = min(ceiling, value + _MARGIN * gap)
             enough = self.enough is not None and (value > self.enough or ceiling < self.enough)
-            if enough or gap <= self.tolerance * max(abs(value), 0.01 * loss) or time.monotonic() > deadline:
+            small = gap <= self.tolerance * max(abs(value), 0.01 * loss)
+            if enough or small or (self.newton and not centred) or time.monotonic() > deadline:
                 break
             gap *= self.shrink
-        proven = dual.certified(x)
-        return Reached(proven, ceiling, x, taken) if proven > least else Reached(least, ceiling, start, taken)
+        proven, best = max((dual.certified(end), place) for place, end in enumerate(kept))  # off the centre the last may be worse
+        return Reached(max(proven, least), ceiling, kept[best], taken)
 
     @staticmethod
     def _value(dual: Dual, x: Tensor) -> float:

@@ -35,6 +35,8 @@ def climb(dual: Dual, x: Float[Tensor, " m"], weight: float, *, steps: int, dead
     Returns:
         A point inside that is at least as good.
     """
+    if steps == 0:
+        return x
     signed = dual.signed
     theta = torch.where(signed, x.clamp(min=1e-300).log(), x)
 
