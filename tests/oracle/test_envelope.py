@@ -98,7 +98,7 @@ def test_bisection_reaches_at_least_as_far_with_the_right_ball():
 
 
 def test_a_misclassified_input_has_radius_0_and_wrong_options_are_refused():
-    layer, network, x, prop = _linear()
+    _, network, x, prop = _linear()
     flipped = Property(-prop.C)
     assert bool((Envelope(0.1)(network, x, flipped).radius == 0).all())
     with pytest.raises(BadConfig, match="finite radius above 0"):

@@ -36,9 +36,7 @@ def clarabel(lifted, row: int = 0) -> float:
     s, z = w[n:], A @ w + b
     product = cp.multiply(k, squares[n:]) - cp.sum(cp.multiply(A, X[n + 1 :, 1:]), axis=1) - cp.multiply(b, s)
     lines = [s >= 0, cp.multiply(k, s) - z >= 0, z + 1 - k - s >= 0]
-    problem = cp.Problem(
-        cp.Minimize(c @ w + c0), [X[0, 0] == 1, squares[:n] <= 1, squares[n:] <= s, product == 0, *lines]
-    )
+    problem = cp.Problem(cp.Minimize(c @ w + c0), [X[0, 0] == 1, squares[:n] <= 1, squares[n:] <= s, product == 0, *lines])
     return problem.solve(solver=cp.CLARABEL)
 
 
@@ -170,7 +168,8 @@ def _problem(radius: float) -> tuple[Problem, nn.Module]:
     module = nn.Sequential(first, nn.ReLU(), second)
     network = Network.capture(module, (2,)).prepare()
     x = torch.full((2, 2), 0.5, dtype=torch.float64)
-    return Problem(network, LpBall(x, radius, "linf", (0.0, 1.0)), robust(torch.zeros(2, dtype=torch.long), 2, torch.float64)), module
+    ball, prop = LpBall(x, radius, "linf", (0.0, 1.0)), robust(torch.zeros(2, dtype=torch.long), 2, torch.float64)
+    return Problem(network, ball, prop), module
 
 
 def test_verdicts_are_verified_unknown_and_timeout():
@@ -188,8 +187,8 @@ def test_what_cannot_be_served_is_one_error():
     x = torch.rand(1, *network.input_shape, dtype=torch.float64)
     with pytest.raises(UnsupportedOp, match="no semidefinite relaxation of `sigmoid`"):
         Sdp()(network.prepare(), Box(x, 0.1), robust(torch.tensor([0]), network.classes, torch.float64).rows())
+    wide = Network.capture(nn.Linear(6001, 2), (6001,)).prepare()
     with pytest.raises(BadConfig, match="more than 6000 variables"):
-        wide = Network.capture(nn.Linear(6001, 2), (6001,)).prepare()
         Sdp()(wide, Box(torch.rand(1, 6001), 0.1), robust(torch.tensor([0]), 2).rows())
     for options in ({"steps": 0, "newton": 0}, {"shrink": 1.0}, {"tolerance": 0.0}, {"seconds": 0.0}):
         with pytest.raises(BadConfig):

@@ -1,9 +1,9 @@
 """What sampling says of a network around an input: an estimate, never a proof.
 
-The smallest margin that was found is one the network really has, so the true least margin is at most that. A local Lipschitz constant
-is estimated from the largest gradients of many batches, whose distribution has an end that extreme-value theory fits: the CLEVER score
-of Weng et al. 2018 (arXiv:1801.10578). It has been beaten by attacks (Goodfellow 2018, arXiv:1804.07870), which is why the status of all this
-is "estimate", a word that no summary counts.
+The smallest margin that was found is one the network really has, so the true least margin is at most that. A local Lipschitz
+constant is estimated from the largest gradients of many batches, whose distribution has an end that extreme-value theory fits: the
+CLEVER score of Weng et al. 2018 (arXiv:1801.10578). Networks that hide their gradients fool it (Goodfellow 2018, arXiv:1804.07870),
+which is why the status of all this is "estimate", a word that no summary counts.
 """
 
 from __future__ import annotations

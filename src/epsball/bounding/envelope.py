@@ -46,8 +46,7 @@ class Envelope:
     """The certified radius from one pass of linear bounds, instead of one bound for each radius tried.
 
     Attributes:
-        eps: radius of the ball on which the functions are computed; the result is at most this. A larger ball reaches further, but its
-            functions lie lower.
+        eps: radius of the ball on which the functions are computed; the result is at most this. In a larger ball they lie lower.
         method: CROWN, with any slopes and intermediate bounds.
         norm: "linf" or "l2".
         clip: the valid range of the inputs, or None.
@@ -89,7 +88,7 @@ class Envelope:
         distance = torch.where(room > 0, self._distance(u.flatten(2), room.clamp(min=0), x.flatten(1)), 0.0)
         return Polyhedron(u, v, distance, distance.amin(0).clamp(max=self.eps))
 
-    def _distance(self, u: Float[Tensor, "R B n"], room: Float[Tensor, "R B"], x: Float[Tensor, "B n"]) -> Float[Tensor, "R B"]:
+    def _distance(self, u: Float[Tensor, "R B n"], room: Float[Tensor, "R B"], x: Tensor) -> Float[Tensor, "R B"]:
         """The least norm of a step within the valid range that takes `room` off the function; infinite where none does."""
         steep = u.abs()
         if self.clip is None:
@@ -104,7 +103,7 @@ class Envelope:
 
 
 def _time(steep: Tensor, pace: Tensor, free: Tensor, room: Float[Tensor, "R B"]) -> Float[Tensor, "R B"]:
-    """The t at which `sum steep * min(t * pace, free)` is `room`: the cheapest step moves every input at its pace until it is stopped.
+    """The t at which `sum steep * min(t * pace, free)` is `room`: in the cheapest step each input moves at its pace until it stops.
 
     The sum grows with t, and each input stops at `free / pace`. Sorted by that point, the sums over stopped and moving inputs are
     cumulative, and t follows in closed form.

@@ -10,6 +10,8 @@ import typer
 from epsball.cli.common import Data, Device, Eps, Index, Json, Model, NormOption, Output, Quiet, Seed
 from epsball.cli.judged import case_of
 
+_CHUNK = 16  # images bounded together
+
 
 def envelope(  # noqa: PLR0913 - one parameter an option
     model: Model,
@@ -30,14 +32,14 @@ def envelope(  # noqa: PLR0913 - one parameter an option
     from epsball.bounding.envelope import Envelope
     from epsball.run.folder import RunFolder
     from epsball.run.judge import write_header
-    from epsball.run.record import Record
+    from epsball.run.record import Line, Record
     from epsball.spec.property import robust
 
     output = Output(as_json=json, quiet=quiet)
     case = case_of(model, data, index, eps, norm=norm, seed=seed, device=device)
     x, y = case.data.test.inputs(case.index).to(case.device), case.data.test.y[case.index]
-    network, lines = case.network.prepare(), []
-    for part in torch.arange(len(y)).split(16):
+    network, lines = case.network.prepare(), list[Line]()
+    for part in torch.split(torch.arange(len(y)), _CHUNK):
         prop = robust(y[part].to(case.device), case.network.classes, case.dtype)
         found = Envelope(case.eps, norm=case.norm, clip=case.data.clip)(network, x[part.to(case.device)], prop)
         nearest = prop.C[found.distance.argmin(0), torch.arange(len(part))].argmin(1)
@@ -48,8 +50,9 @@ def envelope(  # noqa: PLR0913 - one parameter an option
     if out is not None:
         with RunFolder(out) as folder, Record(folder.record) as record:
             write_header(record, "envelope", case.described(), case)
-            for line in (*lines, {"type": "done"}):
+            for line in lines:
                 record.append(line)
+            record.append({"type": "done"})
     radii = torch.tensor([line["radius"] for line in lines], dtype=torch.float64)
     output.result("envelope", {"radii": lines, "mean": float(radii.mean())})
     rows = [(str(line["index"]), str(line["label"]), f"{line['radius']:.5g}", str(line["nearest"])) for line in lines]

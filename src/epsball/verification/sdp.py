@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
@@ -50,23 +50,23 @@ class Reached(NamedTuple):
 class Sdp:
     """Lower bounds by the semidefinite relaxation with the triangle's lines and a bound on every variable's square.
 
-    The dual is climbed from CROWN's own multipliers along the central path of a logarithmic barrier: Newton steps (or first-order ones)
-    at each weight, then a smaller weight. Every point on the way is a proof, and the last one is checked with the least eigenvalue in
-    float64. A form is left as soon as it is as good as asked for, or cannot become so.
+    The dual is climbed from CROWN's own multipliers along the central path of a logarithmic barrier: Newton steps (or first-order
+    ones) at each weight, then a smaller weight. Every point on the way is a proof, and the last one is checked with the least
+    eigenvalue in float64. A form is left as soon as it is as good as asked for, or cannot become so.
 
     Attributes:
         hidden: bounds of the hidden neurons, and where the ascent starts.
         newton: Newton steps at each weight, at most.
-        steps: first-order steps (L-BFGS) at each weight, before Newton's. They are cheap, and alone (newton=0) they stop 4 to 40 % short.
+        steps: first-order steps (L-BFGS) at each weight, before Newton's. Alone (newton=0) they stop 4 to 40 % short.
         shrink: from one weight to the next.
         tolerance: ends when the gap is at most this share of the bound (or of a hundredth of what CROWN loses, if that is more).
-        enough: a form whose bound exceeds this is left as it is; None is without end. A verifier needs no more than a positive bound.
+        enough: a form whose bound exceeds this is left as it is; None is without end. A verifier needs a positive bound only.
         seconds: of one call; what was reached by then is returned.
 
     Shapes:  rows (P, B, K) over the output, shared layout; result (P, B). Never below CROWN.
     Sound:   yes: see `Dual.certified` for what is left to rounding.   Complete: no.
-    Cost:    for each form some tens of factorisations of a matrix with a row an input and an unstable ReLU, and of one with a row a
-        multiplier: about 15 s for 784 inputs and 60 to 90 unstable units on one core.
+    Cost:    for each form 50 to 100 factorisations of a matrix with a row an input and an unstable ReLU, and of one with a row a
+        multiplier: about 25 s for 784 inputs and 60 unstable units on one core.
     Raises:  UnsupportedOp for other operators than affine ones, ReLU and leaky ReLU; BadConfig where it is too large.
     Paper:   Raghunathan et al. 2018, arXiv:1811.01057; Dathathri et al. 2020, arXiv:2010.11645.  Differs: stable units are no
         variables, the triangle's upper line is a constraint, so that it is never below the LP; a barrier instead of an eigenvalue

@@ -90,8 +90,8 @@ class Dual:
         return 2 * self.lifted.inputs + 5 * self.lifted.units
 
     def parts(self, x: Float[Tensor, " m"]) -> Parts:
-        n = self.lifted.inputs
-        return Parts(x[:n], *x[n:].split(max(1, self.lifted.units))) if self.lifted.units else Parts(x, *[x[:0]] * 5)
+        n, U = self.lifted.inputs, self.lifted.units
+        return Parts(x[:n], *(x[n + i * U : n + (i + 1) * U] for i in range(5)))
 
     def quadratic(self, x: Float[Tensor, " m"]) -> Quadratic:
         """The Lagrangian."""
@@ -157,9 +157,9 @@ class Dual:
     def certified(self, x: Float[Tensor, " m"]) -> float:
         """A lower bound that these multipliers prove, whatever rounding did to them on the way.
 
-        Every variable lies in [-1, 1]. If the least eigenvalue of Q is at least -e, then adding `e (w w - N)` keeps the Lagrangian below
-        the form and makes it convex; a convex function is at least its tangent at any point. The eigenvalue is taken less the error
-        of its computation in float64 (4 N units of roundoff times the norm of Q), and the value less that of its sums.
+        Every variable lies in [-1, 1]. If the least eigenvalue of Q is at least -e, then adding `e (w w - N)` keeps the Lagrangian
+        below the form and makes it convex; a convex function is at least its tangent at any point. The eigenvalue is taken less the
+        error of its computation in float64 (4 N units of roundoff times the norm of Q), and the value less that of its sums.
         """
         of = Parts(*(part if name == "product" else part.clamp(min=0) for name, part in self.parts(x)._asdict().items()))
         c, g, Q = self.quadratic(torch.cat(of))

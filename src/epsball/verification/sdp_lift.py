@@ -1,7 +1,7 @@
 """A ReLU network over one set of inputs as quadratic constraints: what its semidefinite relaxation lifts.
 
-The variables are `w = (t, s)`: the inputs `x = centre + radius * t` with `t` in [-1, 1], and one `s` in [0, 1] for each unstable unit,
-`max(z, 0) = u * s`. A stable unit is linear in what comes before it, so it is no variable. With `k = u / (u - l)` and
+The variables are `w = (t, s)`: the inputs `x = centre + radius * t` with `t` in [-1, 1], and one `s` in [0, 1] for each unstable
+unit, `max(z, 0) = u * s`. A stable unit is linear in what comes before it, so it is no variable. With `k = u / (u - l)` and
 `z / (u - l) = A w + b`, which reads earlier variables only, each unstable unit has five constraints:
 
     s >= 0,    k s - (A w + b) >= 0,    (A w + b) + 1 - k - s >= 0,    s (k s - (A w + b)) = 0,    s (1 - s) >= 0.
@@ -20,7 +20,6 @@ import torch
 from epsball.bounding.backward import pull_back
 from epsball.bounding.relaxations.relu import LeakyRelu
 from epsball.errors import BadConfig, UnsupportedOp
-from epsball.graph.operator import Affine
 from epsball.rows import Rows
 from epsball.types import Float, Tensor
 

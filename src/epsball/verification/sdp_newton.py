@@ -33,7 +33,7 @@ def model(dual: Dual, x: Float[Tensor, " m"], weight: float) -> Model | None:
     """The slope and minus the Hessian; None where Q cannot be factorised."""
     p = dual.lifted
     n, U = p.inputs, p.units
-    c, g, Q = dual.quadratic(x)
+    _, g, Q = dual.quadratic(x)
     factor, failed = torch.linalg.cholesky_ex(Q)
     if int(failed):
         return None
@@ -66,7 +66,8 @@ def model(dual: Dual, x: Float[Tensor, " m"], weight: float) -> Model | None:
 
 
 def _pairs(first: Tensor, second: Tensor, n: int, U: int) -> list[tuple[Tensor, Tensor]]:
-    return list(zip(first[n + U :].split(U), second[n + U :].split(U), strict=True))
+    ends = range(n + U, len(first), U)
+    return [(first[i : i + U], second[i : i + U]) for i in ends]
 
 
 def step(dual: Dual, x: Float[Tensor, " m"], weight: float) -> tuple[Tensor, float] | None:
