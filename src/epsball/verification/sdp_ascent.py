@@ -109,7 +109,8 @@ class _Search:
 def _direction(past: deque[tuple[Tensor, Tensor]], slope: Tensor) -> Tensor:
     """Minus the inverse Hessian, as the past steps show it, times the slope (two loops)."""
     if not past:
-        return -slope / (2 * torch.linalg.vector_norm(slope)).clamp(min=1e-300)
+        length: Tensor = 2 * torch.linalg.vector_norm(slope)
+        return torch.div(-slope, length.clamp(min=1e-300))
     q, shares = slope.clone(), []
     for moved, turned in reversed(past):
         share = (moved @ q) / (moved @ turned)
