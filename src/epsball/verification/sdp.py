@@ -57,7 +57,7 @@ class Sdp:
     Attributes:
         hidden: bounds of the hidden neurons, and where the ascent starts.
         newton: Newton steps at each weight, at most.
-        steps: first-order steps (L-BFGS) at each weight, before Newton's. Alone (newton=0) they stop 4 to 40 % short.
+        steps: first-order steps (L-BFGS) at each weight, before Newton's. Alone (newton=0) they stop well short.
         shrink: from one weight to the next.
         tolerance: ends when the gap is at most this share of the bound (or of a hundredth of what CROWN loses, if that is more).
         enough: a form whose bound exceeds this is left as it is; None is without end. A verifier needs a positive bound only.
