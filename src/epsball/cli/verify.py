@@ -48,7 +48,7 @@ def verify(  # noqa: PLR0913 - one parameter an option
         ),
     ] = 10,
     method: Annotated[
-        str, typer.Option("--method", help="auto (the ladder), bounders, lp, multi-neuron; several with commas: auto,lp.")
+        str, typer.Option("--method", help="auto (the ladder), bounders, lp, multi-neuron, sdp; several with commas: auto,lp.")
     ] = "auto",
     timeout: Annotated[str, typer.Option("--timeout", help="Seconds for one instance.")] = "60",
     float64: Annotated[bool, typer.Option("--float64", help="Bounds in float64 instead of float32.")] = False,

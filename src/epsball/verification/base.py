@@ -73,5 +73,5 @@ class Verifier(Protocol):
 
 verifiers: Registry[type[Verifier]] = Registry(
     "verifier",
-    modules=tuple(f"epsball.verification.{name}" for name in ("incomplete", "ladder", "cells", "lp")),
+    modules=tuple(f"epsball.verification.{name}" for name in ("incomplete", "ladder", "cells", "lp", "sdp")),
 )

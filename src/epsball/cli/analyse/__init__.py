@@ -5,6 +5,8 @@ from __future__ import annotations
 import typer
 
 from epsball.cli.analyse.barrier import barrier
+from epsball.cli.analyse.envelope import envelope
+from epsball.cli.analyse.estimate import estimate
 from epsball.cli.analyse.init import init
 from epsball.cli.analyse.noise import noise
 from epsball.cli.analyse.plane import plane
@@ -13,6 +15,8 @@ app = typer.Typer(help="Analyses of networks, bounds and noise.", no_args_is_hel
 app.command("init")(init)
 app.command("plane")(plane)
 app.command("barrier")(barrier)
+app.command("envelope")(envelope)
+app.command("estimate")(estimate)
 app.command("noise")(noise)
 
 
