@@ -28,7 +28,7 @@ Eps = Annotated[
 ]
 NormOption = Annotated[str, typer.Option("--norm", help="linf or l2.")]
 Index = Annotated[str, typer.Option("--index", help="Test examples: 7, 0:200, :200, ::20 or 1,5,9.")]
-Model = Annotated[Path, typer.Argument(help="A run folder or a .safetensors checkpoint.")]
+Model = Annotated[Path, typer.Argument(help="A run folder, a .safetensors checkpoint or an .onnx file.")]
 
 
 class Output:

@@ -320,7 +320,9 @@ def _where(node: torch.fx.Node) -> Where:
     stack = node.meta.get("nn_module_stack") or {}
     path = next((str(entry[0]) for entry in reversed(list(stack.values()))), "")
     frames = re.findall(r'File "([^"]+)", line (\d+), in \S+\n\s*(.*)', node.meta.get("stack_trace") or "")
-    own = [f for f in frames if "/torch/" not in f[0] and "/epsball/graph/" not in f[0]] or frames
+    own = [f for f in frames if "/torch/" not in f[0] and "/epsball/graph/" not in f[0]]
+    if not own and not any("/epsball/graph/onnx/" in f[0] for f in frames):  # there the node's name is the place
+        own = frames
     source = f"{own[-1][0]}:{own[-1][1]}: {own[-1][2].strip()}" if own else ""
     return Where(path, source)
 

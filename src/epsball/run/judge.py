@@ -16,7 +16,7 @@ import torch
 from epsball.device import arithmetic, tolerance
 from epsball.errors import BadConfig, BadShape
 from epsball.graph.network import Network
-from epsball.models.store import load_model
+from epsball.models.opened import open_model
 from epsball.run.folder import RunFolder
 from epsball.run.record import Line, Record, digest, read
 from epsball.run.track import unheard
@@ -107,8 +107,8 @@ def open_case(model: Path, data: Dataset, index: Tensor, eps: float, *, norm: st
     """
     if norm not in ("linf", "l2"):
         raise BadConfig(f"unknown norm {norm!r}", where="--norm", fix="use linf or l2")
-    module, architecture, _ = load_model(model)
-    network = Network.capture(module.to(device), architecture.input_shape)
+    module, shape = open_model(model, data.test.shape)
+    network = Network.capture(module.to(device), shape)
     chosen: Norm = "linf" if norm == "linf" else "l2"
     return Case(model, network, data, index, eps, chosen, seed)
 
