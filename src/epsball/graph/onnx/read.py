@@ -86,7 +86,17 @@ def _parsed(path: Path) -> Any:
         raise BadFile("not an ONNX file, or a damaged one", where=str(path), fix="export the network again") from error
     if not model.graph.node:
         raise BadFile("the file holds no network", where=str(path), fix="export the network again")
+    if not all(isinstance(text, str) for text in _texts(model.graph)):  # protobuf hands out bytes where they are not UTF-8
+        raise BadFile("the file holds names that are not text", where=str(path), fix="the file is damaged: export it again")
     return model
+
+
+def _texts(graph: Any) -> Iterator[object]:
+    for value in (*graph.initializer, *graph.input, *graph.output):
+        yield value.name
+    for node in graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (a.name for a in node.attribute)
 
 
 def _bytes(path: Path) -> bytes:
