@@ -14,15 +14,19 @@ from epsball.spec.sets import Box
 
 
 class Skip(nn.Module):
-    """`relu(B(h + A relu(h)))` with a linear h: a pre-activation block, as in transformers whose norms come first."""
+    """`relu(B(h + A relu(C relu(h))))` with a linear h: a pre-activation block, as in transformers whose norms come first."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.first, self.inner, self.before, self.last = (nn.Linear(a, b) for a, b in ((6, width), (width, width), (width, 48), (48, 3)))
+        self.first, self.before, self.last = nn.Linear(6, width), nn.Linear(width, 48), nn.Linear(48, 3)
+        self.branch = nn.Sequential(nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
+
+    def middle(self, x: torch.Tensor) -> torch.Tensor:
+        h = self.first(x)
+        return self.before(h + self.branch(h))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        h = self.first(x)
-        return self.last(torch.relu(self.before(h + self.inner(torch.relu(h)))))
+        return self.last(torch.relu(self.middle(x)))
 
 
 @pytest.mark.parametrize("eps", [0.01, 0.1])
@@ -36,7 +40,7 @@ def test_intermediate_and_output_bounds_hold_with_a_linear_skip(eps):
     rows = Rows(torch.eye(3)[:, None].expand(-1, 4, -1))
     with torch.no_grad():
         found, _ = Crown().relax(network.prepare(), box)
-        values = torch.stack([module.before(h + module.inner(torch.relu(h))) for h in map(module.first, samples)])
+        values = torch.stack([module.middle(s) for s in samples])
         interval = next(found[s.args[0]] for s in reversed(network.prepare().steps) if s.node.op == "relu")
         assert bool((values >= interval.lower - 1e-5).all())
         assert bool((values <= interval.upper + 1e-5).all())
