@@ -23,6 +23,7 @@ from epsball.run.track import unheard
 from epsball.spec.problem import Budget
 from epsball.spec.property import check_labels
 from epsball.spec.sets import LpBall, Norm
+from epsball.training.base import Examples
 from epsball.verification.ladder import Ladder
 from epsball.verification.summary import summarise
 from epsball.verification.survey import survey
@@ -110,7 +111,17 @@ def open_case(model: Path, data: Dataset, index: Tensor, eps: float, *, norm: st
     module, shape = open_model(model, data.test.shape)
     network = Network.capture(module.to(device), shape)
     chosen: Norm = "linf" if norm == "linf" else "l2"
+    data = _embedded(network, data)
     return Case(model, network, data, index, eps, chosen, seed)
+
+
+def _embedded(network: Network, data: Dataset) -> Dataset:
+    """The data where the network's graph begins: test sentences of words as vectors."""
+    if data.test.shape == network.input_shape or data.test.shape != network.data_shape:
+        return data
+    with torch.no_grad():
+        vectors = network.embed(data.test.x.to(network.prepare().device)).cpu()
+    return replace(data, test=Examples(vectors, data.test.y))
 
 
 @dataclass(frozen=True, eq=False)

@@ -67,7 +67,7 @@ class IbpAccuracy:
             least = tolerance(network.dtype)
             for start in range(0, len(data), self.batch):
                 part = slice(start, start + self.batch)
-                x, y = data.inputs(part).to(network.dtype), data.y[part]
+                x, y = net.embed(data.inputs(part)).to(network.dtype), data.y[part]
                 right = network.forward(x).argmax(1) == y
                 worst = Bounded.over(network, Box(x, self.eps, self.clip).hull()).worst_logits(y)
                 others = worst.scatter(1, y[:, None], -torch.inf)
@@ -92,7 +92,7 @@ def census(net: Network, data: Examples, eps: float, clip: tuple[float, float] |
     """
     with torch.no_grad():
         network = net.prepare()
-        box = training_box(data.inputs().to(network.dtype), eps, clip)
+        box = training_box(net.embed(data.inputs()).to(network.dtype), eps, clip)
         relus = Bounded.over(network, box).relus
         shares = [_shares(pre) for _, pre in relus]
         found = torch.stack(shares).tolist() if shares else []

@@ -154,9 +154,9 @@ def fit(
         Diverged: while running: the loss or a weight became NaN or infinite.
     """
     device = next(iter(net.params().values())).device
-    if tuple(data.shape) != tuple(net.input_shape):
+    if tuple(data.shape) != tuple(net.data_shape):
         raise BadShape(
-            f"examples of shape {data.shape} for a network that takes {net.input_shape}", fix="build the model for this data set"
+            f"examples of shape {data.shape} for a network that takes {net.data_shape}", fix="build the model for this data set"
         )
     data = Examples(data.x.to(device), data.y.to(device))
     check_labels(data.y, net.classes)
@@ -279,7 +279,7 @@ class _Run:
         self.optimizer.zero_grad(set_to_none=True)
         x = self._augmented(self._inputs(index))
         for inputs, labels in zip(x.chunk(self.config.accumulate), self.data.y[index].chunk(self.config.accumulate), strict=True):
-            self._add_gradient(Batch(inputs, labels))
+            self._add_gradient(Batch(self.net.embed(inputs), labels))
         torch.nn.utils.clip_grad_norm_(self.net.module.parameters(), self.config.clip_norm)
         self.optimizer.step()
         self.at = replace(self.at, step=self.at.step + 1)
@@ -313,7 +313,7 @@ class _Run:
         )
         size = self.config.batch // self.config.accumulate
         parts = (order[i * size : (i + 1) * size] for i in range(len(order) // size))
-        write_statistics(self.net, population_statistics(self.net, (self._inputs(part) for part in parts)))
+        write_statistics(self.net, population_statistics(self.net, (self.net.embed(self._inputs(part)) for part in parts)))
 
     def _move_on(self, held: Examples, clip: tuple[float, float] | None) -> None:
         """Let the curriculum move the ramp, if it follows a target."""
