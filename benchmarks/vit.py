@@ -50,9 +50,13 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     folder = shared_folder() / "vnncomp"
-    known = {(r["onnx"], r["vnnlib"]): r["consensus"] for r in csv.DictReader((folder / "expected.csv").open()) if r["set"] == "vit_2023"}
+    known = {
+        (r["onnx"], r["vnnlib"]): r["consensus"] for r in csv.DictReader((folder / "expected.csv").open()) if r["set"] == "vit_2023"
+    }
     folder /= "vit_2023"
-    rows = [r for r in csv.reader(next(folder.glob("*.csv")).open()) if Path(r[0]).name.startswith(options.network)][: options.count]
+    rows = [r for r in csv.reader(next(folder.glob("*.csv")).open()) if Path(r[0]).name.startswith(options.network)][
+        : options.count
+    ]
     names = options.methods.split(",")
     networks: dict[str, Network] = {}
     verified, seconds, attacked = Counter[str](), Counter[str](), 0

@@ -40,7 +40,7 @@ UNIT: Clip = (0.0, 1.0)
 
 
 def load(path: str | Path) -> Network:
-    """A trained network from a run folder, a .safetensors checkpoint or an ONNX file, on the CPU, ready to be attacked and verified.
+    """A trained network from a run folder, a .safetensors checkpoint or an ONNX file, on the CPU, ready to be verified.
 
     Raises:
         BadFile: missing, truncated, foreign or malformed.

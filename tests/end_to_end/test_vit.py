@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from benchmarks.vit import read_box
 
 import epsball
-from benchmarks.vit import read_box
 from epsball.attacks.pgd import PGD
 from epsball.bounding.base import bounders
 from epsball.spec.property import robust

@@ -50,7 +50,10 @@ def test_every_verb_takes_an_onnx_file_and_reads_flat_inputs(file, tmp_path, cap
     packed.write_bytes(gzip.compress(file.read_bytes()))
     for path in (flat, packed):
         assert run(["bounds", str(path), "--data", "digits", "--index", "0:2", "--eps", "0.01"]) == 0
-    assert run(["verify", str(flat), "--data", "digits", "--index", "0:4", "--eps", "0.01", "--out", str(tmp_path / "v"), "--quiet"]) == 0
+    assert (
+        run(["verify", str(flat), "--data", "digits", "--index", "0:4", "--eps", "0.01", "--out", str(tmp_path / "v"), "--quiet"])
+        == 0
+    )
     assert run(["bounds", str(flat), "--data", "mnist", "--index", "0"]) == 2
     assert "take" in capsys.readouterr().err
 
@@ -99,8 +102,7 @@ def _huge_pad():
 
 
 def _branch():
-    model = network([helper.make_node("If", ["c"], ["y"], name="choice")], [1, 6], {"c": np.array(True)})
-    return model
+    return network([helper.make_node("If", ["c"], ["y"], name="choice")], [1, 6], {"c": np.array(True)})
 
 
 BAD = {
@@ -113,7 +115,12 @@ BAD = {
     "huge pad": (_huge_pad, BadFile, "asks for a value of shape", "damaged or hostile"),
     "branch": (_branch, UnsupportedOp, "`If`", "without branches"),
     "unknown": (lambda: one("Rellu", [1, 6]), UnsupportedOp, "`Rellu`", "did you mean 'Relu'"),
-    "lstm": (lambda: one("LSTM", [1, 3, 4], [weights(1, 8, 4), weights(1, 8, 2)], hidden_size=2), UnsupportedOp, "LSTM", "unrolled"),
+    "lstm": (
+        lambda: one("LSTM", [1, 3, 4], [weights(1, 8, 4), weights(1, 8, 2)], hidden_size=2),
+        UnsupportedOp,
+        "LSTM",
+        "unrolled",
+    ),
     "unknown value": (lambda: network([helper.make_node("Add", ["x", "q"], ["y"])], [1, 6]), BadFile, "'q'", "export"),
     "no output": (lambda: network([helper.make_node("Relu", ["x"], ["z"])], [1, 6]), BadFile, "no node computes", "export"),
     "misfit": (lambda: one("Gemm", [1, 6], [weights(7, 2)]), BadFile, "cannot be run", "export"),
@@ -121,8 +128,13 @@ BAD = {
     "free height": (lambda: one("Relu", [1, 3, "height", 4]), BadFile, "must be known", "fix every axis"),
     "tokens": (lambda: one("Gather", [1, 6], [weights(5, 2)]), UnsupportedOp, "the indices", "embedded words"),
     "batch reduced": (lambda: one("ReduceMean", [1, 6], axes=[0]), UnsupportedOp, "batch axis", "axes that start at 1"),
-    "exponent": (lambda: network([helper.make_node("Pow", ["x", "x"], ["y"])], [1, 6]), UnsupportedOp, "constant number", "constant"),
-}  # fmt: skip
+    "exponent": (
+        lambda: network([helper.make_node("Pow", ["x", "x"], ["y"])], [1, 6]),
+        UnsupportedOp,
+        "constant number",
+        "constant",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", BAD)

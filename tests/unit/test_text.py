@@ -122,6 +122,6 @@ def test_training_and_verifying_text_from_the_command_line(folder, tmp_path, mon
     found = json.loads(capsys.readouterr().out)
     assert found["accuracy"]["clean"]["value"] == 1
     assert found["accuracy"]["verified"]["value"] == 1
+    options += ["--set", "recipe.clip=none", "--set", "recipe.warmup=0", "--set", "recipe.ramp=1"]
     assert run(["train", "ibp", "--data", "sst2", "--model", "transformer-small", "--eps", "0.01", "--epochs", "2", "--batch", "16",
-                *options, "--set", "recipe.clip=none", "--set", "recipe.warmup=0", "--set", "recipe.ramp=1", "--out", str(tmp_path / "robust"),
-                "--quiet"]) == 0  # fmt: skip
+                *options, "--out", str(tmp_path / "robust"), "--quiet"]) == 0  # fmt: skip

@@ -1,7 +1,7 @@
 """SST-2 (Socher et al. 2013): sentences of film reviews, negative (0) or positive (1), as numbered words.
 
-The words are those of the files, split at spaces (the set comes tokenised and in lower case). Number 0 is the padding, 1 stands for every
-word that is not in the vocabulary: the 9,998 words that occur most often in the training sentences, ties in alphabetical order.
+The words are those of the files, split at spaces (the set comes tokenised and in lower case). Number 0 is the padding, 1 stands for
+every word that is not in the vocabulary: the 9,998 words that occur most often in the training sentences, ties in alphabetical order.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Sentences = list[tuple[str, int]]
 
 @dataclass(frozen=True)
 class Sst2:
-    """67,349 training phrases and sentences, 872 labelled dev sentences, which stand for the test set (its labels are not public)."""
+    """67,349 training phrases and sentences; the 872 labelled dev sentences are the test set here."""
 
     size: str = "7.4 MB"
     terms: str = "research use, no formal licence; R. Socher et al. 2013, from reviews collected by B. Pang and L. Lee"

@@ -1,7 +1,7 @@
 """Transformers over words, in two halves: `embed` looks words up, `body` is what bounds are computed of.
 
-A set of inputs begins at the embedded sentence (B, L, D): a ball around each vector, or the vectors of synonyms. Words themselves have
-no neighbourhood. So the module takes either words (B, L) or vectors (B, L, D), and its graph starts at the vectors.
+A set of inputs begins at the embedded sentence (B, L, D): a ball around each vector, or the vectors of synonyms. Words themselves
+have no neighbourhood. So the module takes either words (B, L) or vectors (B, L, D), and its graph starts at the vectors.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ class Centred(nn.Module):
 
 
 def _norm(kind: Norm, width: int) -> nn.Module:
-    return {"centred": Centred, "full": nn.LayerNorm, "none": lambda _: nn.Identity()}[kind](width)
+    if kind == "none":
+        return nn.Identity()
+    return Centred(width) if kind == "centred" else nn.LayerNorm(width)
 
 
 class Block(nn.Module):
@@ -50,7 +52,8 @@ class Block(nn.Module):
         """(B, L, D) to the same shape."""
         x = self.norm_1(h)
         h = h + self.drop(self.attention(x, x, x, need_weights=False)[0])
-        return h + self.drop(self.mlp(self.norm_2(h)))
+        out: Tensor = h + self.drop(self.mlp(self.norm_2(h)))
+        return out
 
 
 class Body(nn.Module):
@@ -64,7 +67,8 @@ class Body(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         """Logits (B, K)."""
-        return self.head(self.norm(self.blocks(h + self.place)).mean(1))
+        logits: Tensor = self.head(self.norm(self.blocks(h + self.place)).mean(1))
+        return logits
 
 
 class TextTransformer(nn.Module):
@@ -86,7 +90,8 @@ class TextTransformer(nn.Module):
     def embed(self, words: Tensor) -> Tensor:
         """The vectors of words (B, L): whole numbers, of any type."""
         vectors: Tensor = self.embedding(words.long())
-        return self.drop(vectors)
+        dropped: Tensor = self.drop(vectors)
+        return dropped
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of words (B, L) or of vectors (B, L, D)."""

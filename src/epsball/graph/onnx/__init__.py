@@ -1,4 +1,4 @@
-"""ONNX files as modules: a file is read as data, its nodes run by a table of operators, and the module is captured like any other."""
+"""ONNX files as modules: read as data, run by a table of operators, captured like any other module."""
 
 from epsball.graph.onnx.module import OnnxNetwork
 from epsball.graph.onnx.read import is_onnx, load_onnx

@@ -122,7 +122,9 @@ class Call:
         known = [int(n) for n in sizes if not isinstance(n, torch.SymInt)]
         if math.prod(known) > LIMIT or any(n < 0 for n in known):
             raise BadFile(
-                f"`{self.op}` asks for a value of shape {tuple(known)}", where=self.where, fix="the file is damaged or hostile: export it again"
+                f"`{self.op}` asks for a value of shape {tuple(known)}",
+                where=self.where,
+                fix="the file is damaged or hostile: export it again",
             )
 
 

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from epsball.graph.onnx.calls import Call, Value, operator
 from epsball.types import Tensor
 
-_BINARY = {"Add": torch.add, "Sub": torch.sub, "Mul": torch.mul, "Div": torch.div}
-_UNARY = {
+_BINARY: dict[str, Any] = {"Add": torch.add, "Sub": torch.sub, "Mul": torch.mul, "Div": torch.div}
+_UNARY: dict[str, Any] = {
     "Relu": F.relu, "Sigmoid": torch.sigmoid, "Tanh": torch.tanh, "Exp": torch.exp, "Log": torch.log, "Sqrt": torch.sqrt,
     "Reciprocal": torch.reciprocal, "Neg": torch.neg, "Abs": torch.abs, "Sign": torch.sign, "Sin": torch.sin, "Cos": torch.cos,
     "Erf": torch.erf, "Atan": torch.atan, "HardSwish": F.hardswish, "Mish": F.mish, "Softplus": F.softplus,
@@ -23,7 +23,8 @@ _UNARY = {
 
 @operator(*_BINARY)
 def _binary(call: Call) -> Value:
-    return _BINARY[call.op](*(_operand(call, i) for i in range(2)))
+    made: Tensor = _BINARY[call.op](*(_operand(call, i) for i in range(2)))
+    return made
 
 
 def _operand(call: Call, index: int) -> Any:
@@ -34,7 +35,8 @@ def _operand(call: Call, index: int) -> Any:
 
 @operator(*_UNARY)
 def _unary(call: Call) -> Value:
-    return _UNARY[call.op](call.tensor(0))
+    made: Tensor = _UNARY[call.op](call.tensor(0))
+    return made
 
 
 @operator("Sum", "Mean", "Max", "Min")
@@ -86,7 +88,7 @@ def _elu(call: Call) -> Value:
         return F.elu(x, alpha)
     standard = (1.6732632423543772, 1.0507009873554805)
     given = (float(call.attrs.get("alpha", standard[0])), float(call.attrs.get("gamma", standard[1])))
-    return F.selu(x) if np.allclose(given, standard, rtol=1e-6) else given[1] * F.elu(x, given[0])
+    return F.selu(x) if np.allclose(given, standard, rtol=1e-6) else torch.mul(F.elu(x, given[0]), given[1])
 
 
 @operator("HardSigmoid")
@@ -142,5 +144,3 @@ def _softmax(call: Call) -> Value:
     if axis == x.dim() - 1:
         return how(x, -1)
     return how(x.flatten(axis), -1).reshape(x.shape)
-
-

@@ -119,7 +119,7 @@ def _cast(call: Call) -> Value:
     return x.astype(_FLOATS[to])
 
 
-_BINARY = {
+_BINARY: dict[str, Any] = {
     "Add": plain_operator.add, "Sub": plain_operator.sub, "Mul": plain_operator.mul, "Pow": plain_operator.pow,
     "Equal": plain_operator.eq, "Greater": plain_operator.gt, "Less": plain_operator.lt, "Mod": plain_operator.mod,
     "Min": np.minimum, "Max": np.maximum, "And": np.logical_and, "Or": np.logical_or,
@@ -141,7 +141,7 @@ def _div(call: Call) -> Value:
     return np.asarray(x // y if whole else x / y)
 
 
-_UNARY = {
+_UNARY: dict[str, Any] = {
     "Neg": np.negative, "Not": np.logical_not, "Floor": np.floor, "Ceil": np.ceil, "Sqrt": np.sqrt, "Abs": np.abs, "Exp": np.exp,
     "Reciprocal": lambda x: 1 / x, "Log": np.log,
 }  # fmt: skip
@@ -196,5 +196,3 @@ def _constant_of_shape(call: Call) -> Value:
         call.fits(sizes)
         return torch.full(tuple(sizes), float(value), dtype=torch.float64 if value.dtype == np.float64 else torch.float32)
     return np.full(_sized(call, sizes), value)
-
-

@@ -49,7 +49,9 @@ def _windows(call: Call, x: Tensor, kernel: tuple[int, ...]) -> tuple[Any, Any, 
     """Stride, symmetric padding, dilation, and what must be padded before where the two sides differ."""
     count = len(kernel)
     if x.dim() != count + 2:
-        raise BadFile(f"`{call.op}` over {count} axes of a value of rank {x.dim()}", where=call.where, fix="export the network again")
+        raise BadFile(
+            f"`{call.op}` over {count} axes of a value of rank {x.dim()}", where=call.where, fix="export the network again"
+        )
     stride = tuple(call.attrs.get("strides") or (1,) * count)
     dilation = tuple(call.attrs.get("dilations") or (1,) * count)
     pads = list(call.attrs.get("pads") or (0,) * (2 * count))

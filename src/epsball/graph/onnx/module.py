@@ -19,7 +19,17 @@ from epsball.types import Tensor
 
 __all__ = ["OnnxNetwork", "Program", "Step", "elementwise", "host", "layers", "shapes"]
 _SHORT = 8  # numbers of an argument such as scales
-_RAISED = (RuntimeError, ValueError, IndexError, TypeError, KeyError, ArithmeticError, AttributeError, NotImplementedError, MemoryError)
+_RAISED = (
+    RuntimeError,
+    ValueError,
+    IndexError,
+    TypeError,
+    KeyError,
+    ArithmeticError,
+    AttributeError,
+    NotImplementedError,
+    MemoryError,
+)
 
 
 @dataclass(frozen=True)
@@ -159,7 +169,9 @@ class OnnxNetwork(nn.Module):
             raise BadFile(f"`{step.op}` has {len(step.outputs)} results", where=step.where, fix="use its first result alone")
         for value in results:
             if isinstance(value, torch.Tensor) and value.numel() > LIMIT * 8:
-                raise BadFile(f"a value of shape {tuple(value.shape)}", where=step.where, fix="the file is damaged: export it again")
+                raise BadFile(
+                    f"a value of shape {tuple(value.shape)}", where=step.where, fix="the file is damaged: export it again"
+                )
 
 
 def _free(name: str, taken: Mapping[str, object] | nn.ModuleDict) -> str:

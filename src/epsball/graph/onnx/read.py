@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -21,7 +21,8 @@ _STANDARD = ("", "ai.onnx")
 _NEAREST = {
     "If": "a network exported without branches", "Loop": "an unrolled loop", "Scan": "an unrolled loop",
     "LSTM": "the layer unrolled (torch.nn.LSTM in a module is covered)", "GRU": "the layer unrolled (torch.nn.GRU is covered)",
-    "RNN": "the layer unrolled (torch.nn.RNN is covered)", "NonZero": "constant indices", "TopK": "Max", "ArgMax": "the logits as the output",
+    "RNN": "the layer unrolled (torch.nn.RNN is covered)", "NonZero": "constant indices", "TopK": "Max",
+    "ArgMax": "the logits as the output",
     "Round": "no rounding: its derivative is zero", "Floor": "no rounding: its derivative is zero",
     "QuantizeLinear": "a network in floating point", "DequantizeLinear": "a network in floating point",
     "ScatterND": "Concat or Where with a constant mask", "GatherND": "Gather", "GatherElements": "Gather",
@@ -67,7 +68,9 @@ def load_onnx(path: Path, input_shape: Shape | None = None) -> OnnxNetwork:
         out = module(torch.zeros(2, *module.input_shape, dtype=like.dtype))
     if out.dim() != 2 or len(out) != 2:
         raise BadFile(
-            f"two samples give an output of shape {tuple(out.shape)}", where=str(path), fix="export the network with a batch axis first"
+            f"two samples give an output of shape {tuple(out.shape)}",
+            where=str(path),
+            fix="export the network with a batch axis first",
         )
     return module.eval()
 
@@ -162,7 +165,9 @@ def _input_shape(value: Any, where: str) -> tuple[Shape, Layout]:
     sizes = tuple(n or 0 for n in rest)
     if min(sizes) < 1 or int(np.prod([float(n) for n in sizes])) > LIMIT:
         raise BadFile(
-            f"the input {value.name!r} has the shape {dims}: one sample's must be known", where=where, fix="fix every axis but the batch"
+            f"the input {value.name!r} has the shape {dims}: one sample's must be known",
+            where=where,
+            fix="fix every axis but the batch",
         )
     return sizes, "none" if len(dims) == 1 else "one" if first == 1 else "free"
 
@@ -213,7 +218,9 @@ def _attribute(a: Any, at: str) -> Any:
              6: lambda: [float(f) for f in a.floats], 7: lambda: [int(i) for i in a.ints],
              8: lambda: [s.decode("utf-8", "replace") for s in a.strings]}  # fmt: skip
     if a.type not in kinds:
-        raise BadFile(f"the attribute {a.name!r} holds a graph or an unknown type", where=at, fix="export without branches and loops")
+        raise BadFile(
+            f"the attribute {a.name!r} holds a graph or an unknown type", where=at, fix="export without branches and loops"
+        )
     return kinds[a.type]()
 
 
@@ -229,7 +236,7 @@ def _array(tensor: Any, at: str) -> Array:
     if any(d < 0 for d in tensor.dims) or float(np.prod([float(d) for d in tensor.dims])) > LIMIT:
         raise BadFile(f"a tensor of shape {tuple(tensor.dims)}", where=at, fix="the file is damaged: export it again")
     try:
-        array: Array = numpy_helper.to_array(tensor)
+        array: Array = cast("Any", numpy_helper).to_array(tensor)
     except EpsballError:
         raise
     except Exception as error:  # onnx raises whatever a damaged tensor leads it into

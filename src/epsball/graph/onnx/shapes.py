@@ -99,7 +99,7 @@ def _gather(call: Call) -> Value:
     if index.ndim == 0:
         return x.select(axis, int(index))
     picked = x.index_select(axis, torch.from_numpy(index.reshape(-1)).to(x.device))
-    return picked if index.ndim == 1 else picked.unflatten(axis, index.shape)
+    return picked if index.ndim == 1 else picked.reshape(*x.shape[:axis], *index.shape, *x.shape[axis + 1 :])
 
 
 @operator("Split")
@@ -152,10 +152,11 @@ def _depth_to_space(call: Call) -> Value:
     x, size = call.tensor(0), int(call.attrs.get("blocksize", 1))
     _, c, h, w = (int(n) if i else n for i, n in enumerate(x.shape))
     if call.op == "SpaceToDepth":
-        return x.unflatten(3, (w // size, size)).unflatten(2, (h // size, size)).permute(0, 3, 5, 1, 2, 4).flatten(1, 3)
+        return x.reshape(-1, c, h // size, size, w // size, size).permute(0, 3, 5, 1, 2, 4).flatten(1, 3)
     if call.attrs.get("mode", "DCR") == "CRD":
-        return F.pixel_shuffle(x, size)
-    return x.unflatten(1, (size, size, c // size**2)).permute(0, 3, 4, 1, 5, 2).flatten(4, 5).flatten(2, 3)
+        shuffled: Tensor = F.pixel_shuffle(x, size)
+        return shuffled
+    return x.reshape(-1, size, size, c // size**2, h, w).permute(0, 3, 4, 1, 5, 2).flatten(4, 5).flatten(2, 3)
 
 
 @operator("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceSumSquare", "ReduceL2", "ReduceLogSumExp")
@@ -167,7 +168,8 @@ def _reduce(call: Call) -> Value:
     if 0 in dims:
         raise call.refuse("it reduces the batch axis", "axes that start at 1")
     kept = bool(call.attrs.get("keepdims", 1))
-    return _REDUCTIONS[call.op](x, dims, kept)
+    made: Tensor = _REDUCTIONS[call.op](x, dims, kept)
+    return made
 
 
 _REDUCTIONS: dict[str, Any] = {
