@@ -1,7 +1,7 @@
 """SST-2 (Socher et al. 2013): sentences of film reviews, negative (0) or positive (1), as numbered words.
 
 The words are those of the files, split at spaces (the set comes tokenised and in lower case). Number 0 is the padding, 1 stands for
-every word that is not in the vocabulary: the 9,998 words that occur most often in the training sentences, ties in alphabetical order.
+every word outside the vocabulary: the 9,998 words that occur most often in the training sentences, ties in alphabetical order.
 """
 
 from __future__ import annotations

@@ -93,7 +93,8 @@ def _elu(call: Call) -> Value:
 
 @operator("HardSigmoid")
 def _hard_sigmoid(call: Call) -> Value:
-    return (call.tensor(0) * call.attrs.get("alpha", 0.2) + call.attrs.get("beta", 0.5)).clamp(0.0, 1.0)
+    x, alpha, beta = call.tensor(0), float(call.attrs.get("alpha", 0.2)), float(call.attrs.get("beta", 0.5))
+    return (x * alpha + beta).clamp(0.0, 1.0)
 
 
 @operator("Softsign")

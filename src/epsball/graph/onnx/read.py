@@ -84,7 +84,7 @@ def _parsed(path: Path) -> Any:
         ) from error
     data = _bytes(path)
     try:
-        model = onnx.ModelProto.FromString(data)
+        model = cast("Any", onnx.ModelProto).FromString(data)
     except Exception as error:  # protobuf raises its own classes, which differ between its versions
         raise BadFile("not an ONNX file, or a damaged one", where=str(path), fix="export the network again") from error
     if not model.graph.node:
@@ -221,7 +221,7 @@ def _attribute(a: Any, at: str) -> Any:
         raise BadFile(
             f"the attribute {a.name!r} holds a graph or an unknown type", where=at, fix="export without branches and loops"
         )
-    return kinds[a.type]()
+    return cast("Any", kinds[a.type])()
 
 
 def _array(tensor: Any, at: str) -> Array:
