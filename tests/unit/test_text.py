@@ -14,7 +14,8 @@ from epsball.data.origins import CannotFetch
 from epsball.data.sst2 import LENGTH, Sst2, numbered, vocabulary
 from epsball.errors import BadConfig, BadFile, BadShape
 from epsball.graph.network import Network
-from epsball.models.base import build
+from epsball.models.base import architecture, build
+from epsball.models.store import save_model
 from epsball.training.base import Examples
 
 GOOD, BAD = "a fine and moving film", "a dull and tedious film"
@@ -95,6 +96,15 @@ def test_a_model_takes_words_or_vectors_and_is_bounded_from_the_vectors():
         bounds = epsball.bounds(network, box, method)
         with torch.no_grad():
             assert all(bool(bounds.contains(module(box.sample(generator)), slack=1e-5).all()) for _ in range(20)), method
+
+
+def test_a_checkpoint_of_a_text_model_is_loaded_with_its_words(tmp_path):
+    made = architecture("transformer-small", (5,), 2, vocabulary=20, width=8, heads=2)
+    module = made.build().eval()
+    save_model(tmp_path / "text.safetensors", module, made, {})
+    network, words = epsball.load(tmp_path / "text.safetensors"), torch.randint(0, 20, (3, 5))
+    with torch.no_grad():
+        assert torch.equal(network.module(network.embed(words)), module(words))
 
 
 def test_options_that_cannot_be_used():
