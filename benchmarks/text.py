@@ -55,7 +55,9 @@ def main() -> None:
                 seconds[f"{name}, {method}"] += time.process_time() - begin
                 verified[f"{name}, {method}"] += margin > tolerance(x.dtype)
                 if margin > float(hit.margin) + 1e-4 * (1 + abs(margin)):
-                    raise Unsound(f"{method} proves {margin} on {name} of sentence {i}, where the attack reaches {float(hit.margin)}")
+                    raise Unsound(
+                        f"{method} proves {margin} on {name} of sentence {i}, where the attack reaches {float(hit.margin)}"
+                    )
         told = ", ".join(f"{k}: {verified[k]} ({s / clean:.2f} s)" for k, s in seconds.items())
         print(f"{i + 1} sentences, {clean} right; falsified {dict(attacked)}; certified {told}", flush=True)
 

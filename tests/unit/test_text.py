@@ -10,6 +10,7 @@ import torch
 
 import epsball
 from epsball.cli.app import run
+from epsball.data import wordnet
 from epsball.data.origins import CannotFetch
 from epsball.data.sst2 import LENGTH, Sst2, numbered, vocabulary
 from epsball.errors import BadConfig, BadFile, BadShape
@@ -132,6 +133,14 @@ def test_training_and_verifying_text_from_the_command_line(folder, tmp_path, mon
     found = json.loads(capsys.readouterr().out)
     assert found["accuracy"]["clean"]["value"] == 1
     assert found["accuracy"]["verified"]["value"] == 1
+    monkeypatch.setattr(wordnet, "synonyms", lambda **_: {"film": ("and",), "fine": ("dull", "unseen")})
+    words = ["verify", str(at), "--data", "sst2", "--index", "0:2", "--perturbation", "words"]
+    assert run([*words, "--size", "1", "--out", str(tmp_path / "words"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert sum(found["status"].values()) == 2
+    assert found["status"]["error"] == 0
+    assert run([*words, "--size", "0.5"]) == 2
+    assert "whole number of words" in capsys.readouterr().err
     options += ["--set", "recipe.clip=none", "--set", "recipe.warmup=0", "--set", "recipe.ramp=1"]
     assert run(["train", "ibp", "--data", "sst2", "--model", "transformer-small", "--eps", "0.01", "--epochs", "2", "--batch", "16",
                 *options, "--out", str(tmp_path / "robust"), "--quiet"]) == 0  # fmt: skip
