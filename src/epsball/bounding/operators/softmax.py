@@ -120,7 +120,7 @@ def _times(values: Tensor, sample: Tensor | None, matrix: Tensor) -> Tensor:
         return (values.movedim(0, -2) @ matrix).movedim(-2, 0)
     if len(matrix) == 1:
         return _of_one(values, matrix[0])
-    groups = [(sample == i).nonzero()[:, 0] for i in sample.unique().tolist()]
+    groups = [(sample == i).nonzero()[:, 0] for i in sorted(set(sample.tolist()))]
     parts = [_of_one(values[:, index], matrix[int(sample[index[0]])]) for index in groups]
     return torch.cat(parts, 1)[:, torch.cat(groups).argsort()]
 
