@@ -17,7 +17,7 @@ from epsball.data import find
 from epsball.device import exact_arithmetic
 from epsball.errors import BadConfig, BadShape
 from epsball.graph.network import Network
-from epsball.models.store import load_model
+from epsball.models.opened import open_model
 from epsball.smoothing.core import Smoothed
 from epsball.spec.problem import Budget, Problem, check_input
 from epsball.spec.property import robust
@@ -40,13 +40,14 @@ UNIT: Clip = (0.0, 1.0)
 
 
 def load(path: str | Path) -> Network:
-    """A trained network from a run folder or a .safetensors checkpoint, on the CPU, ready to be attacked, bounded and verified.
+    """A trained network from a run folder, a .safetensors checkpoint or an ONNX file, on the CPU, ready to be verified.
 
     Raises:
-        BadFile: missing, truncated or foreign.
+        BadFile: missing, truncated, foreign or malformed.
+        UnsupportedOp: the ONNX file has an operator that is not covered; the message names the node.
+        MissingExtra: the file is ONNX, and onnx is not installed.
     """
-    module, architecture, _ = load_model(Path(path))
-    return Network.capture(module, architecture.input_shape)
+    return Network.capture(*open_model(Path(path)))
 
 
 def load_data(name: str) -> Dataset:

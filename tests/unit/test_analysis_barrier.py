@@ -30,7 +30,7 @@ def case():
 @pytest.fixture(scope="module")
 def lines(case):
     network, _, samples = case
-    return list(Barrier(groups=True).lines(network, samples, lambda x: Box(x, EPS), torch.float64))
+    return list(Barrier(groups=True).lines(network, samples, lambda x, _: Box(x, EPS), torch.float64))
 
 
 def test_the_chain_is_ordered_and_holds_the_exact_margin(case, lines):
@@ -54,7 +54,7 @@ def test_the_chain_is_ordered_and_holds_the_exact_margin(case, lines):
 
 def test_the_minimisers_of_the_programs_attack_too(case, lines):
     network, _, samples = case
-    weak = Barrier(groups=True, attack=FGSM()).lines(network, samples[:5], lambda x: Box(x, EPS), torch.float64)
+    weak = Barrier(groups=True, attack=FGSM()).lines(network, samples[:5], lambda x, _: Box(x, EPS), torch.float64)
     for line, strong in zip(weak, lines, strict=False):
         assert line["margins"]["attack"] >= strong["margins"]["lp-tight"] - 1e-9
         if strong["exact"]:
@@ -77,7 +77,7 @@ def test_means_are_over_whole_chains_only(lines):
 
 def test_a_chain_that_is_cut_off_says_so_and_counts_nowhere(case):
     network, _, samples = case
-    found = list(Barrier(seconds=1e-9).lines(network, samples[:2], lambda x: Box(x, EPS), torch.float64))
+    found = list(Barrier(seconds=1e-9).lines(network, samples[:2], lambda x, _: Box(x, EPS), torch.float64))
     assert {line["status"] for line in found} == {"timeout"}
     assert all(line["gap"] is None and line["exact"] is None for line in found)
     assert summarise(found)["whole"] == 0
@@ -87,7 +87,7 @@ def test_an_attack_below_a_bound_is_a_defect(case, monkeypatch):
     network, _, samples = case
     monkeypatch.setattr(Barrier, "methods", property(lambda _: {"lp": Liar()}))
     with pytest.raises(Unsound, match="'lp' proves"):
-        list(Barrier().lines(network, samples[:1], lambda x: Box(x, EPS), torch.float64))
+        list(Barrier().lines(network, samples[:1], lambda x, _: Box(x, EPS), torch.float64))
 
 
 class Liar:
@@ -105,9 +105,9 @@ class Liar:
 def test_bad_inputs(case):
     network, _, samples = case
     with pytest.raises(BadShape):
-        list(Barrier().lines(network, [(0, torch.zeros(1, 4), samples[0][2])], lambda x: LpBall(x, 0.1), torch.float64))
+        list(Barrier().lines(network, [(0, torch.zeros(1, 4), samples[0][2])], lambda x, _: LpBall(x, 0.1), torch.float64))
     with pytest.raises(BadConfig):
-        list(Barrier(solver="cplex").lines(network, samples[:1], lambda x: Box(x, EPS), torch.float64))
+        list(Barrier(solver="cplex").lines(network, samples[:1], lambda x, _: Box(x, EPS), torch.float64))
 
 
 def test_the_figure_says_what_it_shows(lines):

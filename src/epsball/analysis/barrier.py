@@ -78,7 +78,7 @@ class Barrier:
         self,
         network: Network,
         samples: Iterable[tuple[int, Tensor, Tensor]],
-        ball: Callable[[Tensor], InputSet],
+        ball: Callable[[Tensor, Tensor], InputSet],
         dtype: torch.dtype,
     ) -> Iterator[Line]:
         """A line of type "barrier" for each sample.
@@ -86,7 +86,7 @@ class Barrier:
         Args:
             network: the network.
             samples: index in the data, input (1, *x), label (1,).
-            ball: inputs to their sets.
+            ball: inputs and their index in the data to their sets.
             dtype: arithmetic of all of it.
 
         Raises:
@@ -96,7 +96,7 @@ class Barrier:
         prepared = network.prepare(dtype)
         for index, x, y in samples:
             check_input(x, network.input_shape)
-            input_set = ball(x.to(prepared.device, dtype))
+            input_set = ball(x.to(prepared.device, dtype), torch.tensor([index]))
             prop = robust(y.to(prepared.device), network.classes, dtype)
             with torch.no_grad(), exact_arithmetic():
                 yield _Chain(self, prepared, input_set, prop).line(index, int(y))

@@ -36,7 +36,7 @@ def bounds(  # noqa: PLR0913 - one parameter an option
     kind, amount = named_set(norm, eps, perturbation, size)
     case = case_of(model, data, index, amount, norm=kind, seed=seed, device=device)
     x = case.data.test.inputs(case.index).to(case.device)
-    lines = layer_lines(case.network, case.ball(x))
+    lines = layer_lines(case.network, case.ball(x, case.index))
     if out is not None:
         with RunFolder(out) as folder, Record(folder.record) as record:
             write_header(record, "bounds", case.described(), case)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from epsball.cli.common import Data, Device, Eps, Index, Json, Model, NormOption, Output, Quiet, Seed
 from epsball.cli.judged import case_of
+
+if TYPE_CHECKING:
+    from epsball.spec.sets.base import Norm
 
 _CHUNK = 16  # images bounded together
 
@@ -41,7 +44,7 @@ def envelope(  # noqa: PLR0913 - one parameter an option
     network, lines = case.network.prepare(), list[Line]()
     for part in torch.split(torch.arange(len(y)), _CHUNK):
         prop = robust(y[part].to(case.device), case.network.classes, case.dtype)
-        found = Envelope(case.eps, norm=case.norm, clip=case.data.clip)(network, x[part.to(case.device)], prop)
+        found = Envelope(case.eps, norm=cast("Norm", case.norm), clip=case.data.clip)(network, x[part.to(case.device)], prop)
         nearest = prop.C[found.distance.argmin(0), torch.arange(len(part))].argmin(1)
         lines += [
             {"type": "envelope", "index": int(case.index[i]), "label": int(y[i]), "radius": float(r), "nearest": int(k)}

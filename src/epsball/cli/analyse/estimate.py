@@ -38,7 +38,7 @@ def estimate(  # noqa: PLR0913 - one parameter an option
     chosen = Estimator(batches, samples, steps, seed)
     case = case_of(model, data, index, eps, norm=norm, seed=seed, device=device)
     x, y = case.data.test.inputs(case.index).to(case.device), case.data.test.y[case.index]
-    found = chosen(case.network.prepare(), case.ball(x), robust(y.to(case.device), case.network.classes, case.dtype))
+    found = chosen(case.network.prepare(), case.ball(x, case.index), robust(y.to(case.device), case.network.classes, case.dtype))
     lines = found.lines(case.index.tolist(), y.tolist())
     if out is not None:
         with RunFolder(out) as folder, Record(folder.record) as record:
