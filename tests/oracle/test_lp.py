@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import cvxpy
 import numpy as np
@@ -20,7 +19,7 @@ from epsball.graph.network import Network
 from epsball.graph.operator import Affine
 from epsball.rows import Rows
 from epsball.spec.property import robust
-from epsball.spec.sets import Box, LpBall
+from epsball.spec.sets import Box, LpBall, Polytope
 from epsball.verification.convex.lp import TriangleLp
 from epsball.verification.convex.multi_neuron import MultiNeuron
 from epsball.verification.convex.program import Program
@@ -97,31 +96,6 @@ def test_other_operators_are_sound_and_never_below_crown(name, set_of):
     assert bool(torch.isfinite(lp).all())
 
 
-@dataclass(frozen=True, eq=False)
-class Corner:
-    """A box below `sum of x <= height`: a set with a constraint of its own, whose `minimise` only knows the box."""
-
-    box: Box
-    height: float
-
-    is_box = False
-
-    def __getattr__(self, name):
-        return getattr(self.box, name)
-
-    def take(self, index):
-        return Corner(self.box.take(index), self.height)
-
-    def to(self, dtype, device):
-        return Corner(self.box.to(dtype, device), self.height)
-
-    def halfspaces(self):
-        size = self.box.x[0].numel()
-        return torch.ones(len(self.box.x), 1, size, dtype=torch.float64), torch.full(
-            (len(self.box.x), 1), self.height, dtype=torch.float64
-        )
-
-
 def test_a_sets_own_constraints_count():
     module, _ = random_mlp(5, (3, 5, 2))
     prepared = Network.capture(module, (3,)).prepare()
@@ -131,7 +105,7 @@ def test_a_sets_own_constraints_count():
     values = prepared.forward(x) @ torch.tensor([-1.0, 1.0], dtype=torch.float64)
     bounds = []
     for height in (4.0, 0.0, -1.5, -2.5):
-        bounds.append(float(TriangleLp()(prepared, Corner(box, height), rows)))
+        bounds.append(float(TriangleLp()(prepared, Polytope(torch.ones(1, 3), torch.tensor([height]), box), rows)))
         assert bounds[-1] <= float(values[x.sum(1) <= height].min()) + 1e-9
     assert bounds[0] == pytest.approx(float(TriangleLp()(prepared, box, rows)), abs=1e-8)
     assert bounds == sorted(bounds)
