@@ -176,8 +176,8 @@ class Settled:
             return None
         bounds = bias
         for slot, form in forms.items():
-            least = form.minimum(*self.found[slot].centre_radius())
-            least = torch.cat((least, -least)) if len(least) == 1 else least
+            pair = form.mirrored() if len(form.values) == 1 else form  # a skip connection's forms may not be paired yet
+            least = pair.minimum(*self.found[slot].centre_radius())
             bounds = least if bounds is None else bounds + least
         if bounds is None:
             return None

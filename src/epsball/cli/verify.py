@@ -3,13 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from epsball.cli.common import Data, Device, Eps, Index, Json, Model, NormOption, Output, Quiet, Seed, number, percent, shard
+from epsball.cli.common import (
+    Data,
+    Device,
+    Eps,
+    Index,
+    Json,
+    Model,
+    NormOption,
+    Output,
+    Perturbation,
+    Quiet,
+    Seed,
+    Size,
+    named_set,
+    number,
+    percent,
+    shard,
+)
 from epsball.cli.judged import case_of, progress
 from epsball.errors import BadConfig, did_you_mean
+
+if TYPE_CHECKING:
+    from epsball.verification.ladder import Step
 
 
 def verify(  # noqa: PLR0913 - one parameter an option
@@ -19,7 +39,17 @@ def verify(  # noqa: PLR0913 - one parameter an option
     index: Index = ":",
     eps: Eps = "0.1",
     norm: NormOption = "linf",
-    method: Annotated[str, typer.Option("--method", help="auto (the ladder), or one of `epsball list bounders`.")] = "auto",
+    perturbation: Perturbation = None,
+    size: Size = None,
+    cells: Annotated[
+        int,
+        typer.Option(
+            "--cells", help="Cells of a perturbation: along each parameter, or blocks of a patch's positions along each side."
+        ),
+    ] = 10,
+    method: Annotated[
+        str, typer.Option("--method", help="auto (the ladder), bounders, lp, multi-neuron, sdp; several with commas: auto,lp.")
+    ] = "auto",
     timeout: Annotated[str, typer.Option("--timeout", help="Seconds for one instance.")] = "60",
     float64: Annotated[bool, typer.Option("--float64", help="Bounds in float64 instead of float32.")] = False,
     part: Annotated[str | None, typer.Option("--shard", help="i/n: the i-th of n parts of the index, from 1.")] = None,
@@ -34,32 +64,47 @@ def verify(  # noqa: PLR0913 - one parameter an option
     """Verify a network on test examples by attack, IBP, CROWN-IBP and CROWN. Unknown is never counted as an answer."""
     import torch
 
-    from epsball.bounding.base import bounders
     from epsball.run.judge import Judgement
+    from epsball.verification.cells import Cells
     from epsball.verification.ladder import Ladder
     from epsball.verification.survey import shard as take
 
     output = Output(as_json=json, quiet=quiet)
-    if method != "auto" and method not in bounders:
-        hint = did_you_mean(method, ["auto", *bounders])
-        raise BadConfig(f"unknown method {method!r}", where="--method", fix=hint or f"auto or {', '.join(bounders)}")
+    steps = _steps(method)
     i, n = shard(part)
-    case = case_of(model, data, index, eps, norm=norm, seed=seed, device=device, pick=lambda all_: take(all_, i - 1, n))
+    kind, amount = named_set(norm, eps, perturbation, size)
+    case = case_of(model, data, index, amount, norm=kind, seed=seed, device=device, pick=lambda all_: take(all_, i - 1, n))
     if float64:
         case = case.in_precision(torch.float64)
-    ladder = Ladder(seed=seed) if method == "auto" else Ladder(steps=("clean", "attack", method), seed=seed)
-    path = out or _default(model, data, norm, eps, part)
+    ladder = Ladder(steps=steps, seed=seed)
+    verifier = ladder if perturbation is None else Cells(cells, ladder)
+    path = out or _default(model, data, kind, amount, part)
     with progress(output, "verifying") as told:
-        summary = Judgement(case, ladder, number(timeout, "--timeout"), told).run(path, resume=resume)
+        summary = Judgement(case, verifier, number(timeout, "--timeout"), told).run(path, resume=resume)
     output.result("verify", {"run": str(path), **summary})
     _show(output, path, summary)
     if gate:
         raise typer.Exit(_gate(summary["status"], summary["count"]))
 
 
-def _default(model: Path, data: str, norm: str, eps: str, part: str | None) -> Path:
+def _steps(method: str) -> tuple[str | Step, ...]:
+    """The ladder's steps from --method."""
+    from epsball.verification.ladder import STEPS, named_steps
+
+    chosen: list[str | Step] = []
+    for name in (part.strip() for part in method.split(",")):
+        known = ("auto", *named_steps())
+        if name not in known:
+            raise BadConfig(
+                f"unknown method {name!r}", where="--method", fix=did_you_mean(name, known) or f"use {', '.join(known)}"
+            )
+        chosen += [step for step in (STEPS if name == "auto" else ("clean", "attack", name)) if step not in chosen]
+    return tuple(chosen)
+
+
+def _default(model: Path, data: str, kind: str, size: str, part: str | None) -> Path:
     folder = model if model.is_dir() else model.parent
-    name = f"verify-{data}-{norm}-{eps}" + (f"-{part}" if part else "")
+    name = f"verify-{data}-{kind}-{size}" + (f"-{part}" if part else "")
     return folder / name.replace("/", "_")
 
 
