@@ -137,11 +137,13 @@ class Case:
         }
 
     def solve(self, name: str, index: int, limit: float, patience: float) -> Line:
-        """A verifier's verdict; over the limit of CPU seconds it is a timeout, whatever was found."""
+        """A verifier's verdict; over the limit of CPU seconds it is a timeout, and where a solver gave up an error."""
         begin = time.process_time()
         verdict = PROGRAMS[name](self.problem(index), Budget(seconds=limit * patience))[0]
         seconds = time.process_time() - begin
-        return {"status": "timeout" if seconds > limit else verdict.status, "margin": verdict.margin, "seconds": seconds}
+        unfinished = verdict.status == "unknown" and verdict.note
+        status = "timeout" if seconds > limit else "error" if unfinished else verdict.status
+        return {"status": status, "margin": verdict.margin, "seconds": seconds}
 
 
 @dataclass(eq=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, Literal, Protocol
@@ -79,8 +80,6 @@ class Scipy:
         self.program = self.program.with_rows(matrix, low, high)
 
     def minimise(self, cost: Array, seconds: float) -> Solution:
-        from scipy.optimize import linprog
-
         p = self.program
         if not len(p.low):
             return _without_rows(p, cost)
@@ -91,16 +90,14 @@ class Scipy:
         at = np.flatnonzero(equal)
         from scipy import sparse
 
-        found = linprog(
-            cost,
-            sparse.vstack((-p.matrix[above], p.matrix[below]), format="csr"),
-            np.concatenate((-p.low[above], p.high[below])),
-            p.matrix[at] if len(at) else None,
-            p.low[at] if len(at) else None,
-            np.stack((p.lower, p.upper), 1),
-            method="highs",
-            options={"primal_feasibility_tolerance": _TOLERANCE, "dual_feasibility_tolerance": _TOLERANCE}
-            | ({"time_limit": seconds} if math.isfinite(seconds) else {}),
+        found = _linprog(
+            seconds,
+            c=cost,
+            A_ub=sparse.vstack((-p.matrix[above], p.matrix[below]), format="csr"),
+            b_ub=np.concatenate((-p.low[above], p.high[below])),
+            A_eq=p.matrix[at] if len(at) else None,
+            b_eq=p.low[at] if len(at) else None,
+            bounds=np.stack((p.lower, p.upper), 1),
         )
         multipliers = np.zeros(len(p.low))
         if found.status == 0:
@@ -109,6 +106,20 @@ class Scipy:
             multipliers[at] = found.eqlin.marginals if len(at) else 0.0
         outcome: Outcome = "optimal" if found.status == 0 else "limit" if found.status == 1 else "failed"
         return Solution(outcome, found.x if found.status == 0 else None, multipliers)
+
+
+def _linprog(seconds: float, **program: Any) -> Any:
+    """HiGHS by scipy, again without presolve where that ended in numerical trouble."""
+    from scipy.optimize import linprog
+
+    options: dict[str, Any] = {"primal_feasibility_tolerance": _TOLERANCE, "dual_feasibility_tolerance": _TOLERANCE}
+    until = time.monotonic() + seconds
+    for presolve in (True, False):
+        left = {"time_limit": max(0.0, until - time.monotonic())} if math.isfinite(seconds) else {}
+        found = linprog(**program, method="highs", options=options | left | {"presolve": presolve})
+        if found.status in (0, 1):
+            break
+    return found
 
 
 class Highs:
@@ -155,9 +166,14 @@ class Highs:
         highs.setOptionValue("time_limit", highs.getRunTime() + seconds)  # its clock runs over all objectives
         highs.changeColsCost(p.count, self._columns, cost)
         highs.run()
+        optimal, limit = names.HighsModelStatus.kOptimal, names.HighsModelStatus.kTimeLimit
+        if highs.getModelStatus() not in (optimal, limit):  # without presolve the simplex method gets through
+            highs.setOptionValue("presolve", "off")
+            highs.clearSolver()
+            highs.run()
+            highs.setOptionValue("presolve", "choose")
         status = highs.getModelStatus()
         found = highs.getSolution()
         multipliers = np.array(found.row_dual) if found.dual_valid else np.zeros(len(p.low))
-        optimal, limit = names.HighsModelStatus.kOptimal, names.HighsModelStatus.kTimeLimit
         outcome: Outcome = "optimal" if status == optimal else "limit" if status == limit else "failed"
         return Solution(outcome, np.array(found.col_value) if found.value_valid else None, multipliers)
