@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 Optimised = Literal["output", "all"]
 _BETAS = (0.9, 0.999)
-_TAPE = 14  # numbers kept for each row and unit: its share, what Adam knows of it, and what the gradient reads
+_TAPE = 20  # numbers kept for each row and unit: its share, what Adam knows of it, and what the gradient reads
 _ROWS = 32  # chunks of memory for the tape of a specification's rows
 _TINY = 1e-16  # the second moment starts here: no division by 0, and no slow arithmetic on subnormal numbers
 
@@ -80,7 +80,7 @@ class AlphaCrown(Crown):
     def need(self, facts: Facts, rows: int) -> Need:
         """Its memory: CROWN's, the lines to choose from, and the tape of each row."""
         need = super().need(facts, rows)
-        return Need(need.sample + 8 * facts.bent, need.row + _TAPE * facts.bent, need.flight)
+        return Need.cut(need.sample + 8 * facts.bent, need.row + _TAPE * facts.bent, rows, need.flight)
 
     def work(self, facts: Facts, rows: int) -> Work:
         """Its arithmetic: CROWN's, and three passes of the rows for each step."""

@@ -35,13 +35,20 @@ class Need(NamedTuple):
 
     Attributes:
         sample: for each sample, whatever the rows.
-        row: for each sample and each row that is in flight; one row is the least that can be.
-        flight: once, for rows of hidden neurons; where there is less room, fewer are in flight.
+        row: for each sample, for the rows in flight: the least that can be, which is one row where they can be cut.
+        more: for each sample, for the other rows of the specification; where there is less room, fewer are in flight.
+        flight: once, for rows of hidden neurons; likewise.
     """
 
     sample: float
     row: float
+    more: float = 0.0
     flight: float = 0.0
+
+    @classmethod
+    def cut(cls, sample: float, row: float, rows: int, flight: float = 0.0) -> Need:
+        """Of a method that can take the rows of a specification one by one."""
+        return cls(sample, row, row * max(0, rows - 1), flight)
 
 
 class Work(NamedTuple):

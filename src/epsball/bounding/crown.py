@@ -85,11 +85,11 @@ class Crown:
         """Its memory: intervals, lines, and the rows in flight."""
         sample = 2 * facts.total + 4 * facts.bent + FORM * facts.widest
         if self.intermediate == "ibp":
-            return Need(sample, FORM * facts.widest)
+            return Need.cut(sample, FORM * facts.widest, rows)
         if self.intermediate == "forward":
-            return Need(sample + columns(facts, fresh=False), FORM * facts.widest)
+            return Need.cut(sample + columns(facts, fresh=False), FORM * facts.widest, rows)
         chunk = 3 * self.chunk_bytes / facts.network.dtype.itemsize
-        return Need(sample + _LISTS * facts.widest, _PAIR * facts.widest, min(chunk, _PAIR * facts.widest * facts.bent))
+        return Need.cut(sample + _LISTS * facts.widest, _PAIR * facts.widest, rows, min(chunk, _PAIR * facts.widest * facts.bent))
 
     def work(self, facts: Facts, rows: int) -> Work:
         """Its arithmetic: a pair of rows for each neuron that is bounded, and the specification."""

@@ -130,7 +130,8 @@ class Forward:
 
     def need(self, facts: Facts, rows: int) -> Need:
         """Its memory: a column for each input element."""
-        return Need(2 * facts.total + columns(facts, fresh=False) + FORM * rows * (facts.network.tail_width + facts.inputs), 0)
+        own = FORM * rows * (facts.network.tail_width + facts.inputs)
+        return Need(2 * facts.total, columns(facts, fresh=False) + own)
 
     def work(self, facts: Facts, rows: int) -> Work:
         """Its arithmetic: a forward pass for each column."""

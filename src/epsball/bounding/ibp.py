@@ -83,7 +83,7 @@ class Ibp:
 
     def need(self, facts: Facts, rows: int) -> Need:
         """Its memory."""
-        return Need(_COPIES * facts.widest, FORM * facts.network.tail_width)
+        return Need.cut(_COPIES * facts.widest, FORM * facts.network.tail_width, rows)
 
     def work(self, facts: Facts, rows: int) -> Work:
         """Its arithmetic."""

@@ -51,7 +51,7 @@ class Intersection:
     def need(self, facts: Facts, rows: int) -> Need:
         """Its memory: the most that any of them takes."""
         needs = [m.need(facts, rows) for m in self.methods if isinstance(m, Frugal)]
-        return Need(*(max(n) for n in zip(*needs, strict=True))) if needs else Need(4 * facts.total, FORM * facts.widest)
+        return Need(*(max(n) for n in zip(*needs, strict=True))) if needs else Need.cut(4 * facts.total, FORM * facts.widest, rows)
 
     def work(self, facts: Facts, rows: int) -> Work:
         """Its arithmetic: that of all of them."""

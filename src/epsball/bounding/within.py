@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from epsball.spec.sets import InputSet
 
 
+_SLACK = 96 * 2**20  # freed blocks that the allocator keeps: at most half of a budget is left for them
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -127,14 +129,16 @@ class _Plan:
 def _plan(facts: Facts, method: Bounder, rows: int, limit: int) -> _Plan:
     network = facts.network
     told = isinstance(method, Frugal)
-    need = method.need(facts, rows) if isinstance(method, Frugal) else Need(4 * facts.total, FORM * facts.widest)
+    need = method.need(facts, rows) if isinstance(method, Frugal) else Need.cut(4 * facts.total, FORM * facts.widest, rows)
     size, batch = network.dtype.itemsize, max(1, len(facts.input_set.centre))
     fixed, one = size * 2 * facts.weights, size * (need.sample + need.row)
-    least = math.ceil(fixed + one)
+    least = math.ceil(fixed + one) + min(_SLACK, math.ceil(fixed + one))
     if told and least > limit:
         raise TooLarge(type(method).__name__, least, limit)
-    samples = min(batch, max(1, int((limit - fixed) / one)))
-    spare = max(0.0, limit - fixed - samples * one)
-    wanted = size * max(samples * need.row * max(0, rows - 1), need.flight)
+    usable = limit - min(_SLACK, limit // 2)
+    samples = min(batch, max(1, int((usable - fixed) / one)))
+    spare = max(0.0, usable - fixed - samples * one)
+    wanted = size * max(samples * need.more, need.flight)
     flight = samples * size * need.row + spare
-    return _Plan(samples, int(flight), math.ceil(fixed + samples * one + min(spare, wanted)), least)
+    taken = math.ceil(fixed + samples * one + min(spare, wanted))
+    return _Plan(samples, int(flight), taken + min(_SLACK, taken), least)

@@ -51,7 +51,8 @@ class Zonotope:
     def need(self, facts: Facts, rows: int) -> Need:
         """Its memory: a column for each input element and each unit that intervals leave unstable."""
         symbols = facts.inputs + sum(facts.unstable.values())
-        return Need(2 * facts.total + columns(facts, fresh=True) + FORM * rows * (facts.network.tail_width + symbols), 0)
+        own = FORM * rows * (facts.network.tail_width + symbols)
+        return Need(2 * facts.total, columns(facts, fresh=True) + own)
 
     def work(self, facts: Facts, rows: int) -> Work:
         """Its arithmetic: a forward pass for each column."""
