@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 FORM = 6  # copies of a linear form while it is pulled through one operator
 _COUNTED = 16  # samples on which unstable units are counted
-_PULL = 4.0  # what pulling one form costs against the multiplications of the operators it passes
+_PULL = 1.0  # what pulling one form costs, against the multiplications of the operators that it passes
 
 
 class Need(NamedTuple):

@@ -35,7 +35,7 @@ Source = Literal["ibp", "forward", "crown", "tightest"]
 _CHUNK_BYTES = 2**24  # rows in flight at once: small chunks stay in the cache, and their temporaries are recycled
 _PAIR = 8  # copies of a form while its pair is pulled through one operator
 _DENSE = 4  # chunks of memory for the rows of a specification: they are dense, and have no lists to keep
-_LISTS = 30  # numbers kept for one neuron of the widest layer while its bounds are found
+_LISTS = 60  # numbers kept for one neuron of the widest layer while its bounds are found
 
 
 @bounders.register("crown")

@@ -97,10 +97,17 @@ class Within:
 
     def __call__(self, network: Prepared, input_set: InputSet, rows: Rows) -> Float[Tensor, "P Q"]:
         """Lower bounds of linear forms of the output over the set."""
-        batch = len(input_set.centre)
-        plan = _plan(Facts(network, input_set), self.method, len(rows.values), self.budget.bytes)
-        method = self.method.limited(plan.limit) if isinstance(self.method, Frugal) else self.method
-        return self._bound(method, network, input_set, rows, min(plan.samples, batch))
+        method, samples = self.cut(network, input_set, len(rows.values))
+        return self._bound(method, network, input_set, rows, samples)
+
+    def cut(self, network: Prepared, input_set: InputSet, rows: int) -> tuple[Bounder, int]:
+        """The method with its rows cut to the budget, and how many samples it may bound at once.
+
+        Raises:
+            BadConfig: the budget does not hold one row of one sample.
+        """
+        plan = _plan(Facts(network, input_set), self.method, rows, self.budget.bytes)
+        return self.method.limited(plan.limit) if isinstance(self.method, Frugal) else self.method, plan.samples
 
     def _bound(self, method: Bounder, network: Prepared, input_set: InputSet, rows: Rows, size: int) -> Tensor:
         """Bounds of at most so many samples at once, and of fewer where those turn out to be too many."""

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from epsball.cli.common import Data, Device, Eps, Index, Json, Model, NormOption, Output, Quiet, Seed, number, percent, shard
+from epsball.cli.forecast import DryRun, Memory, announce, forecast, memory, show
 from epsball.cli.judged import case_of, progress
 from epsball.errors import BadConfig, did_you_mean
 
@@ -25,6 +26,8 @@ def verify(  # noqa: PLR0913 - one parameter an option
     part: Annotated[str | None, typer.Option("--shard", help="i/n: the i-th of n parts of the index, from 1.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; default: MODEL/verify-DATA-NORM-EPS.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in that folder.")] = False,
+    memory_: Memory = "2GiB",
+    dry_run: DryRun = False,
     gate: Annotated[bool, typer.Option("--gate", help="Exit with 0 if all are verified, 1 if any is falsified, else 2.")] = False,
     seed: Seed = 0,
     device: Device = "auto",
@@ -36,6 +39,7 @@ def verify(  # noqa: PLR0913 - one parameter an option
 
     from epsball.bounding.base import bounders
     from epsball.run.judge import Judgement
+    from epsball.spec.problem import Budget
     from epsball.verification.ladder import Ladder
     from epsball.verification.survey import shard as take
 
@@ -48,9 +52,17 @@ def verify(  # noqa: PLR0913 - one parameter an option
     if float64:
         case = case.in_precision(torch.float64)
     ladder = Ladder(seed=seed) if method == "auto" else Ladder(steps=("clean", "attack", method), seed=seed)
+    budget = Budget(seconds=number(timeout, "--timeout"), bytes=memory(memory_))
+    steps = {step: bounders[step]() for step in ladder.steps if isinstance(step, str) and step in bounders}
+    lines = forecast(case, steps, budget, case.network.classes - 1)
+    if dry_run:
+        output.result("forecast", {"count": len(case.index), "budget_bytes": budget.bytes, "methods": lines})
+        show(output, f"{model}  eps {eps} {norm}, {len(case.index)} examples, if all of them reach every step", lines)
+        return
+    announce(output, lines)
     path = out or _default(model, data, norm, eps, part)
     with progress(output, "verifying") as told:
-        summary = Judgement(case, ladder, number(timeout, "--timeout"), told).run(path, resume=resume)
+        summary = Judgement(case, ladder, budget.seconds, told, budget.bytes).run(path, resume=resume)
     output.result("verify", {"run": str(path), **summary})
     _show(output, path, summary)
     if gate:
