@@ -81,7 +81,12 @@ def points(network: Prepared, inputs: InputSet, rows: Rows, draw: random.Random,
     """The least value of each row (P, B) that random points and gradient steps find in the set."""
     generator = torch.Generator().manual_seed(draw.getrandbits(32))
     width = inputs.hull().width
-    found = [inputs.centre, *(inputs.sample(generator) for _ in range(6)), inputs.project(inputs.hull().lower), inputs.project(inputs.hull().upper)]
+    found = [
+        inputs.centre,
+        *(inputs.sample(generator) for _ in range(6)),
+        inputs.project(inputs.hull().lower),
+        inputs.project(inputs.hull().upper),
+    ]
     with torch.no_grad():
         least = torch.stack([rows.dot(network.forward(p)) for p in found]).amin(0)
     for row in range(len(rows.values)):

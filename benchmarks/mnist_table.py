@@ -56,7 +56,7 @@ def _done(folder: Path) -> bool:
 
 def _epsball(*arguments: str) -> None:
     """One call of the command line; an error ends the benchmark, since the next arms would be compared with nothing."""
-    subprocess.run([sys.executable, "-m", "epsball", *arguments, "--quiet"], check=True)  # noqa: S603 - our own command
+    subprocess.run([sys.executable, "-m", "epsball", *arguments, "--quiet"], check=True)
 
 
 def train(out: Path, worker: int, workers: int) -> None:

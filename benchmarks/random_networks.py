@@ -6,10 +6,9 @@ import random
 from collections.abc import Callable
 
 import torch
+from tests import zoo
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-from tests import zoo
 
 CLASSES = 3
 Shape = tuple[int, ...]
@@ -61,7 +60,12 @@ def _map(draw: random.Random, shape: Shape) -> nn.Module:
         lambda: zoo.Fn(lambda _, x: x.transpose(2, 3)),
     ]
     if min(h, w) >= 2:
-        options += [lambda: nn.MaxPool2d(2, 1), lambda: nn.AvgPool2d(2, 1), lambda: nn.MaxPool2d(2, 2, 1), lambda: nn.AdaptiveAvgPool2d(2)]
+        options += [
+            lambda: nn.MaxPool2d(2, 1),
+            lambda: nn.AvgPool2d(2, 1),
+            lambda: nn.MaxPool2d(2, 2, 1),
+            lambda: nn.AdaptiveAvgPool2d(2),
+        ]
     if max(h, w) <= 4:
         options += [lambda: nn.ConvTranspose2d(c, out, 2, stride=2), lambda: nn.Upsample(scale_factor=2)]
     return draw.choice(options)()
@@ -76,7 +80,9 @@ def _tokens(draw: random.Random, shape: Shape) -> nn.Module:
             lambda: nn.LayerNorm(d, eps=0.05),
             lambda: nn.Softmax(2),
             lambda: zoo.Fn(lambda f, x: x + f.v(x) * 0.5, v=nn.Linear(d, d)),
-            lambda: zoo.Fn(lambda f, x: torch.softmax(f.q(x) @ f.k(x).transpose(1, 2), 2) @ x, q=nn.Linear(d, m), k=nn.Linear(d, m)),
+            lambda: zoo.Fn(
+                lambda f, x: torch.softmax(f.q(x) @ f.k(x).transpose(1, 2), 2) @ x, q=nn.Linear(d, m), k=nn.Linear(d, m)
+            ),
             lambda: nn.Conv1d(t, m, 2, padding=1),
             lambda: zoo.Fn(lambda _, x: x.transpose(1, 2)),
             lambda: zoo.Fn(lambda _, x: torch.cat([x, x.mean(1, keepdim=True)], 1)),
@@ -90,7 +96,11 @@ _KINDS: dict[int, Callable[[random.Random, Shape], nn.Module]] = {1: _vector, 3:
 def chain(draw: random.Random) -> tuple[nn.Module, Shape]:
     """Two to six random blocks with random activations between them, and a linear head."""
     kind = draw.choice([1, 2, 3])
-    shape: Shape = {1: (draw.randint(2, 6),), 2: (draw.randint(2, 3), draw.randint(2, 4)), 3: (draw.randint(1, 2), draw.randint(3, 6), 5)}[kind]
+    shape: Shape = {
+        1: (draw.randint(2, 6),),
+        2: (draw.randint(2, 3), draw.randint(2, 4)),
+        3: (draw.randint(1, 2), draw.randint(3, 6), 5),
+    }[kind]
     first, value, layers = shape, torch.rand(2, *shape), list[nn.Module]()
     for _ in range(draw.randint(2, 4)):
         block = _KINDS[value.dim() - 1](draw, tuple(value.shape[1:])).eval()

@@ -1,7 +1,7 @@
 """What a bound takes: bytes and passes, known before it runs.
 
 A bound method that says what it needs (`Frugal`) is cut to fit a memory budget by `epsball.bounding.within`. All counts are upper
-bounds of what was measured on the networks of docs/benchmarks.md, in elements of the network's precision unless they are said to be bytes.
+bounds of what was measured on the networks of docs/benchmarks.md, in elements unless they are said to be bytes.
 """
 
 from __future__ import annotations

@@ -77,9 +77,7 @@ class Crown:
         _, relaxed = self.relax(network, input_set)
         size = FORM * max(network.sizes.values())
         output = network.plan.output
-        return in_parts(
-            rows, size, _DENSE * self.chunk_bytes, lambda part: lower_bound(network, output, part, relaxed, input_set)
-        )
+        return in_parts(rows, size, _DENSE * self.chunk_bytes, lambda part: lower_bound(network, output, part, relaxed, input_set))
 
     def need(self, facts: Facts, rows: int) -> Need:
         """Its memory: intervals, lines, and the rows in flight."""

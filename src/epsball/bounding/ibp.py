@@ -6,8 +6,6 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import torch
-
 from epsball.bounding.backward import Pulled, pull_back
 from epsball.bounding.base import bounders
 from epsball.bounding.cost import FORM, Need, Work, in_parts
