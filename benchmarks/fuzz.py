@@ -2,9 +2,9 @@
 
     nice -n 10 python -m benchmarks.fuzz --cases 5000 --seed 0
 
-A case is a network with weights of its own and a set of its own: a structure is captured once and serves --draws cases. Each bound is held against
-random points of the set, against gradient attacks on every margin, and against the other methods where theory orders them at equal
-intermediate bounds. NaN is a failure. A case that fails prints the command that repeats it alone.
+A case is a network with weights of its own and a set of its own; a structure is captured once and serves --draws cases. Each
+bound is held against random points of the set, against gradient attacks on every row, and against the other methods where theory
+orders them at equal intermediate bounds. NaN is a failure. A case that fails prints the command that repeats it alone.
 """
 
 from __future__ import annotations
@@ -102,6 +102,10 @@ def points(network: Prepared, inputs: InputSet, rows: Rows, draw: random.Random,
     return least
 
 
+def _drawn(seed: int, what: str, number: int) -> random.Random:
+    return random.Random(f"{seed}/{what}/{number}")  # noqa: S311 - nothing here is a secret
+
+
 def judge(case: int, bounds: dict[str, Tensor], least: Tensor, slack: float) -> Iterator[Failure]:
     """Every promise that a bound broke."""
     for method, bound in bounds.items():
@@ -120,10 +124,10 @@ def run(seed: int, first: int, count: int, draws: int, steps: int, tally: Counte
     network, label = None, ""
     for case in range(first, first + count):
         if network is None or case % draws == 0:
-            label, module, shape = structure(random.Random(f"{seed}/structure/{case // draws}"))
+            label, module, shape = structure(_drawn(seed, "structure", case // draws))
             network = Network.capture(module, shape)
             live = network.params()
-        draw = random.Random(f"{seed}/case/{case}")
+        draw = _drawn(seed, "case", case)
         with torch.no_grad():
             prepared = prepare(network.plan, {**live, **weights(live, draw)})
         generator = torch.Generator().manual_seed(draw.getrandbits(32))
