@@ -1,7 +1,7 @@
 """auto_LiRPA beside our methods, where it can be imported: same networks, inputs, specification and allocator.
 
-Nothing of it is part of this project or of its dependencies. Version 0.7.1 is built from its repository; its folder, and that of the
-packages it needs, are given by `--peer FOLDER[:FOLDER]`.
+Nothing of it is part of this project or of its dependencies. Version 0.7.1 comes from its repository; its folder, and that of
+the packages it needs, are given by `--peer FOLDER[:FOLDER]`.
 """
 
 from __future__ import annotations
@@ -39,13 +39,16 @@ def calls(module: nn.Module, x: Tensor, y: Tensor, eps: float) -> dict[str, Call
     ball = peer.PerturbationLpNorm(norm=float("inf"), eps=eps, x_L=(x - eps).clamp(0, 1), x_U=(x + eps).clamp(0, 1))
     given = peer.BoundedTensor(x, ball)
 
-    def bound(method: str) -> Tensor:
+    def bound(method: str, **known: object) -> Tensor:
+        return network.compute_bounds(x=(given,), C=margins, method=method, bound_upper=False, **known)[0]
+
+    def fixed(method: str) -> Tensor:
         with torch.no_grad():
-            return network.compute_bounds(x=(given,), C=margins, method=method, bound_upper=False)[0]
+            return bound(method)
 
     def optimised() -> Tensor:
         """One CROWN pass for the hidden neurons, then the shares of the output's bound alone."""
-        bound("CROWN")
+        fixed("CROWN")
         known = {}
         for node in network.nodes():
             readers = [type(network[name]).__name__ for name in node.output_name]
