@@ -45,7 +45,7 @@ METHODS: dict[str, Bounder] = {
     "alpha-ibp": AlphaCrown(steps=2, intermediate="ibp"),
     "forward-zero": Forward(slope="zero"),
     "intersection": Intersection((Ibp(), Crown())),
-    "crown-small-budget": Within(Crown(chunk_bytes=4096)),
+    "crown-small-budget": Within(Crown(chunk_bytes=2**15)),
 }
 # at equal intermediate bounds: (the tighter, the looser)
 ORDER = (
@@ -150,7 +150,7 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0, help="the first case; with --cases 1 it repeats a failure")
-    parser.add_argument("--draws", type=int, default=10, help="cases for each structure")
+    parser.add_argument("--draws", type=int, default=25, help="cases for each structure")
     parser.add_argument("--steps", type=int, default=4, help="gradient steps on each row")
     options = parser.parse_args()
     torch.set_num_threads(1)
