@@ -210,8 +210,8 @@ class Settled:
             return None
         bounds = bias
         for slot, form in forms.items():
-            least = form.minimum(*self.found[slot].centre_radius())
-            least = torch.cat((least, -least)) if len(least) == 1 else least
+            pair = form.mirrored() if len(form.values) == 1 else form  # on a branch without a relaxation forms are still single
+            least = pair.minimum(*self.found[slot].centre_radius())
             bounds = least if bounds is None else bounds + least
         if bounds is None:
             return None
