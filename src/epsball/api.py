@@ -12,6 +12,7 @@ from torch import nn
 
 from epsball.attacks.base import Attack, attacks
 from epsball.bounding.base import Bounder, bounders, output_interval
+from epsball.bounding.within import Within
 from epsball.config import build
 from epsball.data import find
 from epsball.device import exact_arithmetic
@@ -61,25 +62,27 @@ def load_data(name: str) -> Dataset:
     return find.load(name)
 
 
-def bounds(net: Net, input_set: InputSet, method: str | Bounder = "crown") -> Interval:
+def bounds(net: Net, input_set: InputSet, method: str | Bounder = "crown", budget: Budget | None = None) -> Interval:
     """Sound elementwise bounds of the network's output over a set.
 
     Args:
         net: the network.
         input_set: such as `Box` or `LpBall`, one set a sample.
         method: a name that `epsball list bounders` shows, or a bounder with its options, such as `Crown(slope="same")`.
+        budget: memory; the default is 2 GiB.
 
     Returns:
         Lower and upper bounds, (B, K) each.
 
     Raises:
+        BadConfig: the budget does not hold one row of one sample.
         BadShape: the set and the network do not fit.
         UnsupportedOp: the network has an operator without a bound rule.
     """
     network = captured(net, input_set.centre)
     chosen = bounders[method]() if isinstance(method, str) else method
     with torch.no_grad(), exact_arithmetic():
-        return output_interval(chosen, network.prepare(), input_set)
+        return output_interval(Within(chosen, budget or Budget()), network.prepare(), input_set)
 
 
 def attack(  # noqa: PLR0913 - the public surface names every option

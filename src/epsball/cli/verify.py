@@ -25,10 +25,12 @@ from epsball.cli.common import (
     percent,
     shard,
 )
+from epsball.cli.forecast import DryRun, Memory, announce, forecast, memory, show
 from epsball.cli.judged import case_of, progress
 from epsball.errors import BadConfig, did_you_mean
 
 if TYPE_CHECKING:
+    from epsball.bounding.base import Bounder
     from epsball.verification.ladder import Step
 
 
@@ -55,6 +57,8 @@ def verify(  # noqa: PLR0913 - one parameter an option
     part: Annotated[str | None, typer.Option("--shard", help="i/n: the i-th of n parts of the index, from 1.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; default: MODEL/verify-DATA-NORM-EPS.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in that folder.")] = False,
+    memory_: Memory = "2GiB",
+    dry_run: DryRun = False,
     gate: Annotated[bool, typer.Option("--gate", help="Exit with 0 if all are verified, 1 if any is falsified, else 2.")] = False,
     seed: Seed = 0,
     device: Device = "auto",
@@ -65,6 +69,7 @@ def verify(  # noqa: PLR0913 - one parameter an option
     import torch
 
     from epsball.run.judge import Judgement
+    from epsball.spec.problem import Budget
     from epsball.verification.cells import Cells
     from epsball.verification.ladder import Ladder
     from epsball.verification.survey import shard as take
@@ -78,9 +83,16 @@ def verify(  # noqa: PLR0913 - one parameter an option
         case = case.in_precision(torch.float64)
     ladder = Ladder(steps=steps, seed=seed)
     verifier = ladder if perturbation is None else Cells(cells, ladder)
+    budget = Budget(seconds=number(timeout, "--timeout"), bytes=memory(memory_))
+    lines = forecast(case, _bounders(steps), budget, case.network.classes - 1)
+    if dry_run:
+        output.result("forecast", {"count": len(case.index), "budget_bytes": budget.bytes, "methods": lines})
+        show(output, f"{model}  {kind} {amount}, {len(case.index)} examples, if all of them reach every step", lines)
+        return
+    announce(output, lines)
     path = out or _default(model, data, kind, amount, part)
     with progress(output, "verifying") as told:
-        summary = Judgement(case, verifier, number(timeout, "--timeout"), told).run(path, resume=resume)
+        summary = Judgement(case, verifier, budget.seconds, told, budget.bytes).run(path, resume=resume)
     output.result("verify", {"run": str(path), **summary})
     _show(output, path, summary)
     if gate:
@@ -100,6 +112,13 @@ def _steps(method: str) -> tuple[str | Step, ...]:
             )
         chosen += [step for step in (STEPS if name == "auto" else ("clean", "attack", name)) if step not in chosen]
     return tuple(chosen)
+
+
+def _bounders(steps: tuple[str | Step, ...]) -> dict[str, Bounder]:
+    """The bound methods among the steps, for the estimate of what they take."""
+    from epsball.bounding.base import bounders
+
+    return {step: bounders[step]() for step in steps if isinstance(step, str) and step in bounders}
 
 
 def _default(model: Path, data: str, kind: str, size: str, part: str | None) -> Path:

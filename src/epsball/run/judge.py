@@ -140,15 +140,17 @@ class Judgement:
         verifier: how; the default is the ladder.
         seconds: budget of one instance.
         progress: called with the number of instances done so far and in all.
+        memory: bytes for bounds; it changes no result, so a run may be resumed with another.
     """
 
     case: Case
     verifier: Verifier = field(default_factory=Ladder)
     seconds: float = float("inf")
     progress: Callable[[int, int], None] = unheard
+    memory: int = Budget.bytes
 
     def __post_init__(self) -> None:
-        Budget(seconds=self.seconds)  # a bad one fails here, before a folder is made
+        Budget(seconds=self.seconds, bytes=self.memory)  # a bad one fails here, before a folder is made
 
     def run(self, path: Path, *, resume: bool = False) -> Line:
         """Judge every instance that the folder's record does not hold yet, and return the summary line.
@@ -180,7 +182,7 @@ class Judgement:
         case = self.case
         chosen = torch.tensor(index)
         x, y = case.data.test.inputs(chosen), case.data.test.y[chosen]
-        budget = Budget(seconds=self.seconds)
+        budget = Budget(seconds=self.seconds, bytes=self.memory)
         batch = [(chosen, x, y)]
         return survey(
             case.network, batch, lambda x: case.ball(x, chosen), self.verifier, budget, dtype=case.dtype, witnesses=witnesses

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 
 from epsball.bounding.base import least_margins
-from epsball.bounding.crown import with_budget
 from epsball.device import arithmetic, exact_arithmetic, tolerance
 from epsball.errors import EpsballError
 from epsball.verification.base import Status, Verdict, Witness, verifiers
@@ -93,7 +92,7 @@ class LpVerifier:
         network = problem.network
         input_set, prop = problem.input_set.to(network.dtype, network.device), problem.prop.to(network.dtype)
         problem = replace(problem, input_set=input_set, prop=prop)
-        method = replace(self.method, bounds=with_budget(self.method.bounds, budget.bytes))
+        method = replace(self.method, bounds=self.method.bounds.limited(budget.bytes))
         # what CROWN closes needs no program, nor do the hidden neurons of such a sample
         cheap = replace(method, neurons="given").open(network, input_set)
         search = _Search(problem, cheap, method.crown(cheap, prop.rows())[:, 0])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from epsball.bounding.base import Bounder
-from epsball.bounding.crown import Crown, lower_bound, with_budget
+from epsball.bounding.crown import Crown, lower_bound
 from epsball.errors import BadConfig, BadShape
 from epsball.rows import Rows
 from epsball.spec.problem import Budget, Problem
@@ -167,5 +167,5 @@ class SdpVerifier(Incomplete):
         method = super()._bounder(budget)
         if not isinstance(method, Sdp):
             return method
-        hidden = with_budget(method.hidden, budget.bytes)
+        hidden = method.hidden.limited(budget.bytes)
         return replace(method, hidden=hidden, seconds=min(method.seconds, budget.seconds))
