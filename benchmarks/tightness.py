@@ -297,9 +297,8 @@ def table(file: Path) -> None:
     attacked = found.by.get("attack", {})
     broken = sum(line["status"] == "falsified" for line in attacked.values())
     left = found.left()
-    print(
-        f"\nMeans over the {len(common)} images that all five bounded. Union of the five: {proven} verified. PGD breaks {broken} of the other {len(right) - proven}; {len(left)} left.\n"
-    )
+    print(f"\nMeans over the {len(common)} images that all five bounded. Union of the five: {proven} verified.")
+    print(f"PGD breaks {broken} of the other {len(right) - proven}; {len(left)} left.\n")
     print(HEAD)
     whole = [i for i in left if not any(found.status(name, i) == "falsified" for name in PROGRAMS)]
     for name in (*METHODS, *PROGRAMS):
