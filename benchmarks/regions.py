@@ -160,13 +160,14 @@ def table(files: list[Path]) -> None:
     )
     print(" CPU s an image: box (radius alone) |\n| --- | --- | --- | --- | --- | --- | --- |")
     for file in files:
-        _, *lines = read(file)
+        header, *lines = read(file)
+        name = header["config"]["command"][2]
         gains, over = ([line[key] for line in lines] for key in ("gain", "gain_over_best"))
         fine = sum(line["sampled"] > 0 and line["attacked"] > 0 and line["again"] and line["float64"] for line in lines)
         box, radius = (sum(line["seconds"][k] for line in lines) / len(lines) for k in (0, 1))
         cells = (
-            file.stem, str(len(lines)),
-            f"{_mean(gains):+.1%} [{min(gains):+.1%}, {max(gains):+.1%}]", f"above {ASKED.get(file.stem, 0):.0%}",
+            name, str(len(lines)),
+            f"{_mean(gains):+.1%} [{min(gains):+.1%}, {max(gains):+.1%}]", f"above {ASKED[name]:.0%}",
             f"{_mean(over):+.1%}", f"{fine} of {len(lines)}", f"{box:.2f} ({radius:.2f})",
         )  # fmt: skip
         print(f"| {' | '.join(cells)} |")
