@@ -176,7 +176,7 @@ class Found:
                         found.by.setdefault(name, {})[line["index"]] = {"status": status, "margin": margin, "seconds": None}
             elif line["type"] == "seconds":
                 found.seconds[line["by"]] = (line["count"], line["sum"], line["most"])
-            else:
+            elif line["type"] == "found":
                 found.take(line)
         return found
 
