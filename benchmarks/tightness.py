@@ -11,9 +11,9 @@ time. What none of them proves meets PGD; what PGD does not break goes to the li
 neurons and to groups of three neurons, --limit CPU seconds an image at most, after which it counts as a timeout. Solvers look at
 the wall clock: --patience says how many seconds of it go by for a CPU second on this machine.
 
-One line an image and method is appended and synced, and a run that was killed goes on where it stopped; with --slow N
-zonotope, dual and alpha-CROWN run on the first N images and on those that IBP and CROWN leave open. Seconds are CPU time of one thread, the first call of each bound not counted.
-The semidefinite relaxation is in benchmarks/sdp.py.
+One line an image and method is appended and synced, and a run that was killed goes on where it stopped. With --slow N zonotope,
+dual and alpha-CROWN run only on the first N images and on those that IBP and CROWN leave open. Seconds are CPU time of one thread,
+the first call of each bound not counted. The semidefinite relaxation is in benchmarks/sdp.py.
 """
 
 from __future__ import annotations
