@@ -1,4 +1,4 @@
-"""`epsball analyse init|plane`: tables and figures of the thesis and the lectures."""
+"""`epsball analyse init|plane|noise|regions`: tables and figures of the thesis and the lectures."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from epsball.cli.analyse_noise import noise
+from epsball.cli.analyse_regions import regions
 from epsball.cli.common import Device, Json, Output, Quiet, Seed, indices, radius
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ app = typer.Typer(help="Tables and figures of the thesis.", no_args_is_help=True
 
 
 app.command("noise")(noise)
+app.command("regions")(regions)
 
 
 @app.callback()
