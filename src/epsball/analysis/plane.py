@@ -142,9 +142,7 @@ def _cut(corners: Floats, normal: Floats, limit: float) -> Floats:
     return np.array(kept).reshape(-1, 2)
 
 
-def classes(
-    network: Prepared, plane: Plane, resolution: int, window: tuple[float, float, float, float] | None = None
-) -> list[int]:
+def classes(network: Prepared, plane: Plane, resolution: int, window: tuple[float, float, float, float] | None = None) -> list[int]:
     """The class at the centre of each cell of a window of the plane, row after row from the bottom.
 
     Args:

@@ -197,5 +197,7 @@ def _climb(smoothed: Smoothed, x: Tensor, top: int, rival: int, image: int) -> T
         (gradient,) = torch.autograd.grad(p[rival] + others, point)
         total += gradient[0].double().cpu()
     if not bool(total.isfinite().all()):
-        raise BadData("the network's probabilities have no finite gradient at this input", fix="choose another input, or train anew")
+        raise BadData(
+            "the network's probabilities have no finite gradient at this input", fix="choose another input, or train anew"
+        )
     return total / _DRAWS

@@ -73,6 +73,20 @@ def centres(window: Sequence[float], resolution: int) -> tuple[Floats, Floats]:
     return s, t
 
 
+def away_from(
+    lines: Sequence[Sequence[Sequence[float]]], window: Sequence[float], resolution: int, room: float
+) -> NDArray[np.bool_]:
+    """The cells whose centres are farther than `room` from every closed polygon."""
+    s, t = centres(window, resolution)
+    free = np.ones(s.shape, dtype=bool)
+    for corners in lines:
+        for (x, y), (x2, y2) in zip(corners, [*corners[1:], corners[0]], strict=True):
+            dx, dy = x2 - x, y2 - y
+            along = np.clip(((s - x) * dx + (t - y) * dy) / max(dx * dx + dy * dy, 1e-300), 0, 1)
+            free &= np.hypot(s - x - along * dx, t - y - along * dy) > room
+    return free
+
+
 def cell_runs(grid: Grid, window: Sequence[float]) -> Iterator[tuple[int, float, float, float, float]]:
     """Cells of one class that follow each other in a row, as (class, left, right, bottom, top)."""
     left, right, bottom, top = window

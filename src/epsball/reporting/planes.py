@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from epsball.reporting.cells import cell_runs, grid_of, paint_cells, shares
+from epsball.reporting.cells import away_from, cell_runs, grid_of, paint_cells, shares
 from epsball.reporting.drawing import ALARM, INK, MUTED, draw
 from epsball.reporting.figures import Figure, short
 from epsball.reporting.lines import PlaneLine
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from epsball.reporting.runs import Run
     from epsball.reporting.sheet import Cell
+_ROOM = 0.04  # between the name of a class and any line, in widths of the window
 
 
 def plane_figure(run: Run) -> Figure | None:
@@ -49,7 +50,10 @@ def _told(line: PlaneLine) -> str:
 
 def _plane(line: PlaneLine) -> Callable[[Axes], None]:
     def paint(axes: Axes) -> None:
-        paint_cells(axes, grid_of(line.classes, line.resolution), line.window, line.labels)
+        drawn = [*line.traces, *([line.valid] if line.valid else [])]
+        room = _ROOM * (line.window[1] - line.window[0])
+        free = away_from(drawn, line.window, line.resolution, room)
+        paint_cells(axes, grid_of(line.classes, line.resolution), line.window, line.labels, free=free)
         if line.valid:
             axes.plot(*_closed(line.valid), color=MUTED, linestyle="--", linewidth=0.9)
         for (x, y), trace, verified in zip(line.points, line.traces, line.verified, strict=True):
@@ -63,5 +67,3 @@ def _plane(line: PlaneLine) -> Callable[[Axes], None]:
 def _closed(corners: list[list[float]]) -> tuple[list[float], list[float]]:
     round_trip = [*corners, corners[0]]
     return [x for x, _ in round_trip], [y for _, y in round_trip]
-
-

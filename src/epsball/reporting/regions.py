@@ -74,8 +74,8 @@ def _caption(line: RegionsLine) -> str:
     return (
         f"Classes that the base classifier {line.network} gives in a plane through {_example(line)} (label {line.label}), spanned by "
         f"{' and '.join(part for part in (spanned, drawn) if part)}; lengths are Euclidean. Dotted: level sets of the noise at 1, 2 "
-        f"and 3 σ, σ = {number(line.sigma)}. {circle} This is a slice through x: the noise fills all {line.size:,} dimensions and is "
-        f"about σ√{line.size} = {number(line.sigma * math.sqrt(line.size), 3)} long, so the votes are cast off this plane."
+        f"and 3 times σ = {number(line.sigma)}. {circle} This is a slice through x: the noise fills all {line.size:,} dimensions and is "
+        f"about σ√{line.size} = {number(line.sigma * math.sqrt(line.size), 3)} long, so nearly all votes are cast off this plane."
     )
 
 
@@ -88,7 +88,7 @@ def _painted(line: RegionsLine) -> Callable[[Axes], None]:
         for level in _LEVELS:
             axes.add_patch(Circle((0, 0), level * line.sigma, fill=False, color=INK, linestyle=(0, (1, 2)), linewidth=1.2))
             place = level * line.sigma * math.sqrt(0.5)
-            axes.text(place, -place, f"{level} σ", fontsize=8, color=INK, ha="left", va="top")
+            axes.annotate(f"{level} σ", (place, -place), (3, -1), textcoords="offset points", fontsize=8, color=INK, va="top")
         if line.smoothed is not None:
             axes.add_patch(Circle((0, 0), line.radius, fill=False, color=INK, linewidth=2.2))
         axes.plot([0], [0], "o", color=INK, markersize=4)
