@@ -1,4 +1,4 @@
-"""Regions in a report: colours that agree, sheets that hold what is drawn, words that say what is certified, malformed lines refused."""
+"""Regions in a report: colours that agree, sheets and words that say what is drawn, and malformed lines refused."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ class Plane:
 
 
 def _axes(along: Floats, across: Floats, scale: float) -> tuple[Floats, Floats] | None:
-    """Two orthonormal directions, the first one along the first vector; None where the two are on one line up to 1e-9 of the scale."""
+    """Two orthonormal directions, the first along the first vector; None where both lie on one line, up to 1e-9 of the scale."""
     length = float(np.linalg.norm(along))
     u = along / max(length, 1e-300)
     rest = across - (across @ u) * u

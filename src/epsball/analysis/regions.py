@@ -156,7 +156,7 @@ def falling(smoothed: Smoothed, x: Tensor, top: int, found: Certificate, *, imag
     """The plane through x in which the top class is lost soonest to its two strongest rivals.
 
     Its directions are those in which the soft expectation of a rival minus that of the top class grows fastest, the second one
-    made orthogonal to the first. Where there is no second rival, or no gradient at all, a direction drawn by the seed takes its place.
+    made orthogonal to the first. Where there is no second rival, or no gradient at all, the seed draws a direction instead.
 
     Args:
         smoothed: under additive noise.

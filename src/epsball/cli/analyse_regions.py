@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from epsball.cli.common import Device, Json, Model, Output, Quiet, Seed, indices, number
+
+if TYPE_CHECKING:
+    from epsball.run.record import Line
 
 
 def regions(  # noqa: PLR0913 - one parameter an option
@@ -51,12 +54,13 @@ def regions(  # noqa: PLR0913 - one parameter an option
     output.text(f"next:  epsball report {folder} -o regions.html")
 
 
-def _row(line: dict[str, list[float]], c: int, samples: int) -> tuple[str, str, str]:
+def _row(line: Line, c: int, samples: int) -> tuple[str, str, str]:
     share, low, high = line["votes"][c] / samples, line["low"][c], line["high"][c]
     return f"{c}, the label" if c == line["label"] else str(c), f"{share:.4f}", f"{low:.4f} to {high:.4f}"
 
 
-def _verdict(line: dict[str, object]) -> str:
+def _verdict(line: Line) -> str:
     if line["smoothed"] is None:
         return "The smoothed classifier abstains: no class is proven to get more than half of the votes."
-    return f"Certified: class {line['smoothed']} within {line['norm']} {line['radius']:.4g}, wrong with probability at most {line['alpha']:g}."
+    radius = f"{line['norm']} {line['radius']:.4g}"
+    return f"Certified: class {line['smoothed']} within {radius}, wrong with probability at most {line['alpha']:g}."

@@ -71,11 +71,12 @@ def _caption(line: RegionsLine) -> str:
         if line.smoothed is not None
         else "The smoothed classifier abstains here: no radius is certified."
     )
+    length = f"σ√{line.size} = {number(line.sigma * math.sqrt(line.size), 3)}"
     return (
-        f"Classes that the base classifier {line.network} gives in a plane through {_example(line)} (label {line.label}), spanned by "
-        f"{' and '.join(part for part in (spanned, drawn) if part)}; lengths are Euclidean. Dotted: level sets of the noise at 1, 2 "
-        f"and 3 times σ = {number(line.sigma)}. {circle} This is a slice through x: the noise fills all {line.size:,} dimensions and is "
-        f"about σ√{line.size} = {number(line.sigma * math.sqrt(line.size), 3)} long, so nearly all votes are cast off this plane."
+        f"Classes that the base classifier {line.network} gives in a plane through {_example(line)} (label {line.label}), spanned "
+        f"by {' and '.join(part for part in (spanned, drawn) if part)}; lengths are Euclidean. Dotted: level sets of the noise at "
+        f"1, 2 and 3 times σ = {number(line.sigma)}. {circle} This is a slice through x: the noise fills all {line.size:,} "
+        f"dimensions and is about {length} long, so nearly all votes are cast off this plane."
     )
 
 
@@ -124,8 +125,9 @@ def _votes(line: RegionsLine, ident: str) -> Figure:
         f"figure-region-votes-{ident}", "How the noisy copies vote",
         (draw(_bars(line, shown), alt=alt, ident=f"region-votes-{ident}", size=(4.6, 4.5)),),
         Sheet(f"region-votes-{ident}.csv", ("class", "votes", "share", "low", "high"), rows),
-        f"Share of {line.samples:,} copies under {line.noise or 'the noise'} that the base classifier gives each class. Whiskers: one-sided "
-        f"Clopper–Pearson limits, each wrong with probability at most {number(line.alpha)}; the line stands at one half. {verdict}{others}{invalid}",
+        f"Share of {line.samples:,} copies under {line.noise or 'the noise'} that the base classifier gives each class. Whiskers: "
+        f"one-sided Clopper–Pearson limits, each wrong with probability at most {number(line.alpha)}; the line stands at one half. "
+        f"{verdict}{others}{invalid}",
     )  # fmt: skip
 
 
