@@ -12,12 +12,13 @@ from torch import nn
 
 from epsball.attacks.base import Attack, attacks
 from epsball.bounding.base import Bounder, bounders, output_interval
+from epsball.bounding.within import Within
 from epsball.config import build
 from epsball.data import find
 from epsball.device import exact_arithmetic
 from epsball.errors import BadConfig, BadShape
 from epsball.graph.network import Network
-from epsball.models.store import load_model
+from epsball.models.opened import open_model
 from epsball.smoothing.core import Smoothed
 from epsball.spec.problem import Budget, Problem, check_input
 from epsball.spec.property import robust
@@ -40,13 +41,14 @@ UNIT: Clip = (0.0, 1.0)
 
 
 def load(path: str | Path) -> Network:
-    """A trained network from a run folder or a .safetensors checkpoint, on the CPU, ready to be attacked, bounded and verified.
+    """A trained network from a run folder, a .safetensors checkpoint or an ONNX file, on the CPU, ready to be verified.
 
     Raises:
-        BadFile: missing, truncated or foreign.
+        BadFile: missing, truncated, foreign or malformed.
+        UnsupportedOp: the ONNX file has an operator that is not covered; the message names the node.
+        MissingExtra: the file is ONNX, and onnx is not installed.
     """
-    module, architecture, _ = load_model(Path(path))
-    return Network.capture(module, architecture.input_shape)
+    return Network.capture(*open_model(Path(path)))
 
 
 def load_data(name: str) -> Dataset:
@@ -60,33 +62,35 @@ def load_data(name: str) -> Dataset:
     return find.load(name)
 
 
-def bounds(net: Net, input_set: InputSet, method: str | Bounder = "crown") -> Interval:
+def bounds(net: Net, input_set: InputSet, method: str | Bounder = "crown", budget: Budget | None = None) -> Interval:
     """Sound elementwise bounds of the network's output over a set.
 
     Args:
         net: the network.
-        input_set: `Box` or `LpBall`, one set a sample.
+        input_set: such as `Box` or `LpBall`, one set a sample.
         method: a name that `epsball list bounders` shows, or a bounder with its options, such as `Crown(slope="same")`.
+        budget: memory; the default is 2 GiB.
 
     Returns:
         Lower and upper bounds, (B, K) each.
 
     Raises:
+        BadConfig: the budget does not hold one row of one sample.
         BadShape: the set and the network do not fit.
         UnsupportedOp: the network has an operator without a bound rule.
     """
     network = captured(net, input_set.centre)
     chosen = bounders[method]() if isinstance(method, str) else method
     with torch.no_grad(), exact_arithmetic():
-        return output_interval(chosen, network.prepare(), input_set)
+        return output_interval(Within(chosen, budget or Budget()), network.prepare(), input_set)
 
 
 def attack(  # noqa: PLR0913 - the public surface names every option
     net: Net,
-    x: Float[Tensor, "B *x"],
+    x: Float[Tensor, "B *x"] | InputSet,
     y: Int[Tensor, " B"],
     *,
-    eps: float,
+    eps: float | None = None,
     norm: Norm = "linf",
     clip: Clip = UNIT,
     method: str | Attack = "pgd",
@@ -96,10 +100,10 @@ def attack(  # noqa: PLR0913 - the public surface names every option
 
     Args:
         net: the network; an attack needs no capture, so any module will do. It is left as it was.
-        x: (B, *x) inputs in the valid range.
+        x: (B, *x) inputs in the valid range, with eps, norm and clip; or any input set, such as `Patch(x, 4)`.
         y: (B,) labels.
         eps: radius, in the units of x.
-        norm: "linf" or "l2".
+        norm: "linf", "l2", "l1" or "l0".
         clip: the valid range, or None.
         method: a name that `epsball list attacks` shows, or an attack with its options, such as `PGD(steps=100, restarts=5)`.
         seed: of everything random.
@@ -113,17 +117,18 @@ def attack(  # noqa: PLR0913 - the public surface names every option
     """
     function = net.module if isinstance(net, Network) else net
     chosen = attacks[method]() if isinstance(method, str) else method
-    ball = LpBall(x, eps, norm, clip)
-    generator = torch.Generator(device=x.device).manual_seed(seed)
-    return chosen(function, ball, robust(_labels(x, y), _classes(function, x), x.dtype), generator)
+    input_set = _input_set(x, eps, norm, clip)
+    centre = input_set.centre
+    generator = torch.Generator(device=centre.device).manual_seed(seed)
+    return chosen(function, input_set, robust(_labels(centre, y), _classes(function, centre), centre.dtype), generator)
 
 
 def verify(  # noqa: PLR0913 - the public surface names every option
     net: Net,
-    x: Float[Tensor, "B *x"],
+    x: Float[Tensor, "B *x"] | InputSet,
     y: Int[Tensor, " B"],
     *,
-    eps: float,
+    eps: float | None = None,
     norm: Norm = "linf",
     clip: Clip = UNIT,
     method: Verifier | None = None,
@@ -133,10 +138,10 @@ def verify(  # noqa: PLR0913 - the public surface names every option
 
     Args:
         net: the network.
-        x: (B, *x) inputs in the valid range.
+        x: (B, *x) inputs in the valid range, with eps, norm and clip; or any input set, such as `Patch(x, 4)`.
         y: (B,) labels.
         eps: radius, in the units of x.
-        norm: "linf" or "l2".
+        norm: "linf", "l2", "l1" or "l0".
         clip: the valid range, or None.
         method: a verifier with its options; the default is the ladder: attack, then IBP, CROWN-IBP and CROWN on what is left.
         timeout: seconds for the whole batch; what is not reached is "timeout", never an answer.
@@ -148,9 +153,10 @@ def verify(  # noqa: PLR0913 - the public surface names every option
         Unsound: an attack beat a proof: a defect of this package.
         BadData, BadShape, UnsupportedOp: as for `attack` and `bounds`.
     """
-    network = captured(net, x)
-    prop = robust(_labels(x, y), network.classes, x.dtype)
-    problem = Problem(network.prepare(), LpBall(x, eps, norm, clip), prop)
+    input_set = _input_set(x, eps, norm, clip)
+    network = captured(net, input_set.centre)
+    prop = robust(_labels(input_set.centre, y), network.classes, input_set.centre.dtype)
+    problem = Problem(network.prepare(), input_set, prop)
     verifier = method if method is not None else Ladder(function=network.module)
     return verifier(problem, Budget(seconds=timeout))
 
@@ -232,6 +238,16 @@ def captured(net: Net, x: Tensor) -> Network:
     network = net if isinstance(net, Network) else Network.capture(net, tuple(x.shape[1:]))
     check_input(x, network.input_shape)
     return network
+
+
+def _input_set(x: Tensor | InputSet, eps: float | None, norm: Norm, clip: Clip) -> InputSet:
+    if not isinstance(x, torch.Tensor):
+        if eps is not None:
+            raise BadConfig("an input set has its own size", where="eps", fix="give inputs and eps, or a set without eps")
+        return x
+    if eps is None:
+        raise BadConfig("a ball needs its radius", where="eps", fix="give eps, or a set such as Patch(x, 4) in place of x")
+    return LpBall(x, eps, norm, clip)
 
 
 def _labels(x: Tensor, y: Tensor) -> Tensor:

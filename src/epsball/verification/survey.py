@@ -17,6 +17,7 @@ from epsball.attacks.untouched import untouched
 from epsball.errors import BadConfig, BadShape
 from epsball.spec.problem import Budget, Problem
 from epsball.spec.property import robust
+from epsball.verification.cells import Cells
 from epsball.verification.ladder import FALSIFIERS, Ladder
 from epsball.verification.soundness import Contradiction
 
@@ -63,6 +64,8 @@ def survey(
     prepared, budget = network.prepare(dtype), budget or Budget()
     if isinstance(verifier, Ladder) and verifier.function is None:
         verifier = replace(verifier, function=network.module)
+    if isinstance(verifier, Cells) and verifier.ladder.function is None:
+        verifier = replace(verifier, ladder=replace(verifier.ladder, function=network.module))
     left = witnesses
     for index, x, y in batches:
         if not len(index) == len(x) == len(y):
@@ -103,7 +106,9 @@ def _predict(network: Network, x: Tensor) -> Tensor:
 
 
 def _instance(index: int, label: int, predicted: int, verdict: Verdict) -> Line:
-    margins = {k: v for k, v in verdict.stats.items() if not k.endswith(".seconds")}
+    margins = {k: v for k, v in verdict.stats.items() if "." not in k}
+    found = [v for k, v in verdict.stats.items() if k in FALSIFIERS or k.endswith(".found")]
+    exact = {k.removesuffix(".exact"): bool(v) for k, v in verdict.stats.items() if k.endswith(".exact")}
     times = {k.removesuffix(".seconds"): v for k, v in verdict.stats.items() if k.endswith(".seconds")}
     line: Line = {
         "type": "instance",
@@ -114,11 +119,11 @@ def _instance(index: int, label: int, predicted: int, verdict: Verdict) -> Line:
         "by": verdict.method,
         "margin": _finite(verdict.margin),
         "bounds": {k: _finite(v) for k, v in margins.items() if k not in FALSIFIERS},
-        "attacked_margin": _finite(min((margins[k] for k in FALSIFIERS if k in margins), default=math.nan)),
+        "attacked_margin": _finite(min(found, default=math.nan)),
         "seconds": round(verdict.seconds, 6),
         "times": {k: round(v, 6) for k, v in times.items()},
     }
-    return line | {"note": verdict.note} if verdict.note else line
+    return line | ({"exact": exact} if exact else {}) | ({"note": verdict.note} if verdict.note else {})
 
 
 def _witness(line: Mapping[str, Any], x: Tensor, verdict: Verdict) -> Line:
