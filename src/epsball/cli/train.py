@@ -110,20 +110,19 @@ def _stem(recipe: str | None) -> str:
 
 
 def _show(output: Output, path: Path, summary: dict[str, Any]) -> None:
-    accuracy = summary["accuracy"]
     chosen = f"epoch {summary['selected']['epoch']} of {summary['epochs']}, selected on {summary['split']} ({summary['protocol']})"
-    by = ", ".join(summary["verified_by"])
-    output.table(
-        str(path),
-        ("measure", "value"),
-        [
-            ("clean accuracy", percent(accuracy["clean"])),
-            (f"verified accuracy, eps {summary['eps']:.6g} ({by})", percent(accuracy["verified"])),
-            ("model", chosen),
-            ("seconds", f"{summary['seconds']:.1f}"),
-        ],
-    )
-    output.text(f"next:  epsball verify {path} --data {summary['data']} --eps {summary['eps']:.6g}")
+    rows = [(_measure(name, summary), percent(found)) for name, found in summary["accuracy"].items()]
+    output.table(str(path), ("measure", "value"), [*rows, ("model", chosen), ("seconds", f"{summary['seconds']:.1f}")])
+    noisy = "noisy" in summary["accuracy"]
+    verb, scale = ("certify", f"--sigma {summary['sigma']:.6g}") if noisy else ("verify", f"--eps {summary['eps']:.6g}")
+    output.text(f"next:  epsball {verb} {path} --data {summary['data']} {scale}")
+
+
+def _measure(name: str, summary: dict[str, Any]) -> str:
+    """An accuracy with the radius or the noise that it is measured at."""
+    if name == "verified":
+        return f"verified accuracy, eps {summary['eps']:.6g} ({', '.join(summary['verified_by'])})"
+    return f"accuracy under noise, sigma {summary['sigma']:.6g}" if name == "noisy" else f"{name} accuracy"
 
 
 def _show_seeds(output: Output, path: Path, summary: dict[str, Any]) -> None:
@@ -131,13 +130,11 @@ def _show_seeds(output: Output, path: Path, summary: dict[str, Any]) -> None:
         found = summary["accuracy"][name]
         return f"{100 * found['value']:.2f} +- {100 * found['std']:.2f} %"
 
-    by = ", ".join(summary["verified_by"])
     output.table(
         str(path),
         ("measure", f"mean and deviation of {len(summary['runs'])} runs"),
         [
-            ("clean accuracy", cell("clean")),
-            (f"verified accuracy, eps {summary['eps']:.6g} ({by})", cell("verified")),
+            *((_measure(name, summary), cell(name)) for name in summary["accuracy"]),
             ("selection", f"on {summary['split']} ({summary['protocol']})"),
             ("seconds", f"{summary['seconds']:.1f}"),
         ],

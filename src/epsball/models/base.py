@@ -20,7 +20,7 @@ Shape = tuple[int, ...]
 
 models: Registry[Builder] = Registry(
     "model",
-    modules=("epsball.models.mlp", "epsball.models.convolutional", "epsball.models.residual", "epsball.models.wide"),
+    modules=tuple(f"epsball.models.{name}" for name in ("convolutional", "lenet", "mlp", "residual", "wide")),
 )
 
 

@@ -61,8 +61,8 @@ def start_seeds(
         resume: go on: finished runs are kept, an unfinished one goes on from its checkpoint.
 
     Returns:
-        The summary line: `accuracy.clean` and `accuracy.verified` with `value` (the mean), `std` (of the sample), `low` and `high`
-        (95 % interval of the mean, Student's t), and `runs`, the summaries' values by seed.
+        The summary line: in `accuracy` (`clean`, and `verified` or `noisy`) `value` (the mean), `std` (of the sample), `low` and
+        `high` (95 % interval of the mean, Student's t), and `runs`, the summaries' values by seed.
 
     Raises:
         BadConfig: the folder holds other runs.
@@ -101,9 +101,10 @@ def seeds_of(path: Path) -> list[int] | None:
 def summarise(runs: dict[int, Line], seconds: float) -> Line:
     """Mean and deviation over runs of one configuration."""
     first = next(iter(runs.values()))
-    accuracy = {name: spread([run["accuracy"][name]["value"] for run in runs.values()]) for name in ("clean", "verified")}
-    verifier = next(iter(first["verified_by"]))
-    shared = {key: first[key] for key in ("model", "data", "epochs", "examples", "protocol", "split", "count", "eps", "norm")}
+    accuracy = {name: spread([run["accuracy"][name]["value"] for run in runs.values()]) for name in first["accuracy"]}
+    shared = {
+        key: first[key] for key in ("model", "data", "epochs", "examples", "protocol", "split", "count", "eps", "norm", "sigma")
+    }
     each = [
         {
             "seed": seed,
@@ -117,7 +118,7 @@ def summarise(runs: dict[int, Line], seconds: float) -> Line:
         "verb": "seeds",
         **shared,
         "accuracy": accuracy,
-        "verified_by": {verifier: accuracy["verified"]},
+        "verified_by": dict.fromkeys(first["verified_by"], accuracy.get("verified")),
         "runs": each,
         "seconds": seconds,
     }

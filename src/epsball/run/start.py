@@ -15,7 +15,7 @@ from epsball.models.base import Architecture, architecture
 from epsball.models.store import save_model
 from epsball.run.folder import RunFolder
 from epsball.run.train import Job, train
-from epsball.training.evaluate import IbpAccuracy
+from epsball.training.evaluate import IbpAccuracy, judge_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,7 +55,7 @@ def start(config: RunConfig, path: Path, tracker: Tracker, *, device: torch.devi
             recipe=config.recipe,
             data=data.train,
             config=config.train,
-            evaluate=IbpAccuracy(_eps(config), data.clip),
+            evaluate=judge_of(config.recipe, IbpAccuracy(_eps(config), data.clip)),
             described=config.as_dict(),
             test=data.test,
             notes={"model": described.name, "data": data.name, "data_digest": data.digest},

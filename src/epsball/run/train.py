@@ -121,8 +121,9 @@ def line(event: Metrics | Epoch | Census) -> Line:
         return {"type": "relu", "epoch": event.epoch, "layers": [layer._asdict() for layer in event.layers]}
     if isinstance(event, Metrics):
         return {"type": "metrics", **asdict(event)}
+    scores = {name: share for name, share in event.scores._asdict().items() if share is not None}
     told = {name: getattr(event, name) for name in ("verifier", "split", "best", "seconds")}
-    return {"type": "epoch", "epoch": event.epoch, "step": event.step, **event.scores._asdict(), **told}
+    return {"type": "epoch", "epoch": event.epoch, "step": event.step, **scores, **told}
 
 
 def _examples(job: Job) -> int:
@@ -173,7 +174,7 @@ def _open(record: Record, folder: RunFolder, job: Job, state: TrainState | None)
 
 def _summary(last: Finished, job: Job) -> Line:
     best, examples = last.selected, _examples(job)
-    verified = interval(best.verified, last.held)
+    accuracy = {name: interval(share, last.held) for name, share in best.scores._asdict().items() if share is not None}
     return {
         "type": "summary",
         "verb": "train",
@@ -185,9 +186,10 @@ def _summary(last: Finished, job: Job) -> Line:
         "split": last.split,
         "count": last.held,
         "eps": getattr(job.evaluate, "eps", None),
-        "norm": "linf",
-        "accuracy": {"clean": interval(best.clean, last.held), "verified": verified},
-        "verified_by": {last.verifier: verified},
+        "norm": getattr(job.evaluate, "norm", "linf"),
+        "sigma": getattr(job.evaluate, "sigma", None),
+        "accuracy": accuracy,
+        "verified_by": {last.verifier: accuracy["verified"]} if "verified" in accuracy else {},
         "seconds": last.seconds,
     }
 
