@@ -23,6 +23,9 @@ def certify(  # noqa: PLR0913 - one parameter an option
     alpha: Annotated[str, typer.Option("--alpha", help="Probability of a wrong certificate, for each image.")] = "0.001",
     selection: Annotated[int, typer.Option("--selection", help="Samples that choose the class.")] = 100,
     batch: Annotated[int | None, typer.Option("--batch", help="Samples of one forward pass.")] = None,
+    denoiser: Annotated[
+        Path | None, typer.Option("--denoiser", help="A run of `epsball train denoise`, to put in front of the network.")
+    ] = None,
     data: Data = "mnist",
     index: Index = "::100",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; default: MODEL/certify-DATA-NOISE-SIGMA.")] = None,
@@ -35,6 +38,7 @@ def certify(  # noqa: PLR0913 - one parameter an option
     """Certify the smoothed classifier on test examples: class and radius, or an abstention."""
     from epsball.config import build, options
     from epsball.run.certify import Certification
+    from epsball.run.denoise import put_before
     from epsball.smoothing.core import Smoothed
     from epsball.smoothing.noise import noises
     from epsball.smoothing.procedures import procedures
@@ -44,12 +48,14 @@ def certify(  # noqa: PLR0913 - one parameter an option
     case = case_of(model, data, index, "0", norm="l2", seed=seed, device=device)
     scale = next(iter(fields(cast("Any", noises[noise])))).name
     law = build(noises[noise], {scale: number(sigma, "--sigma")}, "noise")
-    smoothed = Smoothed(case.network.module, law, case.network.classes, batch=batch, seed=seed, clip=case.data.clip)
+    module = case.network.module if denoiser is None else put_before(denoiser, case.network)
+    smoothed = Smoothed(module, law, case.network.classes, batch=batch, seed=seed, clip=case.data.clip)
     goal = None if radius is None else number(radius, "--radius")
     folder = model if model.is_dir() else model.parent
-    path = out or folder / f"certify-{data}-{noise}-{sigma}".replace("/", "_")
+    front = "" if denoiser is None else "-denoised"
+    path = out or folder / f"certify-{data}-{noise}-{sigma}{front}".replace("/", "_")
     with progress(output, "certifying") as told:
-        task = Certification(case, smoothed, chosen, number(alpha, "--alpha"), selection, goal, told)
+        task = Certification(case, smoothed, chosen, number(alpha, "--alpha"), selection, goal, denoiser, told)
         summary = task.run(path, resume=resume)
     output.result("certify", {"run": str(path), **summary})
     _show(output, path, summary)

@@ -115,7 +115,8 @@ def _show(output: Output, path: Path, summary: dict[str, Any]) -> None:
     output.table(str(path), ("measure", "value"), [*rows, ("model", chosen), ("seconds", f"{summary['seconds']:.1f}")])
     noisy = "noisy" in summary["accuracy"]
     verb, scale = ("certify", f"--sigma {summary['sigma']:.6g}") if noisy else ("verify", f"--eps {summary['eps']:.6g}")
-    output.text(f"next:  epsball {verb} {path} --data {summary['data']} {scale}")
+    what = f"{summary['classifier']} --denoiser {path}" if "classifier" in summary else path
+    output.text(f"next:  epsball {verb} {what} --data {summary['data']} {scale}")
 
 
 def _measure(name: str, summary: dict[str, Any]) -> str:

@@ -35,6 +35,7 @@ class Certification:
         alpha: probability of a wrong certificate, for each image.
         selection: samples that choose the class.
         radius: certify at this radius; None: the largest one.
+        denoiser: the checkpoint or run folder of the denoiser in `smoothed`, for the record; None: there is none.
         progress: called with the number of images done so far and in all.
     """
 
@@ -44,6 +45,7 @@ class Certification:
     alpha: float = 0.001
     selection: int = 100
     radius: float | None = None
+    denoiser: Path | None = None
     progress: Callable[[int, int], None] = unheard
 
     def __post_init__(self) -> None:
@@ -70,7 +72,7 @@ class Certification:
         """
         case = self.case
         described = description(self.smoothed, self.procedure, self.alpha, self.selection, self.radius)
-        config = {**case.described(), "smoothing": described}
+        config = {**case.described(**self._front()), "smoothing": described}
         with RunFolder(path, resume=resume) as folder, Record(folder.record) as record:
             lines = self._known(folder.record, record, config)
             done = {line["index"] for line in lines}
@@ -114,8 +116,12 @@ class Certification:
             }
             last = now
 
+    def _front(self) -> Line:
+        return {} if self.denoiser is None else {"denoiser": str(self.denoiser)}
+
     def _headline(self, lines: list[Line]) -> Line:
         return {
+            **self._front(),
             "model": str(self.case.model),
             "data": self.case.data.name,
             "noise": repr(self.smoothed.law),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,6 +14,7 @@ from epsball.files import write_bytes
 from epsball.graph.network import Network
 from epsball.models.base import Architecture, architecture
 from epsball.models.store import save_model
+from epsball.run.denoise import assembled, behind, trained_part
 from epsball.run.folder import RunFolder
 from epsball.run.train import Job, train
 from epsball.training.evaluate import IbpAccuracy, judge_of
@@ -46,10 +48,12 @@ def start(config: RunConfig, path: Path, tracker: Tracker, *, device: torch.devi
     """
     data = load_data(config.data.name)
     described = describe(config.model, data)
+    if hasattr(config.recipe, "classifier"):  # a denoiser gives what it takes: inputs that are not normalised
+        described = replace(described, mean=None, std=None)
     with RunFolder(path, resume=resume) as folder:
         write_bytes(folder.config, dump(config).encode())
         torch.manual_seed(config.train.seed)
-        module = described.build().to(device)
+        module = assembled(described.build(), config.recipe, described.input_shape).to(device)
         job = Job(
             net=Network.capture(module, described.input_shape),
             recipe=config.recipe,
@@ -58,11 +62,11 @@ def start(config: RunConfig, path: Path, tracker: Tracker, *, device: torch.devi
             evaluate=judge_of(config.recipe, IbpAccuracy(_eps(config), data.clip)),
             described=config.as_dict(),
             test=data.test,
-            notes={"model": described.name, "data": data.name, "data_digest": data.digest},
+            notes={"model": described.name, "data": data.name, "data_digest": data.digest, **behind(config.recipe)},
         )
 
         def save(file: Path, trained: nn.Module, extra: dict[str, Any]) -> None:
-            save_model(file, trained, described, extra)
+            save_model(file, trained_part(trained), described, extra)
 
         return train(job, folder, save, tracker)
 

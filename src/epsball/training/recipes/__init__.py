@@ -3,6 +3,7 @@
 from epsball.training.recipes import (
     consistency,
     crown_ibp,
+    denoise,
     fast_ibp,
     gaussian,
     ibp,
@@ -17,6 +18,7 @@ from epsball.training.recipes import (
 __all__ = [
     "consistency",
     "crown_ibp",
+    "denoise",
     "fast_ibp",
     "gaussian",
     "ibp",
