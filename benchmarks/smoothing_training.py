@@ -2,7 +2,7 @@
 
 LeNet, the first 22,000 training images (2,000 of them held out to select the epoch), equal epochs, every 20th test image certified
 with the default sequential procedure capped at 10,000 samples. Each arm is one `epsball train` and one `epsball certify`, which
-resume where they were stopped (then the CPU seconds are those of the last call); each appends one line to RECORD. Two arms certify a
+resume where they were stopped (the CPU seconds are those of the last call); each appends one line to RECORD. Two arms certify a
 network that never saw noise at half a sigma, bare and behind a denoiser.
 
 python -m benchmarks.smoothing_training --store runs/smoothing-training --record benchmarks/records/smoothing-training.jsonl

@@ -19,6 +19,7 @@ from epsball.spec.sets import LpBall
 
 MNIST, CIFAR, DIGITS = (1, 28, 28), (3, 32, 32), (1, 8, 8)
 UNPADDED = ("dm-medium", "dm-small")  # 8x8 is too small for them
+CLASSIFIERS = [name for name in models if name != "denoiser"]
 DEEP = ("wide-resnet", "resnext")  # intervals grow by orders of magnitude under the default initialisation
 
 
@@ -74,7 +75,7 @@ def alive(module: nn.Module) -> nn.Module:
 SHAPES = [("mlp", (7,)), ("cnn-small", (2, 9, 11)), ("cnn-5", (3, 12, 8)), ("cnn-7", (2, 7, 9)), ("resnet-small", (3, 9, 7))]
 
 
-@pytest.mark.parametrize(("name", "shape"), [(name, (1, 16, 16) if name in UNPADDED else DIGITS) for name in models] + SHAPES)
+@pytest.mark.parametrize(("name", "shape"), [(name, (1, 16, 16) if name in UNPADDED else DIGITS) for name in CLASSIFIERS] + SHAPES)
 def test_every_model_is_captured_and_its_bounds_hold(name, shape):
     torch.manual_seed(1)
     width = {"width": 8} if "width" in defaults(name) else {}
@@ -95,7 +96,7 @@ def test_every_model_is_captured_and_its_bounds_hold(name, shape):
         assert bool((bound > least - 1e4).all()), method
 
 
-@pytest.mark.parametrize("name", models)
+@pytest.mark.parametrize("name", CLASSIFIERS)
 @pytest.mark.parametrize("shape", [MNIST, CIFAR, DIGITS])
 def test_every_model_takes_the_usual_pictures(name, shape):
     width = {"width": 4} if "width" in defaults(name) else {}
@@ -106,6 +107,24 @@ def test_every_model_takes_the_usual_pictures(name, shape):
     module = build(name, shape, 7, **width)
     assert module(torch.rand(2, *shape)).shape == (2, 7)
     assert module.training
+
+
+def test_lenet_is_what_the_docs_define():
+    kinds = [type(m).__name__ for m in build("lenet", MNIST, 10)]
+    assert kinds == ["Conv2d", "ReLU", "MaxPool2d"] * 2 + ["Flatten"] + ["Linear", "ReLU"] * 2 + ["Linear"]
+    assert count("lenet", MNIST) == 26 * 6 + (25 * 6 + 1) * 16 + 785 * 120 + 121 * 84 + 85 * 10
+    assert count("lenet", MNIST, channels=(3,), hidden=()) == 26 * 3 + (14 * 14 * 3 + 1) * 10
+
+
+def test_a_denoiser_keeps_the_shape_and_subtracts_what_it_predicts():
+    module = build("denoiser", (3, 9, 7), 10, width=4, depth=4).eval()
+    x = torch.rand(2, 3, 9, 7)
+    kinds = [type(m).__name__ for m in module.noise]
+    assert kinds == ["Conv2d", "ReLU"] + ["Conv2d", "BatchNorm2d", "ReLU"] * 2 + ["Conv2d"]
+    assert torch.equal(module(x), x - module.noise(x))
+    nn.init.zeros_(module.noise[-1].weight)
+    nn.init.zeros_(module.noise[-1].bias)
+    assert torch.equal(module(x), x)
 
 
 def test_wide_and_narrow():
@@ -138,6 +157,8 @@ def test_normalisation_is_a_layer_of_buffers():
         ("mlp", MNIST, {"hidden": (256, 0)}, BadConfig, r"cannot be \(256, 0\)"),
         ("cnn-5", (784,), {}, BadShape, "takes inputs"),
         ("cnn-small", (1, 2, 2), {}, BadShape, "too small"),
+        ("lenet", (1, 3, 3), {}, BadShape, "too small for 2 poolings"),
+        ("denoiser", (784,), {}, BadShape, "takes inputs"),
         ("mlp", (), {}, BadShape, "a classifier of inputs"),
         ("mlp", MNIST, {"mean": (0.1, 0.2), "std": (1, 1)}, BadConfig, "2 means"),
         ("mlp", MNIST, {"mean": (0.1,), "std": (0,)}, BadConfig, "deviations above 0"),

@@ -1,4 +1,4 @@
-"""Recipes for smoothing against formulas written out draw by draw on the same noise, and the limits in which they are plain training."""
+"""Recipes for smoothing against formulas written out draw by draw on the same noise, and the limits where they train plainly."""
 
 from __future__ import annotations
 

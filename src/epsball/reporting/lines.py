@@ -51,6 +51,7 @@ class Epoch(Line):
     step: Count
     clean: Share | None = None
     verified: Share | None = None
+    noisy: Share | None = None
     verifier: str = ""
     split: str = ""
     best: bool = False
