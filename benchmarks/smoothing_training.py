@@ -59,8 +59,8 @@ ARMS = (
     Arm("bare-0.5", "standard", 0.5, certify=HALF),
     Arm("denoised-0.5", "denoise", 0.5, {"model.width": 16, "model.depth": 5}, HALF, "bare-0.5"),
     Arm("macer-0.5", "macer", 0.5, {"samples": 8, "strength": 4}),
-    Arm("smoothadv-0.5", "smoothadv", 0.5, {"steps": 4, "eps": 1.0, "ramp": 2}),
-    Arm("smoothmix-0.5", "smoothmix", 0.5, {"steps": 8, "ramp": 2}),
+    Arm("smoothadv-0.5", "smoothadv", 0.5, {"steps": 2, "eps": 1.0, "ramp": 2}),
+    Arm("smoothmix-0.5", "smoothmix", 0.5, {"steps": 4, "ramp": 2}),
 )
 
 
