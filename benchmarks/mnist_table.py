@@ -28,7 +28,20 @@ from epsball.run.record import read
 FULL = ("--set", "model.batch_norm=true")
 BARE = ("--set", "initialisation=default", "--set", "regularisation=0")
 LONG = ("--epochs", "70", "--set", "milestones=[50, 60]", "--set", "warmup=0", "--set", "ramp=20")
-SHORT = ("--epochs", "20", "--set", "milestones=[14, 17]", "--set", "warmup=0", "--set", "ramp=6", "--set", "kappa_start=0", "--set", "kappa_end=0")
+SHORT = (
+    "--epochs",
+    "20",
+    "--set",
+    "milestones=[14, 17]",
+    "--set",
+    "warmup=0",
+    "--set",
+    "ramp=6",
+    "--set",
+    "kappa_start=0",
+    "--set",
+    "kappa_end=0",
+)
 BASELINE = ("--set", "shape=smooth")
 
 ARMS: dict[str, tuple[str, str, tuple[str, ...]]] = {  # name: recipe, eps, options
@@ -56,7 +69,7 @@ def _done(folder: Path) -> bool:
 
 def _epsball(*arguments: str) -> None:
     """One call of the command line; an error ends the benchmark, since the next arms would be compared with nothing."""
-    subprocess.run([sys.executable, "-m", "epsball", *arguments, "--quiet"], check=True)  # noqa: S603 - our own command
+    subprocess.run([sys.executable, "-m", "epsball", *arguments, "--quiet"], check=True)
 
 
 def train(out: Path, worker: int, workers: int) -> None:

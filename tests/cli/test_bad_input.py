@@ -84,6 +84,7 @@ def test_train_refuses_bad_configuration(capsys, tmp_path, arguments, says):
         (("--sigma", "0"), "sigma"), (("--sigma", "-1"), "sigma"), (("--alpha", "2"), "alpha"), (("--set", "cap=10"), "cap"),
         (("--noise", "gausian"), "did you mean 'gaussian'"), (("--procedure", "fixd"), "did you mean 'fixed'"),
         (("--radius", "9"), "ask for a radius inside"), (("--selection", "0"), "selection"),
+        (("--shard", "3/2"), "shard"), (("--cluster", "127.0.0.1:1"), "no Ray cluster"), (("--cluster", "here"), "no Ray cluster"),
     ],
 )  # fmt: skip
 def test_certify_refuses_bad_options(capsys, trained, tmp_path, options, says):  # noqa: F811

@@ -8,7 +8,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from epsball.cli.common import Data, Device, Index, Json, Model, Output, Quiet, Seed, number
+from epsball.cli.common import Data, Device, Index, Json, Model, Output, Quiet, Seed, number, shard
 from epsball.cli.judged import case_of, progress
 
 
@@ -28,6 +28,8 @@ def certify(  # noqa: PLR0913 - one parameter an option
     ] = None,
     data: Data = "mnist",
     index: Index = "::100",
+    part: Annotated[str | None, typer.Option("--shard", help="i/n: the i-th of n parts of the index, from 1.")] = None,
+    cluster: Annotated[str | None, typer.Option("--cluster", help="Ray cluster: its address, auto, or local.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; default: MODEL/certify-DATA-NOISE-SIGMA.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in that folder.")] = False,
     seed: Seed = 0,
@@ -38,24 +40,28 @@ def certify(  # noqa: PLR0913 - one parameter an option
     """Certify the smoothed classifier on test examples: class and radius, or an abstention."""
     from epsball.config import build, options
     from epsball.run.certify import Certification
+    from epsball.run.cluster import Cluster
     from epsball.run.denoise import put_before
     from epsball.smoothing.core import Smoothed
     from epsball.smoothing.noise import noises
     from epsball.smoothing.procedures import procedures
+    from epsball.verification.survey import shard as take
 
     output = Output(as_json=json, quiet=quiet)
     chosen = options(procedures[procedure], settings or [], "procedure")
-    case = case_of(model, data, index, "0", norm="l2", seed=seed, device=device)
+    i, n = shard(part)
+    case = case_of(model, data, index, "0", norm="l2", seed=seed, device=device, pick=lambda all_: take(all_, i - 1, n))
     scale = next(iter(fields(cast("Any", noises[noise])))).name
     law = build(noises[noise], {scale: number(sigma, "--sigma")}, "noise")
     module = case.network.module if denoiser is None else put_before(denoiser, case.network)
     smoothed = Smoothed(module, law, case.network.classes, batch=batch, seed=seed, clip=case.data.clip)
     goal = None if radius is None else number(radius, "--radius")
     folder = model if model.is_dir() else model.parent
-    front = "" if denoiser is None else "-denoised"
-    path = out or folder / f"certify-{data}-{noise}-{sigma}{front}".replace("/", "_")
+    name = f"certify-{data}-{noise}-{sigma}" + ("" if denoiser is None else "-denoised") + (f"-{part}" if part else "")
+    path = out or folder / name.replace("/", "_")
+    machines = None if cluster is None else Cluster(cluster, gpus=float(case.device.type == "cuda"))
     with progress(output, "certifying") as told:
-        task = Certification(case, smoothed, chosen, number(alpha, "--alpha"), selection, goal, denoiser, told)
+        task = Certification(case, smoothed, chosen, number(alpha, "--alpha"), selection, goal, machines, told, denoiser)
         summary = task.run(path, resume=resume)
     output.result("certify", {"run": str(path), **summary})
     _show(output, path, summary)

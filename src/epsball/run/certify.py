@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from epsball.errors import BadConfig
+from epsball.run.cluster import Cluster
 from epsball.run.folder import RunFolder
 from epsball.run.judge import Case
 from epsball.run.record import Line, Record, digest, read
@@ -19,9 +20,44 @@ from epsball.smoothing.resume import check_same, description
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from epsball.smoothing.goals import Goal
     from epsball.smoothing.procedures import Procedure
+    from epsball.smoothing.results import Certificate
     from epsball.types import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class _Sampling:
+    """Everything that a certificate depends on but the image: what a machine of a cluster is sent."""
+
+    smoothed: Smoothed
+    procedure: Procedure
+    alpha: float
+    selection: int
+    radius: float | None
+
+    def stream(self, x: Tensor, images: list[int]) -> Iterator[Certificate]:
+        """Certificates of the inputs with these numbers, as they are decided."""
+        smoothed = self.smoothed
+        if self.radius is None:
+            goal = smoothed.largest(x, self.alpha, self.procedure)
+        else:
+            goal = smoothed.at(x, self.radius, self.alpha, self.procedure)
+        return smoothed.stream(x, goal, selection=self.selection, images=images)
+
+
+def _certified(sampling: _Sampling, item: tuple[int, Tensor]) -> Line:
+    """One image on a machine of a cluster."""
+    index, x = item
+    return next(_timed(sampling.stream(x, [index])))
+
+
+def _timed(certificates: Iterator[Certificate]) -> Iterator[Line]:
+    """Each as plain values, with the seconds since the one before."""
+    last = time.perf_counter()
+    for certificate in certificates:
+        now = time.perf_counter()
+        yield {**certificate.line(), "seconds": now - last}
+        last = now
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +71,9 @@ class Certification:
         alpha: probability of a wrong certificate, for each image.
         selection: samples that choose the class.
         radius: certify at this radius; None: the largest one.
-        denoiser: the checkpoint or run folder of the denoiser in `smoothed`, for the record; None: there is none.
+        cluster: where images are certified; None: here. Certificates do not depend on it.
         progress: called with the number of images done so far and in all.
+        denoiser: the checkpoint or run folder of the denoiser in `smoothed`, for the record; None: there is none.
     """
 
     case: Case
@@ -45,23 +82,25 @@ class Certification:
     alpha: float = 0.001
     selection: int = 100
     radius: float | None = None
-    denoiser: Path | None = None
+    cluster: Cluster | None = None
     progress: Callable[[int, int], None] = unheard
+    denoiser: Path | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be certified before a folder is made; nothing is sampled yet."""
         x = self._inputs(self.case.index[:1].tolist())
-        self.smoothed.stream(x, self._goal(x), selection=self.selection)
+        self._sampling.stream(x, [0])
+        if self.cluster is not None:
+            self.cluster.connect()
+
+    @property
+    def _sampling(self) -> _Sampling:
+        return _Sampling(self.smoothed, self.procedure, self.alpha, self.selection, self.radius)
 
     def _inputs(self, index: list[int]) -> Tensor:
         import torch
 
         return self.case.data.test.inputs(torch.tensor(index)).to(self.case.device)
-
-    def _goal(self, x: Tensor) -> Goal:
-        if self.radius is None:
-            return self.smoothed.largest(x, self.alpha, self.procedure)
-        return self.smoothed.at(x, self.radius, self.alpha, self.procedure)
 
     def run(self, path: Path, *, resume: bool = False) -> Line:
         """Certify every image that the folder's record does not hold yet; write the field's TSV log beside it.
@@ -100,21 +139,18 @@ class Certification:
         return [line for line in rest if line["type"] == "certificate"]
 
     def _certificates(self, todo: list[int]) -> Iterator[Line]:
+        """One line an image, as it is decided, here or on a cluster."""
         if not todo:
             return
-        x, last = self._inputs(todo), time.perf_counter()
-        for certificate in self.smoothed.stream(x, self._goal(x), selection=self.selection, images=todo):
-            now = time.perf_counter()
-            label = int(self.case.data.test.y[certificate.image])
-            yield {
-                **certificate.line(),
-                "type": "certificate",
-                "index": certificate.image,
-                "label": label,
-                "predicted": certificate.label,
-                "seconds": now - last,
-            }
-            last = now
+        if self.cluster is None:
+            found = _timed(self._sampling.stream(self._inputs(todo), todo))
+        else:
+            items = [(i, self._inputs([i])) for i in todo]
+            found = (result for _, result in self.cluster.scatter(_certified, self._sampling, items))
+        for line in found:
+            index = line["image"]
+            label = int(self.case.data.test.y[index])
+            yield {**line, "type": "certificate", "index": index, "label": label, "predicted": line["label"]}
 
     def _front(self) -> Line:
         return {} if self.denoiser is None else {"denoiser": str(self.denoiser)}
