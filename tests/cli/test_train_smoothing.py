@@ -10,10 +10,9 @@ from epsball.run.record import read
 SMALL = ("--data", "digits", "--model", "lenet", "--epochs", "3", "--batch", "64", "--set", "lr=3e-3", "--set", "sigma=0.2")
 
 
-@pytest.mark.parametrize("options", [("gaussian",), ("smoothmix", "--set", "steps=2", "--set", "ramp=1")])
-def test_a_run_leaves_a_valid_record_that_can_be_reported_and_certified(capsys, tmp_path, options):
+def test_a_run_leaves_a_valid_record_that_can_be_reported_and_certified(capsys, tmp_path):
     run = tmp_path / "run"
-    code, out, err = call(capsys, "train", *options, *SMALL, "--out", run)
+    code, out, err = call(capsys, "train", "gaussian", *SMALL, "--out", run)
     assert code == 0
     assert "accuracy under noise, sigma 0.2" in out
     assert f"epsball certify {run} --data digits --sigma 0.2" in out.replace("\n", "")
