@@ -34,9 +34,8 @@ def test_a_run_leaves_a_valid_record_that_can_be_reported_and_certified(capsys, 
 
 
 def test_seeds_and_what_is_missing(capsys, tmp_path):
-    found = answer(
-        capsys, "train", "gaussian", *SMALL[:-2], "--set", "sigma=0.2", "--epochs", "1", "--seeds", "2", "--out", tmp_path / "a"
-    )
+    options = ("--epochs", "1", "--set", "steps=2", "--set", "ramp=1", "--seeds", "2")
+    found = answer(capsys, "train", "smoothmix", *SMALL, *options, "--out", tmp_path / "a")
     values = [run["noisy"] for run in found["runs"]]
     assert found["accuracy"]["noisy"]["value"] == pytest.approx(sum(values) / 2)
     assert "verified" not in found["accuracy"]
