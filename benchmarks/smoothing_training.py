@@ -1,7 +1,7 @@
 """Training methods for smoothing on MNIST: certified accuracy against radius, and the average certified radius.
 
 LeNet, the first 22,000 training images (2,000 of them held out to select the epoch), equal epochs, every 20th test image certified
-with the default sequential procedure capped at 10,000 samples. Each arm is one `epsball train` and one `epsball certify`, which
+with the default sequential procedure capped at --cap samples. Each arm is one `epsball train` and one `epsball certify`, which
 resume where they were stopped (the CPU seconds are those of the last call); each appends one line to RECORD. Two arms certify a
 network that never saw noise at half a sigma, bare and behind a denoiser.
 
@@ -24,7 +24,7 @@ import numpy as np
 
 from epsball.data.find import load
 
-DATA, IMAGES, HELD, EVERY, CAP = "mnist-22k", 22_000, 2_000, 20, 10_000
+DATA, IMAGES, HELD, EVERY = "mnist-22k", 22_000, 2_000, 20
 RADII = tuple(0.25 * k for k in range(13))
 CARD = {"gaussian-0.25": 0.911, "gaussian-0.5": 1.558, "gaussian-1": 1.619, "consistency-0.5": 1.655, "smoothmix-0.5": 1.694}
 
@@ -57,14 +57,14 @@ ARMS = (
     Arm("gaussian-1", "gaussian", 1.0),
     Arm("consistency-0.5", "consistency", 0.5, {"strength": 5}),
     Arm("bare-0.5", "standard", 0.5, certify=HALF),
-    Arm("denoised-0.5", "denoise", 0.5, {"model.width": 16, "model.depth": 5}, HALF, "bare-0.5"),
+    Arm("denoised-0.5", "denoise", 0.5, {"model.width": 8, "model.depth": 4}, HALF, "bare-0.5"),
     Arm("macer-0.5", "macer", 0.5, {"samples": 8, "strength": 4}),
-    Arm("smoothadv-0.5", "smoothadv", 0.5, {"steps": 2, "eps": 1.0, "ramp": 2}),
-    Arm("smoothmix-0.5", "smoothmix", 0.5, {"steps": 4, "ramp": 2}),
+    Arm("smoothadv-0.5", "smoothadv", 0.5, {"steps": 2, "eps": 1.0, "ramp": 1}),
+    Arm("smoothmix-0.5", "smoothmix", 0.5, {"steps": 4, "ramp": 1}),
 )
 
 
-def run(arm: Arm, store: Path, epochs: int) -> dict[str, Any]:
+def run(arm: Arm, store: Path, epochs: int, cap: int) -> dict[str, Any]:
     """Train and certify one arm, or go on with it."""
     folder = store / arm.name
     noise = {} if arm.recipe == "standard" else {"recipe.sigma": arm.sigma}
@@ -77,11 +77,18 @@ def run(arm: Arm, store: Path, epochs: int) -> dict[str, Any]:
     network = "denoiser" if arm.behind else "lenet"
     new = [arm.recipe, "--data", DATA, "--model", network, "--epochs", str(epochs), "--batch", "128", *options, "-o", str(folder)]
     train_seconds = call(store, ["train", *(["--resume", str(folder)] if (folder / "record.jsonl").exists() else new)])
-    out = folder / "certificates"
-    judged = ["--data", DATA, "--sigma", str(arm.sigma), "--index", f"::{EVERY}", "--set", f"cap={CAP}", *arm.certify, *front]
+    out = folder / f"certificates-{cap}"
+    judged = ["--data", DATA, "--sigma", str(arm.sigma), "--index", f"::{EVERY}", "--set", f"cap={cap}", *arm.certify, *front]
     again = ["--resume"] if (out / "record.jsonl").exists() else []
     certify_seconds = call(store, ["certify", str(store / (arm.behind or arm.name)), *judged, "-o", str(out), *again])
-    return {"arm": arm.name, "epochs": epochs, **result(folder), "train_cpu": train_seconds, "certify_cpu": certify_seconds}
+    return {
+        "arm": arm.name,
+        "epochs": epochs,
+        "cap": cap,
+        **result(folder, out),
+        "train_cpu": train_seconds,
+        "certify_cpu": certify_seconds,
+    }
 
 
 def call(store: Path, arguments: list[str]) -> float:
@@ -93,15 +100,15 @@ def call(store: Path, arguments: list[str]) -> float:
     return round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1)
 
 
-def result(folder: Path) -> dict[str, Any]:
+def result(folder: Path, certificates: Path) -> dict[str, Any]:
     """What the two records say."""
-    trained = summary(folder / "record.jsonl") if (folder / "record.jsonl").exists() else {}
-    certified = summary(folder / "certificates" / "record.jsonl")
+    trained = summary(folder / "record.jsonl")
+    certified = summary(certificates / "record.jsonl")
     reached = {f"{point['radius']:g}": point for point in certified["curve"]}
     curve = {f"{r:g}": round(reached[f"{r:g}"]["accuracy"], 4) if f"{r:g}" in reached else 0.0 for r in RADII}
-    accuracy = {name: round(found["value"], 4) for name, found in trained.get("accuracy", {}).items()}
+    accuracy = {name: round(found["value"], 4) for name, found in trained["accuracy"].items()}
     return {
-        "trained": {"selected": trained.get("selected", {}).get("epoch"), **accuracy},
+        "trained": {"selected": trained["selected"]["epoch"], **accuracy},
         "images": certified["count"],
         "curve": curve,
         "acr": certified["average_radius"],
@@ -143,14 +150,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--record", type=Path, required=True)
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--cap", type=int, default=10_000)
     parser.add_argument("--table", type=Path, help="write the table here after each arm")
     options = parser.parse_args()
     done = [json.loads(line) for line in options.record.read_text().splitlines()] if options.record.exists() else []
     prepare(options.store)
     for arm in ARMS:
-        if arm.name not in {line["arm"] for line in done}:
-            done.append(run(arm, options.store, options.epochs))
+        if (arm.name, options.cap) not in {(line["arm"], line["cap"]) for line in done}:
+            done.append(run(arm, options.store, options.epochs, options.cap))
             with options.record.open("a") as file:
                 file.write(json.dumps(done[-1]) + "\n")
         if options.table:

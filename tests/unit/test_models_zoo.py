@@ -14,6 +14,7 @@ from epsball.bounding.ibp import Ibp
 from epsball.errors import BadConfig, BadFile, BadShape
 from epsball.graph.network import Network
 from epsball.models.base import Architecture, Normalise, architecture, build, defaults, models
+from epsball.models.lenet import MaxPool2d
 from epsball.spec.property import robust
 from epsball.spec.sets import LpBall
 
@@ -114,6 +115,15 @@ def test_lenet_is_what_the_docs_define():
     assert kinds == ["Conv2d", "ReLU", "MaxPool2d"] * 2 + ["Flatten"] + ["Linear", "ReLU"] * 2 + ["Linear"]
     assert count("lenet", MNIST) == 26 * 6 + (25 * 6 + 1) * 16 + 785 * 120 + 121 * 84 + 85 * 10
     assert count("lenet", MNIST, channels=(3,), hidden=()) == 26 * 3 + (14 * 14 * 3 + 1) * 10
+
+
+def test_the_pooling_of_lenet_is_that_of_torch():
+    for shape in ((2, 3, 7, 6), (1, 1, 2, 9)):
+        x = torch.randn(shape)
+        assert torch.equal(MaxPool2d()(x), nn.functional.max_pool2d(x, 2))
+        assert torch.equal(MaxPool2d()(x.requires_grad_()), nn.functional.max_pool2d(x, 2))
+    ops = {node.op for node in Network.capture(build("lenet", DIGITS, 3), DIGITS).graph.nodes}
+    assert "max_pool2d" in ops
 
 
 def test_a_denoiser_keeps_the_shape_and_subtracts_what_it_predicts():
