@@ -52,13 +52,13 @@ class Arm:
 
 HALF = ("--radius", "0.25")
 ARMS = (
-    Arm("gaussian-0.25", "gaussian", 0.25),
     Arm("gaussian-0.5", "gaussian", 0.5),
-    Arm("gaussian-1", "gaussian", 1.0),
     Arm("consistency-0.5", "consistency", 0.5, {"strength": 5}),
     Arm("bare-0.5", "standard", 0.5, certify=HALF),
     Arm("denoised-0.5", "denoise", 0.5, {"model.width": 8, "model.depth": 4}, HALF, "bare-0.5"),
-    Arm("macer-0.5", "macer", 0.5, {"samples": 8, "strength": 4}),
+    Arm("gaussian-0.25", "gaussian", 0.25),
+    Arm("gaussian-1", "gaussian", 1.0),
+    Arm("macer-0.5", "macer", 0.5, {"samples": 4, "strength": 4}),
     Arm("smoothadv-0.5", "smoothadv", 0.5, {"steps": 2, "eps": 1.0, "ramp": 1}),
     Arm("smoothmix-0.5", "smoothmix", 0.5, {"steps": 4, "ramp": 1}),
 )
@@ -150,7 +150,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--record", type=Path, required=True)
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--cap", type=int, default=10_000)
     parser.add_argument("--table", type=Path, help="write the table here after each arm")
     options = parser.parse_args()
