@@ -21,6 +21,7 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from epsball.errors import BadConfig
 from epsball.run.record import read
@@ -91,6 +92,44 @@ def train(out: Path, worker: int, workers: int) -> None:
             os.fsync(lines.fileno())
 
 
+def verify(out: Path, worker: int, workers: int) -> None:
+    """Attack every trained arm's network by PGD with 100 steps, and verify it, on the 10,000 test images."""
+    for name, (_, eps, _) in list(ARMS.items())[worker::workers]:
+        folder = out / name
+        if not _done(folder):
+            continue
+        if not _done(folder / "pgd-100"):
+            _epsball("attack", str(folder), "--eps", eps, "--set", "steps=100", "--out", str(folder / "pgd-100"))
+        if not _done(folder / "union"):
+            more = ("--resume",) if (folder / "union" / "record.jsonl").exists() else ()
+            _epsball("verify", str(folder), "--eps", eps, "--out", str(folder / "union"), *more)
+
+
+def _summary(folder: Path) -> dict[str, Any]:
+    """The last summary line of a run."""
+    return next(line for line in reversed(read(folder / "record.jsonl")) if line["type"] == "summary")
+
+
+def table(out: Path) -> None:
+    """Errors in per cent of every arm that was trained, attacked and verified, and the CPU minutes of its training."""
+    seconds: dict[str, float] = {}
+    for line in (out / "cpu.jsonl").read_text().splitlines():
+        run = json.loads(line)
+        seconds[run["arm"]] = seconds.get(run["arm"], 0.0) + run["seconds"]
+    print("| arm | eps | clean error | PGD-100 error | IBP verified error | union verified error | unknown | CPU minutes |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    for name, (_, eps, _) in ARMS.items():
+        folder = out / name
+        if not (_done(folder / "pgd-100") and _done(folder / "union")):
+            continue
+        attacked, union = _summary(folder / "pgd-100")["accuracy"], _summary(folder / "union")
+        ibp = union["verified_by"].get("ibp", union["accuracy"]["verified"])
+        errors = (attacked["clean"], attacked["attacked"], ibp, union["accuracy"]["verified"])
+        cells = " | ".join(f"{100 * (1 - accuracy['value']):.2f}" for accuracy in errors)
+        unknown = sum(union["status"][status] for status in ("unknown", "timeout", "error"))
+        print(f"| {name} | {eps} | {cells} | {unknown} | {seconds.get(name, float('nan')) / 60:.1f} |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("action", choices=("train", "verify", "table"))
@@ -102,8 +141,10 @@ def main() -> None:
     except ValueError:
         raise BadConfig(f"{options.worker!r} is no share", where="--worker", fix="use i/n, such as 0/2") from None
     options.out.mkdir(parents=True, exist_ok=True)
-    if options.action == "train":
-        train(options.out, worker, workers)
+    if options.action == "table":
+        table(options.out)
+    else:
+        {"train": train, "verify": verify}[options.action](options.out, worker, workers)
 
 
 if __name__ == "__main__":

@@ -56,11 +56,30 @@ def train_lines(epochs: int = 20) -> list[Line]:
         })  # fmt: skip
         unstable = [0.15 * np.exp(-epoch / 8) * (1 + i) / 2 for i in range(3)]
         layers = [
-            {"name": f"relu_{i}" if i else "relu", "active": 0.4 - u / 2, "inactive": 0.6 - u / 2, "unstable": u}
+            {
+                "name": f"relu_{i}" if i else "relu",
+                "active": 0.4 - u / 2,
+                "inactive": 0.6 - u / 2,
+                "unstable": u,
+                "neurons": 100 >> i,
+            }
             for i, u in enumerate(unstable)
         ]
         lines.append({"type": "relu", "epoch": epoch, "layers": layers})
-    return [*lines, {"type": "summary", "verb": "train", "data": "mnist", "seconds": 61.5}, {"type": "done"}]
+        lines.append(tightness(epoch, 0.9**epoch))
+    lines.insert(1, tightness(0, 1.0))
+    parts = {"train": (970, 900, 1000, 54_000), "validation": (5_900, 5_300, 6_000, 6_000), "test": (9_750, 8_800, 10_000, 10_000)}
+    splits = {
+        name: {"clean": rate(clean, count), "verified": rate(proven, count), "count": count, "of": of, "verifier": "ibp"}
+        for name, (clean, proven, count, of) in parts.items()
+    }
+    chosen = {"protocol": "validation", "split": "validation", "splits": splits}
+    return [*lines, {"type": "summary", "verb": "train", "data": "mnist", "seconds": 61.5, **chosen}, {"type": "done"}]
+
+
+def tightness(epoch: int, shrunk: float) -> Line:
+    layers = [{"name": f"relu_{i}" if i else "relu", "width": 0.2 * 3.0**i * shrunk, "spread": 0.5} for i in range(3)]
+    return {"type": "tightness", "epoch": epoch, "step": 200 * epoch, "eps": 0.1, "input": 0.2, "layers": layers}
 
 
 def instances(count: int, seed: int = 3) -> list[Line]:
@@ -160,9 +179,30 @@ def bounds_lines() -> list[Line]:
     return [*lines, {"type": "done"}]
 
 
+def plane_lines() -> list[Line]:
+    """Two networks on a plane of 20 x 20 cells: stripes, and a disc in the middle."""
+    row, column = np.mgrid[:20, :20]
+    disc = np.where((row - 10) ** 2 + (column - 10) ** 2 < 30, 4, 7)
+    shared = {
+        "data": "mnist", "index": [0, 1, 2], "labels": [7, 2, 4], "predicted": [7, 2, 4], "verifier": "ibp", "eps": 0.1,
+        "points": [[0.0, 0.0], [6.0, 0.0], [3.0, 4.0]], "window": [-2.0, 8.0, -3.0, 7.0], "resolution": 20,
+        "traces": [[[x, y], [x + 1.0, y], [x, y + 1.0]] for x, y in ((0.0, 0.0), (6.0, 0.0), (3.0, 4.0))],
+        "valid": [[0.0, 0.0], [6.0, 0.0], [3.0, 4.0]],
+    }  # fmt: skip
+    return [
+        header("analyse", "plane", "before", "after"),
+        {"type": "plane", "network": "before", "verified": [False] * 3, "classes": (column // 7).ravel().tolist(), **shared},
+        {"type": "plane", "network": "after", "verified": [True, True, False], "classes": disc.ravel().tolist(), **shared},
+        {"type": "done"},
+    ]
+
+
 def demo(folder: Path, count: int = 1000) -> list[Path]:
-    """The four runs of a demo: train, attack, verify, bounds."""
-    parts = {"train": train_lines(), "attack": attack_lines(count), "verify": verify_lines(count), "bounds": bounds_lines()}
+    """The runs of a demo: train, attack, verify, bounds, and a plane."""
+    parts = {
+        "train": train_lines(), "attack": attack_lines(count), "verify": verify_lines(count), "bounds": bounds_lines(),
+        "plane": plane_lines(),
+    }  # fmt: skip
     return [write(folder / name, *lines) for name, lines in parts.items()]
 
 
@@ -189,10 +229,31 @@ def _poison(value: Any) -> Any:
 
 def poisoned(folder: Path) -> list[Path]:
     """Runs in which every text that the format leaves free, and the folders' names, try to become part of a page."""
-    parts = (train_lines(3), verify_lines(200), attack_lines(200), bounds_lines())
+    parts = (train_lines(3), verify_lines(200), attack_lines(200), bounds_lines(), plane_lines())
     return [
         write(
             folder / f"<b onclick=alert(1)>{i}", *({k: v if k in _FIXED else _poison(v) for k, v in line.items()} for line in lines)
         )
         for i, lines in enumerate(parts)
     ]
+
+
+def certify_lines(sigma: float = 0.5, count: int = 40) -> list[Line]:
+    """Randomized smoothing of `count` inputs: p_A falls evenly, every tenth input is abstained from, every seventh is wrong."""
+    from scipy.special import ndtri
+
+    lines = [header("certify", "runs/x", "--sigma", str(sigma), smoothing={"noise": {"sigma": sigma}})]
+    for index in range(count):
+        lower = 0.999 - 0.5 * index / count
+        abstained = index % 10 == 9
+        lines.append({
+            "type": "certificate", "index": index, "label": index % 3,
+            "predicted": None if abstained else (index + (index % 7 == 6)) % 3,
+            "radius": 0.0 if abstained else sigma * float(ndtri(lower)), "norm": "l2", "lower": 0.45 if abstained else lower,
+            "upper": 0.5, "samples": 1000 + index, "seconds": 0.1,
+        })  # fmt: skip
+    lines.append({
+        "type": "summary", "verb": "certify", "model": "runs/x", "data": "made-up", "count": count, "seconds": 4.0,
+        "noise": f"Gaussian(sigma={sigma})", "alpha": 0.001, "radius": None, "samples": 1000 * count,
+    })  # fmt: skip
+    return [*lines, {"type": "done"}]

@@ -65,7 +65,7 @@ def bounds(net: Net, input_set: InputSet, method: str | Bounder = "crown") -> In
 
     Args:
         net: the network.
-        input_set: `Box` or `LpBall`, one set a sample.
+        input_set: such as `Box` or `LpBall`, one set a sample.
         method: a name that `epsball list bounders` shows, or a bounder with its options, such as `Crown(slope="same")`.
 
     Returns:
@@ -83,10 +83,10 @@ def bounds(net: Net, input_set: InputSet, method: str | Bounder = "crown") -> In
 
 def attack(  # noqa: PLR0913 - the public surface names every option
     net: Net,
-    x: Float[Tensor, "B *x"],
+    x: Float[Tensor, "B *x"] | InputSet,
     y: Int[Tensor, " B"],
     *,
-    eps: float,
+    eps: float | None = None,
     norm: Norm = "linf",
     clip: Clip = UNIT,
     method: str | Attack = "pgd",
@@ -96,10 +96,10 @@ def attack(  # noqa: PLR0913 - the public surface names every option
 
     Args:
         net: the network; an attack needs no capture, so any module will do. It is left as it was.
-        x: (B, *x) inputs in the valid range.
+        x: (B, *x) inputs in the valid range, with eps, norm and clip; or any input set, such as `Patch(x, 4)`.
         y: (B,) labels.
         eps: radius, in the units of x.
-        norm: "linf" or "l2".
+        norm: "linf", "l2", "l1" or "l0".
         clip: the valid range, or None.
         method: a name that `epsball list attacks` shows, or an attack with its options, such as `PGD(steps=100, restarts=5)`.
         seed: of everything random.
@@ -113,17 +113,18 @@ def attack(  # noqa: PLR0913 - the public surface names every option
     """
     function = net.module if isinstance(net, Network) else net
     chosen = attacks[method]() if isinstance(method, str) else method
-    ball = LpBall(x, eps, norm, clip)
-    generator = torch.Generator(device=x.device).manual_seed(seed)
-    return chosen(function, ball, robust(_labels(x, y), _classes(function, x), x.dtype), generator)
+    input_set = _input_set(x, eps, norm, clip)
+    centre = input_set.centre
+    generator = torch.Generator(device=centre.device).manual_seed(seed)
+    return chosen(function, input_set, robust(_labels(centre, y), _classes(function, centre), centre.dtype), generator)
 
 
 def verify(  # noqa: PLR0913 - the public surface names every option
     net: Net,
-    x: Float[Tensor, "B *x"],
+    x: Float[Tensor, "B *x"] | InputSet,
     y: Int[Tensor, " B"],
     *,
-    eps: float,
+    eps: float | None = None,
     norm: Norm = "linf",
     clip: Clip = UNIT,
     method: Verifier | None = None,
@@ -133,10 +134,10 @@ def verify(  # noqa: PLR0913 - the public surface names every option
 
     Args:
         net: the network.
-        x: (B, *x) inputs in the valid range.
+        x: (B, *x) inputs in the valid range, with eps, norm and clip; or any input set, such as `Patch(x, 4)`.
         y: (B,) labels.
         eps: radius, in the units of x.
-        norm: "linf" or "l2".
+        norm: "linf", "l2", "l1" or "l0".
         clip: the valid range, or None.
         method: a verifier with its options; the default is the ladder: attack, then IBP, CROWN-IBP and CROWN on what is left.
         timeout: seconds for the whole batch; what is not reached is "timeout", never an answer.
@@ -148,9 +149,10 @@ def verify(  # noqa: PLR0913 - the public surface names every option
         Unsound: an attack beat a proof: a defect of this package.
         BadData, BadShape, UnsupportedOp: as for `attack` and `bounds`.
     """
-    network = captured(net, x)
-    prop = robust(_labels(x, y), network.classes, x.dtype)
-    problem = Problem(network.prepare(), LpBall(x, eps, norm, clip), prop)
+    input_set = _input_set(x, eps, norm, clip)
+    network = captured(net, input_set.centre)
+    prop = robust(_labels(input_set.centre, y), network.classes, input_set.centre.dtype)
+    problem = Problem(network.prepare(), input_set, prop)
     verifier = method if method is not None else Ladder(function=network.module)
     return verifier(problem, Budget(seconds=timeout))
 
@@ -232,6 +234,16 @@ def captured(net: Net, x: Tensor) -> Network:
     network = net if isinstance(net, Network) else Network.capture(net, tuple(x.shape[1:]))
     check_input(x, network.input_shape)
     return network
+
+
+def _input_set(x: Tensor | InputSet, eps: float | None, norm: Norm, clip: Clip) -> InputSet:
+    if not isinstance(x, torch.Tensor):
+        if eps is not None:
+            raise BadConfig("an input set has its own size", where="eps", fix="give inputs and eps, or a set without eps")
+        return x
+    if eps is None:
+        raise BadConfig("a ball needs its radius", where="eps", fix="give eps, or a set such as Patch(x, 4) in place of x")
+    return LpBall(x, eps, norm, clip)
 
 
 def _labels(x: Tensor, y: Tensor) -> Tensor:

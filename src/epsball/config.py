@@ -178,8 +178,10 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     except ValidationError as error:
         first = error.errors()[0]
         inner = "".join(f".{part}" for part in first["loc"] if isinstance(part, int))
+        known = [name for name in get_args(hint) if isinstance(name, str)]
+        hinted = did_you_mean(value, known) if isinstance(value, str) else ""
         raise BadConfig(
-            f"{where}{inner}: {first['msg']}, not {value!r}", where=where, fix="see: epsball show recipe NAME"
+            f"{where}{inner}: {first['msg']}, not {value!r}", where=where, fix=hinted or "see: epsball show recipe NAME"
         ) from error
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -56,6 +57,9 @@ def test_verify_refuses_bad_options(capsys, trained, tmp_path, options, says):  
     assert not (out / "record.jsonl").exists() or len((out / "record.jsonl").read_text().splitlines()) <= 1
 
 
+NORMED = ("fast-ibp", "--eps", "0.1", "--model", "mlp", "--set", "model.batch_norm=true")
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -68,14 +72,51 @@ def test_verify_refuses_bad_options(capsys, trained, tmp_path, options, says):  
         (("fast-ibp", "--eps", "0.1", "--model", "cnn-smal"), "did you mean 'cnn-small'"),
         (("fast-ibp", "--eps", "0.1", "--set", "model.widht=2"), "widht"),
         (("fast-ibp", "--eps", "0.1", "--batch", "0"), "batch"),
+        (("fast-ibp", "--eps", "0.1", "--set", "milestones=[99]"), "after the run's end"),
+        (("fast-ibp", "--eps", "0.1", "--set", "average=swa", "--set", "average_from=99"), "begins at epoch 99"),
+        (("fast-ibp", "--eps", "0.1", "--set", "kappa_end=1.5"), "recipe.kappa_end must lie in [0, 1]"),
+        (("crown-ibp", "--eps", "0.1", "--set", "beta_start=-1"), "recipe.beta_start must lie in [0, 1]"),
+        (("mixture", "--eps", "0.1", "--set", "weight=2"), "recipe.weight must lie in [0, 1]"),
+        (("fast-ibp", "--eps", "0.1", "--set", "target=2"), "target in [0, 1]"),
+        ((*NORMED, "--batch", "1"), "more than one value a channel"),
+        ((*NORMED, "--batch", "4", "--set", "accumulate=4"), "more than one value a channel"),
+        (("fast-ibp", "--eps", "0.1", "--set", "data.splti=1"), "unknown option 'splti'"),
+        (("fast-ibp", "--eps", "0.1", "--seeds", "0,0"), "stands twice"),
+        (("fast-ibp", "--eps", "0.1", "--set", "optimizer=adamm"), "did you mean 'adam"),
+        ((*NORMED, "--set", "precision=tf32"), "cannot train in tf32"),
+        ((*NORMED, "--set", "cuda_graph=true"), "cannot record CUDA graphs"),
         (("missing.toml",), "cannot be read"),
         ((), "no recipe was named"),
     ],
 )
 def test_train_refuses_bad_configuration(capsys, tmp_path, arguments, says):
     out = tmp_path / "run"
-    fails(capsys, 2, says, "train", *arguments, "--data", "digits", "--out", out)
+    fails(capsys, 2, says, "train", *arguments, "--data", "digits", "--device", "cpu", "--out", out)
     assert not (out / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ("[recipe]\nkapa_end = 0.5", "did you mean 'kappa_end'"),
+        ("[train]\nepoch = 3", "did you mean 'epochs'"),
+        ("[trian]\nepochs = 3", "did you mean 'train'"),
+        ("[model]\nhiden = 3", "did you mean 'hidden'"),
+        ("[data]\nnme = 3", "did you mean 'name'"),
+    ],
+)
+def test_a_key_of_a_toml_file_that_does_not_exist(capsys, tmp_path, wrong, says):
+    tables = {
+        "recipe": 'name = "ibp"\neps = 0.1\nramp = 1',
+        "train": "batch = 64",
+        "model": 'name = "mlp"',
+        "data": 'name = "digits"',
+    }
+    header, line = wrong.split("\n")
+    tables[header[1:-1]] = f"{tables.get(header[1:-1], '')}\n{line}"
+    (tmp_path / "c.toml").write_text("\n".join(f"[{name}]\n{text}" for name, text in tables.items()))
+    fails(capsys, 2, says, "train", tmp_path / "c.toml", "--out", tmp_path / "run")
+    assert not (tmp_path / "run" / "record.jsonl").exists()
 
 
 @pytest.mark.parametrize(
@@ -152,6 +193,20 @@ def test_data_of_another_shape_or_with_more_classes(capsys, cache, trained):  # 
     fails(capsys, 2, "label", "verify", trained, "--data", "many", "--eps", "0.1")
 
 
+def test_a_run_does_not_go_on_with_data_of_another_shape(capsys, cache):
+    assert call(capsys, "data", "add", "mine", _npz(cache / "mine.npz"))[0] == 0
+    run = cache / "run"
+    options = ("--model", "mlp", "--epochs", "1", "--batch", "8", "--set", "milestones=[]", "--out", run)
+    assert call(capsys, "train", "standard", "--data", "mine", *options)[0] == 0
+    (run / "model.safetensors").unlink()  # as if it had been stopped
+    before = (run / "checkpoint.safetensors").read_bytes()
+    wide = np.random.default_rng(0).random((40, 1, 8, 8), dtype=np.float32)
+    shutil.rmtree(next((cache / "cache").rglob("mine")))
+    assert call(capsys, "data", "add", "mine", _npz(cache / "mine.npz", x_train=wide, x_test=wide[:20]))[0] == 0
+    fails(capsys, 2, "another architecture", "train", "--resume", run)
+    assert (run / "checkpoint.safetensors").read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
@@ -169,6 +224,11 @@ def test_a_run_folder_in_use(capsys, trained, tmp_path):  # noqa: F811
     with RunFolder(tmp_path / "busy"):
         fails(capsys, 3, "is writing to this run", "verify", trained, "--data", "digits", "--eps", "0.1", "--index", ":5",
               "--out", tmp_path / "busy", "--resume")  # fmt: skip
+        train = ("train", "standard", "--data", "digits", "--model", "mlp", "--out", tmp_path / "busy")
+        fails(capsys, 3, "is writing to this run", *train)
+        fails(capsys, 3, "is writing to this run", *train, "--seeds", "2")
+    with RunFolder(trained, resume=True):
+        fails(capsys, 3, "is writing to this run", "train", "--resume", trained)
 
 
 def test_a_run_folder_that_exists_is_not_overwritten(capsys, trained, tmp_path):  # noqa: F811

@@ -14,7 +14,8 @@ def test_a_run_leaves_a_valid_record_that_can_be_reported_and_certified(capsys, 
     run = tmp_path / "run"
     code, out, err = call(capsys, "train", "gaussian", *SMALL, "--out", run)
     assert code == 0
-    assert "accuracy under noise, sigma 0.2" in out
+    assert "lenet on digits, sigma 0.2" in out.replace("\n", "")
+    assert "under noise, %" in out
     assert f"epsball certify {run} --data digits --sigma 0.2" in out.replace("\n", "")
     assert "noisy" in err
     assert "verified" not in err
@@ -24,10 +25,14 @@ def test_a_run_leaves_a_valid_record_that_can_be_reported_and_certified(capsys, 
     summary = next(line for line in lines if line["type"] == "summary")
     assert set(summary["accuracy"]) == {"clean", "noisy"}
     assert (summary["sigma"], summary["norm"], summary["eps"], summary["verified_by"]) == (0.2, "l2", None, {})
+    assert {name: set(part) >= {"clean", "noisy"} for name, part in summary["splits"].items()} == dict.fromkeys(
+        summary["splits"], True
+    )
     assert summary["accuracy"]["noisy"]["value"] == max(line["noisy"] for line in epochs) > 0.3
     page = tmp_path / "report.html"
     assert call(capsys, "report", run, "--out", page)[0] == 0
     assert "percent under noise" in page.read_text()
+    assert "Under noise %" in page.read_text()
     found = answer(capsys, "certify", run, "--data", "digits", "--sigma", "0.2", "--index", ":6", "--set", "cap=512")
     assert found["count"] == 6
     assert found["curve"][0]["accuracy"] > 0

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+import set_zoo
 import zoo
 from epsball.attacks.base import attacks
 from epsball.attacks.fgsm import FGSM
@@ -26,6 +27,8 @@ SETS = {
     "box": lambda x: Box(x, 0.3 * torch.rand(x.shape, generator=torch.Generator().manual_seed(7)), (0.0, 1.0)),
     "one feature": lambda x: Box(x, torch.eye(x[0].numel())[0].view(x.shape[1:]), (0.0, 1.0)),
     "point": lambda x: Box(x, 0.0),
+    "l1": lambda x: LpBall(x, 1.5, "l1", (0.0, 1.0)),
+    "l0": lambda x: LpBall(x, 3, "l0", (0.0, 1.0)),
 }
 ATTACKS = {name: attack() for name, attack in attacks.items()} | {
     "pgd to success": PGD(steps=8, restarts=3, stop="success"),
@@ -261,3 +264,32 @@ def _nan(x):
 def test_bad_calls_say_what_is_wrong(call, kind, says):
     with pytest.raises(kind, match=says):
         call()
+
+
+NEWER = {name: set_zoo.SETS[name] for name in ("l1 cut", "l1 half", "l0", "l0 half", "patch", "patch half", "polytope", "product")}
+
+
+@pytest.mark.parametrize("kind", [*NEWER, "words"])
+def test_every_set_is_attacked_within_it(kind):
+    """On linear networks exactly; on others no worse than the worst of many samples."""
+    torch.manual_seed(0)
+    x = set_zoo.pictures(3)
+    input_set = set_zoo.SETS[kind](x)
+    centre = input_set.centre
+    linear = nn.Sequential(nn.Flatten(), nn.Linear(24, 3)).double()
+    bent = nn.Sequential(nn.Flatten(), nn.Linear(24, 16), nn.ReLU(), nn.Linear(16, 3)).double()
+    for module in (linear, bent):
+        prop = robust(_labels(module, centre), 3, torch.float64)
+        steps = 3 if kind == "polytope" else 10  # each is a linear and a quadratic program
+        found = PGD(steps=steps, targets="all", loss="margin", restarts=2)(module, input_set, prop)
+        assert float((input_set.project(found.x) - found.x).abs().max()) < 1e-12
+        assert bool((found.margin < prop.margins(module(centre)).amin(0) + 1e-12).all())
+        generator = torch.Generator().manual_seed(1)
+        with torch.no_grad():
+            drawn = torch.stack([prop.margins(module(input_set.sample(generator))).amin(0) for _ in range(12)]).amin(0)
+            assert bool((found.margin <= drawn + 1e-9).all())
+            if module is linear:
+                rows = Rows((prop.C @ module[1].weight).view(2, *centre.shape))
+                exact = (input_set.minimise(rows) + prop.C @ module[1].bias).amin(0)
+                slack = 1e-3 if kind == "product" else 1e-6  # its l2 part is approached, the others are met
+                torch.testing.assert_close(found.margin, exact, rtol=slack, atol=slack)

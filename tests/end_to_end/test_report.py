@@ -128,7 +128,7 @@ def test_the_skeleton_is_the_golden_one(demo):
 def test_every_figure_has_its_data(demo):
     text = demo[1].read_text("utf-8")
     figures = re.findall(r'<figure(?: id="figure-[\w-]+"| class="axis-figure")>.*?</figure>', text, re.DOTALL)
-    assert len(figures) == 9
+    assert len(figures) == 13
     assert all('href="data:text/csv' in figure for figure in figures)
 
 
@@ -149,7 +149,7 @@ def test_a_header_alone_makes_a_page_that_says_what_is_missing(tmp_path, verb):
     assert [a["id"] for a in page.of("section")] == [section.id for section in SECTIONS]
     for section in SECTIONS[:-1]:
         assert section.missing in page.texts[section.id]
-        assert re.search(r"epsball (train|attack|verify|bounds) ", page.texts[section.id])
+        assert re.search(r"epsball (train|attack|verify|bounds|certify|analyse noise|analyse plane) ", page.texts[section.id])
     assert "not finished" in page.texts["main"]
 
 
@@ -158,6 +158,7 @@ FILLED = (
     ["inequality", "accuracy"],
     ["inequality", "accuracy", "funnel", "margins", "instances", "gallery"],
     ["layers"],
+    ["planes"],
 )
 
 

@@ -11,7 +11,8 @@ from torch import nn
 
 import epsball
 import zoo
-from epsball.errors import BadData, BadShape
+from epsball.errors import BadConfig, BadData, BadShape
+from epsball.spec.sets import LpBall, Patch
 
 PUBLIC = ("Box", "EpsballError", "Interval", "LpBall", "Network", "Property", "Unsound", "Verdict", "attack", "bounds", "load",
           "load_data", "smooth", "train", "verify")  # fmt: skip
@@ -53,6 +54,22 @@ def test_train_attack_bound_and_verify_fit_together(trained):
     assert bool(verified.any())
     interval = epsball.bounds(network, epsball.Box(x, 1 / 16, clip=(0.0, 1.0)), method="crown")
     assert bool(interval.contains(network.module(x), slack=1e-4).all())
+
+
+def test_attack_and_verify_take_any_set(trained):
+    network, x, y = trained
+    hit = epsball.attack(network, Patch(x, 1), y).success
+    verdicts = epsball.verify(network, LpBall(x, 0.2, "l1", (0.0, 1.0)), y)
+    assert any(v.status == "verified" for v in verdicts)
+    assert len(hit) == len(y)
+    with pytest.raises(BadConfig, match="its own size"):
+        epsball.verify(network, Patch(x, 1), y, eps=0.1)
+    with pytest.raises(BadConfig, match="needs its radius"):
+        epsball.attack(network, x, y)
+    with pytest.raises(BadShape, match="the network"):
+        epsball.verify(network, Patch(x[:, :, :4], 1), y)
+    with pytest.raises(BadShape, match="the network"):
+        epsball.attack(network, Patch(x[:, :, :4], 1), y)
 
 
 def test_bad_input_is_one_error(trained):

@@ -21,8 +21,10 @@ from epsball.errors import BadConfig, BadFile, MissingExtra
 from epsball.reporting import tables, write_report
 from epsball.reporting.drawing import ACCENT, draw
 from epsball.reporting.figures import eps_figure, margin_figure
+from epsball.reporting.layers_over_time import relu_figure, tightness_figures
 from epsball.reporting.lines import Epoch, Metrics, Rate, Witness
 from epsball.reporting.pictures import difference, picture, png
+from epsball.reporting.results import results
 from epsball.reporting.runs import read_runs
 from epsball.reporting.sheet import Sheet, duration, number, percent
 from epsball.reporting.training_curves import training_figures
@@ -280,3 +282,55 @@ def test_margins_of_any_size_are_drawn(tmp_path, value):
     lines = [line | {"bounds": {"ibp": value}, "attacked_margin": None} for line in sample.instances(20)]
     figure = margin_figure(read_runs([sample.write(tmp_path / "v", sample.header("verify"), *lines)]).runs[0])
     assert sum(int(row[3]) for row in _rows(figure.sheet)[1:]) == 20
+
+
+def test_training_results_name_verifier_protocol_and_selection(tmp_path):
+    lines = sample.train_lines(3)
+    seeds = [
+        sample.header("seeds"),
+        json.loads(json.dumps(lines[-2])) | {"verb": "seeds", "protocol": "literature", "split": "test"},
+    ]
+    for part in seeds[1]["splits"].values():
+        part["verified"]["std"] = part["clean"]["std"] = 0.005
+    story = read_runs([sample.write(tmp_path / "one", *lines), sample.write(tmp_path / "five", *seeds)])
+    found = results(story)
+    assert [(r.run.name, r.name, r.selected, r.averaged) for r in found.rows] == [
+        *[("one", name, name == "validation", False) for name in ("train", "validation", "test")],
+        *[("five", name, name == "test", True) for name in ("train", "validation", "test")],
+    ]
+    rows = _rows(found.sheet)
+    assert rows[1][:8] == ["one", "train", "1000", "54000", "ibp", "", "validation", "no"]
+    assert rows[6][6:10] == ["literature", "yes", "0.975", "0.005"]
+    assert results(read_runs([sample.write(tmp_path / "cut", *lines[:-2])])) is None
+
+
+def test_whole_networks_are_compared_by_neurons(tmp_path):
+    layers = [{"name": n, "active": a, "inactive": round(1 - a - u, 9), "unstable": u, "neurons": k} for n, a, u, k in (
+        ("one", 0.1, 0.5, 300), ("two", 0.9, 0.1, 100))]  # fmt: skip
+    runs = [
+        sample.write(
+            tmp_path / place / "train", sample.header("train"), *({"type": "relu", "epoch": e, "layers": layers} for e in (1, 2))
+        )
+        for place in "ab"
+    ]
+    figure = relu_figure(read_runs(runs))
+    assert len(figure.svgs) == 3
+    rows = _rows(figure.sheet)
+    assert len(rows) == 1 + 2 * 2
+    assert [float(cell) for cell in rows[1][2:]] == pytest.approx([0.3, 0.4, 0.3])
+    bare = [{k: v for k, v in layer.items() if k != "neurons"} for layer in layers]
+    old = sample.write(tmp_path / "old", sample.header("train"), {"type": "relu", "epoch": 1, "layers": bare})
+    assert [float(cell) for cell in _rows(relu_figure(read_runs([old])).sheet)[1][2:]] == pytest.approx([0.5, 0.3, 0.2])
+    assert relu_figure(read_runs([sample.write(tmp_path / "none", sample.header("train"))])) is None
+
+
+def test_tightness_is_drawn_relative_to_the_input_and_to_the_spread(tmp_path):
+    lines = sample.train_lines(2)
+    run = read_runs([sample.write(tmp_path / "t", *lines)]).runs[0]
+    growth, blur = tightness_figures(run)
+    told = [line for line in lines if line["type"] == "tightness"]
+    wanted = [(e["epoch"], n["width"] / 0.2, n["width"] / 0.5) for e in told for n in e["layers"]]
+    assert [(float(r[0]), float(r[-1])) for r in _rows(growth.sheet)[1:]] == [pytest.approx((e, g)) for e, g, _ in wanted]
+    assert [float(r[-1]) for r in _rows(blur.sheet)[1:]] == pytest.approx([b for _, _, b in wanted])
+    flat = [dict(line, input=0.0, layers=[dict(n, spread=0.0) for n in line["layers"]]) for line in told]
+    assert tightness_figures(read_runs([sample.write(tmp_path / "f", sample.header("train"), *flat)]).runs[0]) == []

@@ -23,8 +23,9 @@ from epsball.run.folder import RunFolder
 from epsball.run.history import current
 from epsball.run.memory import reuse_memory
 from epsball.run.record import read
+from epsball.run.results import interval
 from epsball.run.track import PlainTracker, RichTracker, Trackers, screen
-from epsball.run.train import Job, interval, train
+from epsball.run.train import Job, train
 from epsball.storage import read_tensors, write_tensors
 from epsball.training.base import Diverged, Examples
 from epsball.training.config import TrainConfig

@@ -19,9 +19,10 @@ from epsball.interval import Interval
 from epsball.spec.property import robust
 from epsball.spec.sets import Box
 from epsball.training.base import Examples
-from epsball.training.evaluate import IbpAccuracy, census
+from epsball.training.evaluate import IbpAccuracy
 from epsball.training.fused import batch_norm, states
 from epsball.training.initialise import Default, IbpInitialisation, Keep, initialise
+from epsball.training.layers import census
 from epsball.training.margins import Bounded, training_box
 from epsball.training.regularise import balance, tightness
 from epsball.training.statistics import check_batch_norm, clean_pass
@@ -241,7 +242,7 @@ def test_census_counts_units() -> None:
         body.bias.copy_(torch.tensor([1.0, -9.0, 0.0]))
     net = Network.capture(nn.Sequential(body, nn.ReLU(), nn.Linear(3, 2)), (2,))
     layer = census(net, Examples(torch.full((4, 2), 0.5), torch.zeros(4, dtype=torch.int64)), 0.1, None)[0]
-    assert layer == ("1", pytest.approx(1 / 3), pytest.approx(2 / 3), pytest.approx(0.0))
+    assert layer == ("1", pytest.approx(1 / 3), pytest.approx(2 / 3), pytest.approx(0.0), 3)
 
 
 def test_rows_of_pairs_equal_rows_of_samples() -> None:

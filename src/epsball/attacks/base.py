@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import torch
 
+from epsball.attacks.steps import step
 from epsball.attacks.untouched import Function, untouched
 from epsball.device import generator as seeded
 from epsball.errors import BadConfig, BadData, BadShape, Unsound
 from epsball.registry import Registry
 from epsball.spec.property import Property
-from epsball.spec.sets import InputSet, LpBall
+from epsball.spec.sets import InputSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -59,7 +60,6 @@ class Attack(Protocol):
         Raises:
             BadShape: function, set and property do not fit together.
             BadData: the network's output on a nominal input is NaN or infinite.
-            BadConfig: the set has no rule of steepest ascent.
         """
         ...
 
@@ -99,20 +99,6 @@ class Task:
             (gradient,) = torch.autograd.grad(total, point)
         return margins.detach(), gradient.nan_to_num()
 
-    def ascent(self, gradient: Tensor) -> Tensor:
-        """Steepest ascent by one radius of the set: for a box by each feature's own radius."""
-        if self.input_set.is_box:
-            lower, upper = self.input_set.hull()
-            return torch.maximum(upper - self.x, self.x - lower) * gradient.sign()
-        if isinstance(self.input_set, LpBall):
-            # scaled by the largest element first: squares of a tiny gradient underflow
-            flat = gradient.flatten(1)
-            flat = flat / flat.abs().amax(1, keepdim=True).clamp(min=torch.finfo(flat.dtype).tiny)
-            length = torch.linalg.vector_norm(flat, dim=1, keepdim=True).clamp(min=torch.finfo(flat.dtype).tiny)
-            direction: Tensor = flat / length
-            return self.input_set.eps * direction.view_as(gradient)
-        raise BadConfig(f"no steepest ascent over a {type(self.input_set).__name__}", fix="use Box or LpBall")
-
 
 @dataclass(frozen=True, eq=False)
 class Climb:
@@ -142,7 +128,7 @@ class Climb:
                 if len(going) < len(active):
                     task, active, x, gradient = task.take(going), active[going], x[going], gradient[going]
                     row = None if row is None else row[going]
-            x = task.input_set.project(x + share * task.ascent(gradient))
+            x = task.input_set.project(step(task.input_set, x, gradient, share))
         _keep(best, least, active, x, task.prop.margins(task.function(x)))
         return best, least
 

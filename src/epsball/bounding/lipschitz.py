@@ -104,7 +104,10 @@ def global_constant(network: Prepared, norm: Norm) -> dict[int, float]:
 
     Raises:
         UnsupportedOp: an operator without a constant.
+        BadConfig: a norm other than linf and l2.
     """
+    if norm not in ("linf", "l2"):
+        raise BadConfig(f"no operator norms for {norm!r}", fix="use linf or l2")
     shapes = {step.slot: step.node.shape for step in network.steps} | {0: network.plan.graph.input_shape}
     like = torch.empty(0, dtype=network.dtype, device=network.device)
     found = {0: 1.0}

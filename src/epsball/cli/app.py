@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import Any
 
@@ -73,6 +74,8 @@ def _usage(arguments: list[str]) -> str:
 
 
 def _fail(arguments: list[str], kind: str, what: str, where: str | None, fix: str | None, code: int) -> int:
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        return code  # under torchrun one process of a machine tells for all
     if "--json" in arguments:
         body = {"schema": "epsball.error/1", "error": {"kind": kind, "what": what, "where": where, "fix": fix}, "exit_code": code}
         sys.stdout.write(json.dumps(body) + "\n")

@@ -7,7 +7,22 @@ from typing import Annotated, Any
 
 import typer
 
-from epsball.cli.common import Data, Device, Eps, Index, Json, Model, NormOption, Output, Quiet, Seed, percent
+from epsball.cli.common import (
+    Data,
+    Device,
+    Eps,
+    Index,
+    Json,
+    Model,
+    NormOption,
+    Output,
+    Perturbation,
+    Quiet,
+    Seed,
+    Size,
+    named_set,
+    percent,
+)
 from epsball.cli.judged import case_of
 
 
@@ -18,6 +33,8 @@ def attack(  # noqa: PLR0913 - one parameter an option
     index: Index = ":",
     eps: Eps = "0.1",
     norm: NormOption = "linf",
+    perturbation: Perturbation = None,
+    size: Size = None,
     method: Annotated[str, typer.Option("--attack", help="See `epsball list attacks`.")] = "pgd",
     settings: Annotated[list[str] | None, typer.Option("--set", help="option=value of the attack, such as steps=100.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder for the record; default: none is written.")] = None,
@@ -33,7 +50,8 @@ def attack(  # noqa: PLR0913 - one parameter an option
 
     output = Output(as_json=json, quiet=quiet)
     chosen = options(attacks[method], settings or [], "attack")
-    case = case_of(model, data, index, eps, norm=norm, seed=seed, device=device)
+    kind, amount = named_set(norm, eps, perturbation, size)
+    case = case_of(model, data, index, amount, norm=kind, seed=seed, device=device)
     summary, _ = assault(case, chosen, out)
     output.result("attack", {"run": str(out) if out else None, **summary})
     _show(output, str(model), summary)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from epsball.cli.common import Data, Device, Eps, Index, Json, Model, NormOption, Output, Quiet, Seed
+from epsball.cli.common import Data, Device, Eps, Index, Json, Model, NormOption, Output, Perturbation, Quiet, Seed, Size, named_set
 from epsball.cli.judged import case_of
 
 
@@ -18,6 +18,8 @@ def bounds(  # noqa: PLR0913 - one parameter an option
     index: Index = "0",
     eps: Eps = "0.1",
     norm: NormOption = "linf",
+    perturbation: Perturbation = None,
+    size: Size = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder for the record.")] = None,
     seed: Seed = 0,
     device: Device = "auto",
@@ -31,7 +33,8 @@ def bounds(  # noqa: PLR0913 - one parameter an option
     from epsball.run.record import Record
 
     output = Output(as_json=json, quiet=quiet)
-    case = case_of(model, data, index, eps, norm=norm, seed=seed, device=device)
+    kind, amount = named_set(norm, eps, perturbation, size)
+    case = case_of(model, data, index, amount, norm=kind, seed=seed, device=device)
     x = case.data.test.inputs(case.index).to(case.device)
     lines = layer_lines(case.network, case.ball(x))
     if out is not None:
@@ -54,4 +57,4 @@ def bounds(  # noqa: PLR0913 - one parameter an option
         for line in lines
     ]
     columns = ("before", "method", "neurons", "mean width", "active", "inactive", "unstable", "seconds (all layers)")
-    output.table(f"{model}  eps {eps} {norm}", columns, rows)
+    output.table(f"{model}  {kind} {amount}", columns, rows)

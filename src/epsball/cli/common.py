@@ -13,10 +13,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from epsball.errors import BadConfig
+from epsball.errors import BadConfig, did_you_mean
 
 if TYPE_CHECKING:
     import torch
+
+_NORMS = ("linf", "l2", "l1", "l0")  # those of spec.sets, which would import torch
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object with a versioned schema instead of text.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
@@ -26,7 +28,14 @@ Data = Annotated[str, typer.Option("--data", help="Data set: see `epsball list d
 Eps = Annotated[
     str, typer.Option("--eps", help="Radius in units of the inputs (pixels in [0, 1]); fractions such as 8/255 are exact.")
 ]
-NormOption = Annotated[str, typer.Option("--norm", help="linf or l2.")]
+NormOption = Annotated[str, typer.Option("--norm", help="linf, l2, l1 or l0 (--eps features change to any value).")]
+Perturbation = Annotated[
+    str | None,
+    typer.Option(
+        "--perturbation", help="patch, rotation, translation, brightness or contrast, instead of a ball: `epsball list sets`."
+    ),
+]
+Size = Annotated[str | None, typer.Option("--size", help="Size of the --perturbation: pixels a side, degrees, pixels, share, ...")]
 Index = Annotated[str, typer.Option("--index", help="Test examples: 7, 0:200, :200, ::20 or 1,5,9.")]
 Model = Annotated[Path, typer.Argument(help="A run folder or a .safetensors checkpoint.")]
 
@@ -78,16 +87,39 @@ def number(text: str, name: str) -> float:
         raise BadConfig(f"{text!r} is not a number", where=name, fix="give 0.1, 1e-3 or an exact fraction such as 8/255") from error
 
 
-def radius(text: str, clip: tuple[float, float] | None) -> float:
-    """An eps that makes sense for inputs in a valid range.
+def named_set(norm: str, eps: str, perturbation: str | None, size: str | None) -> tuple[str, str]:
+    """The kind of set that the options name, and its size.
+
+    Raises:
+        BadConfig: an unknown norm, a perturbation without its size, or a size without a perturbation.
+    """
+    if perturbation is None:
+        if size is not None:
+            raise BadConfig("a size belongs to a perturbation", where="--size", fix="give --perturbation NAME, or --eps for a ball")
+        if norm not in _NORMS:
+            hint = did_you_mean(norm, _NORMS)
+            raise BadConfig(f"unknown norm {norm!r}", where="--norm", fix=hint or f"use {', '.join(_NORMS)}")
+        return norm, eps
+    if perturbation in _NORMS:
+        raise BadConfig(f"{perturbation} is a norm", where="--perturbation", fix=f"use --norm {perturbation} --eps ...")
+    if size is None:
+        raise BadConfig(
+            f"how large a {perturbation}?", where="--size", fix="give --size, in the unit that `epsball list sets` shows"
+        )
+    return perturbation, size
+
+
+def radius(text: str, clip: tuple[float, float] | None, kind: str = "linf") -> float:
+    """A size that makes sense: for linf, with inputs in a valid range, no more than the range.
 
     Raises:
         BadConfig: negative, or larger than the range itself.
     """
-    eps = number(text, "--eps")
+    where = "--eps" if kind in _NORMS else "--size"
+    eps = number(text, where)
     if eps < 0:
-        raise BadConfig(f"eps {text} is negative", where="--eps", fix="give a radius of at least 0")
-    if clip is not None and eps > clip[1] - clip[0]:
+        raise BadConfig(f"{where[2:]} {text} is negative", where=where, fix="give a radius of at least 0")
+    if kind == "linf" and clip is not None and eps > clip[1] - clip[0]:
         raise BadConfig(
             f"eps {text} is larger than the whole valid range {clip}",
             where="--eps",

@@ -18,6 +18,7 @@ def get(
     name: Name,
     *,
     folder: Annotated[Path | None, typer.Option("--folder", help="Where to; default: the user's cache.")] = None,
+    given: Annotated[Path | None, typer.Option("--from", help="A copy of your own to take: an archive or a folder.")] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -25,7 +26,7 @@ def get(
     from epsball.data.fetch import get as fetch
 
     out = Output(as_json=json, quiet=False)
-    written = fetch(name, folder, say=out.say)
+    written = fetch(name, folder, say=out.say, given=given)
     out.result("data", {"name": name, "folder": str(written)})
     if not quiet:
         out.text(f"{name} is in {written}")
@@ -34,7 +35,7 @@ def get(
 @app.command("add")
 def add(
     name: Name,
-    path: Annotated[Path, typer.Argument(help="A folder of idx files, or an .npz with x_train, y_train, x_test, y_test.")],
+    path: Annotated[Path, typer.Argument(help="A folder of idx files, an .npz of four arrays, or Tiny ImageNet's layout.")],
     *,
     json: Json = False,
     quiet: Quiet = False,

@@ -29,7 +29,7 @@ def case_of(  # noqa: PLR0913 - the options that three verbs share
     device: str,
     pick: Callable[[Sequence[int]], Sequence[int]] = lambda chosen: chosen,
 ) -> Case:
-    """The network and the examples that a verb's options name."""
+    """The network and the examples that a verb's options name; `norm` is a kind of set, `eps` its size."""
     import torch
 
     from epsball.data.find import load as load_data
@@ -38,7 +38,7 @@ def case_of(  # noqa: PLR0913 - the options that three verbs share
 
     found = load_data(data)
     chosen = torch.tensor(pick(indices(index, len(found.test)).tolist()))
-    return open_case(model, found, chosen, radius(eps, found.clip), norm=norm, seed=seed, device=resolve(device))
+    return open_case(model, found, chosen, radius(eps, found.clip, norm), norm=norm, seed=seed, device=resolve(device))
 
 
 @contextlib.contextmanager

@@ -27,10 +27,11 @@ def _registries() -> dict[str, Registry[Any]]:
     from epsball.models.base import models
     from epsball.smoothing.noise import noises
     from epsball.smoothing.procedures import procedures
+    from epsball.spec.sets.base import sets
     from epsball.training.base import recipes
     from epsball.verification.base import verifiers
 
-    every = (attacks, verifiers, bounders, recipes, relaxations, operators, models, sources, noises, procedures)
+    every = (attacks, verifiers, bounders, sets, recipes, relaxations, operators, models, sources, noises, procedures)
     return {registry.verb: registry for registry in every}
 
 
@@ -46,7 +47,7 @@ def list_(
     kind: Annotated[
         str,
         typer.Argument(
-            help="attacks, verifiers, bounders, recipes, settings, relaxations, ops, models, data, noises or procedures."
+            help="attacks, verifiers, bounders, sets, recipes, settings, relaxations, ops, models, data, noises or procedures."
         ),
     ],
     *,
@@ -72,7 +73,7 @@ def _settings() -> tuple[str, dict[str, str]]:
 
 
 def show(
-    kind: Annotated[str, typer.Argument(help="attack, verifier, bounder, recipe, setting, relaxation, op, model or data.")],
+    kind: Annotated[str, typer.Argument(help="attack, verifier, bounder, set, recipe, setting, relaxation, op, model or data.")],
     name: Annotated[str, typer.Argument(help="A name that `epsball list` shows.")],
     *,
     json: Json = False,

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from epsball.cli.common import Device, Json, Output, Quiet, percent
+from epsball.cli.common import Device, Json, Output, Quiet
+from epsball.cli.results import show_results
 from epsball.errors import BadConfig, did_you_mean
+
+if TYPE_CHECKING:
+    from epsball.config import RunConfig
 
 _RECIPE = "A recipe (`epsball list recipes`), a published setting (`epsball list settings`) or a TOML file; not with --resume."
 
@@ -24,6 +28,9 @@ def train(  # noqa: PLR0913 - one parameter an option
     eps: Annotated[str | None, typer.Option("--eps", help="Radius; exact fractions such as 8/255 are welcome.")] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", help="Passes over the training examples.")] = None,
     batch: Annotated[int | None, typer.Option("--batch", help="Examples a step.")] = None,
+    certify_train: Annotated[
+        int | None, typer.Option("--certify-train", help="Training examples judged at the end; 0: all; default: 1000.")
+    ] = None,
     protocol: Annotated[
         str | None, typer.Option("--protocol", help="validation, or literature: select on the test set, as papers do.")
     ] = None,
@@ -38,14 +45,12 @@ def train(  # noqa: PLR0913 - one parameter an option
 ) -> None:
     """Train a network. Ctrl-C leaves a whole checkpoint; go on with --resume."""
     from epsball.config import load
-    from epsball.device import resolve
-    from epsball.run.seeds import parse_seeds, seeds_of, start_seeds
-    from epsball.run.start import start
-    from epsball.run.track import screen
+    from epsball.run.seeds import parse_seeds, seeds_of
 
     output = Output(as_json=json, quiet=quiet)
     given = {
         "recipe.eps": eps, "train.epochs": epochs, "train.batch": batch, "train.protocol": protocol, "train.seed": seed,
+        "train.certify_train": certify_train,
         "data.name": data, "model.name": model,
     }  # fmt: skip
     overrides = [f"{key}={value}" for key, value in given.items() if value is not None]
@@ -59,16 +64,29 @@ def train(  # noqa: PLR0913 - one parameter an option
         config = load(_source(recipe, model or "cnn-small", epochs), [*overrides, *(settings or [])])
     path = resume or out or Path("runs") / f"{config.data.name}-{_stem(recipe)}-{time.strftime('%Y%m%d-%H%M%S')}"
     several = seeds_of(path) if resume else parse_seeds(seeds, config.train.seed) if seeds else None
-    follow, where = screen(quiet=quiet or json), resolve(device)
-    if several:
-        summary = start_seeds(config, path, several, follow, device=where, resume=resume is not None)
-    else:
-        summary = start(config, path, follow, device=where, resume=resume is not None)
+    summary = _run(config, path, several, device=device, resume=resume is not None, quiet=quiet or json)
+    if not summary:
+        return  # another process leads the run, and tells of it
     output.result("train", {"run": str(path), **summary})
-    if several:
-        _show_seeds(output, path, summary)
-    else:
-        _show(output, path, summary)
+    show_results(output, path, summary)
+
+
+def _run(config: RunConfig, path: Path, seeds: list[int] | None, *, device: str, resume: bool, quiet: bool) -> dict[str, Any]:
+    """The summary of a run, or of one for each seed; in one process or in those that torchrun started."""
+    from epsball.device import resolve
+    from epsball.run.seeds import start_seeds
+    from epsball.run.start import start
+    from epsball.run.track import screen
+    from epsball.training.parallel import joined, own_device, processes
+
+    if seeds and processes() > 1:
+        raise BadConfig("several seeds in several processes", where="--seeds", fix="start one seed at a time with --seed")
+    where = own_device(resolve(device))
+    with joined(where) as team:
+        follow = screen(quiet=quiet or not team.leads)
+        if seeds:
+            return start_seeds(config, path, seeds, follow, device=where, resume=resume)
+        return start(config, path, follow, device=where, resume=resume)
 
 
 def _source(recipe: str | None, model: str, epochs: int | None) -> Path | str:
@@ -107,36 +125,3 @@ name = "mnist"
 
 def _stem(recipe: str | None) -> str:
     return Path(recipe or "run").stem
-
-
-def _show(output: Output, path: Path, summary: dict[str, Any]) -> None:
-    chosen = f"epoch {summary['selected']['epoch']} of {summary['epochs']}, selected on {summary['split']} ({summary['protocol']})"
-    rows = [(_measure(name, summary), percent(found)) for name, found in summary["accuracy"].items()]
-    output.table(str(path), ("measure", "value"), [*rows, ("model", chosen), ("seconds", f"{summary['seconds']:.1f}")])
-    noisy = "noisy" in summary["accuracy"]
-    verb, scale = ("certify", f"--sigma {summary['sigma']:.6g}") if noisy else ("verify", f"--eps {summary['eps']:.6g}")
-    what = f"{summary['classifier']} --denoiser {path}" if "classifier" in summary else path
-    output.text(f"next:  epsball {verb} {what} --data {summary['data']} {scale}")
-
-
-def _measure(name: str, summary: dict[str, Any]) -> str:
-    """An accuracy with the radius or the noise that it is measured at."""
-    if name == "verified":
-        return f"verified accuracy, eps {summary['eps']:.6g} ({', '.join(summary['verified_by'])})"
-    return f"accuracy under noise, sigma {summary['sigma']:.6g}" if name == "noisy" else f"{name} accuracy"
-
-
-def _show_seeds(output: Output, path: Path, summary: dict[str, Any]) -> None:
-    def cell(name: str) -> str:
-        found = summary["accuracy"][name]
-        return f"{100 * found['value']:.2f} +- {100 * found['std']:.2f} %"
-
-    output.table(
-        str(path),
-        ("measure", f"mean and deviation of {len(summary['runs'])} runs"),
-        [
-            *((_measure(name, summary), cell(name)) for name in summary["accuracy"]),
-            ("selection", f"on {summary['split']} ({summary['protocol']})"),
-            ("seconds", f"{summary['seconds']:.1f}"),
-        ],
-    )

@@ -7,7 +7,24 @@ from typing import Annotated, Any
 
 import typer
 
-from epsball.cli.common import Data, Device, Eps, Index, Json, Model, NormOption, Output, Quiet, Seed, number, percent, shard
+from epsball.cli.common import (
+    Data,
+    Device,
+    Eps,
+    Index,
+    Json,
+    Model,
+    NormOption,
+    Output,
+    Perturbation,
+    Quiet,
+    Seed,
+    Size,
+    named_set,
+    number,
+    percent,
+    shard,
+)
 from epsball.cli.judged import case_of, progress
 from epsball.errors import BadConfig, did_you_mean
 
@@ -19,6 +36,14 @@ def verify(  # noqa: PLR0913 - one parameter an option
     index: Index = ":",
     eps: Eps = "0.1",
     norm: NormOption = "linf",
+    perturbation: Perturbation = None,
+    size: Size = None,
+    cells: Annotated[
+        int,
+        typer.Option(
+            "--cells", help="Cells of a perturbation: along each parameter, or blocks of a patch's positions along each side."
+        ),
+    ] = 10,
     method: Annotated[str, typer.Option("--method", help="auto (the ladder), or one of `epsball list bounders`.")] = "auto",
     timeout: Annotated[str, typer.Option("--timeout", help="Seconds for one instance.")] = "60",
     float64: Annotated[bool, typer.Option("--float64", help="Bounds in float64 instead of float32.")] = False,
@@ -36,6 +61,7 @@ def verify(  # noqa: PLR0913 - one parameter an option
 
     from epsball.bounding.base import bounders
     from epsball.run.judge import Judgement
+    from epsball.verification.cells import Cells
     from epsball.verification.ladder import Ladder
     from epsball.verification.survey import shard as take
 
@@ -44,22 +70,24 @@ def verify(  # noqa: PLR0913 - one parameter an option
         hint = did_you_mean(method, ["auto", *bounders])
         raise BadConfig(f"unknown method {method!r}", where="--method", fix=hint or f"auto or {', '.join(bounders)}")
     i, n = shard(part)
-    case = case_of(model, data, index, eps, norm=norm, seed=seed, device=device, pick=lambda all_: take(all_, i - 1, n))
+    kind, amount = named_set(norm, eps, perturbation, size)
+    case = case_of(model, data, index, amount, norm=kind, seed=seed, device=device, pick=lambda all_: take(all_, i - 1, n))
     if float64:
         case = case.in_precision(torch.float64)
     ladder = Ladder(seed=seed) if method == "auto" else Ladder(steps=("clean", "attack", method), seed=seed)
-    path = out or _default(model, data, norm, eps, part)
+    verifier = ladder if perturbation is None else Cells(cells, ladder)
+    path = out or _default(model, data, kind, amount, part)
     with progress(output, "verifying") as told:
-        summary = Judgement(case, ladder, number(timeout, "--timeout"), told).run(path, resume=resume)
+        summary = Judgement(case, verifier, number(timeout, "--timeout"), told).run(path, resume=resume)
     output.result("verify", {"run": str(path), **summary})
     _show(output, path, summary)
     if gate:
         raise typer.Exit(_gate(summary["status"], summary["count"]))
 
 
-def _default(model: Path, data: str, norm: str, eps: str, part: str | None) -> Path:
+def _default(model: Path, data: str, kind: str, size: str, part: str | None) -> Path:
     folder = model if model.is_dir() else model.parent
-    name = f"verify-{data}-{norm}-{eps}" + (f"-{part}" if part else "")
+    name = f"verify-{data}-{kind}-{size}" + (f"-{part}" if part else "")
     return folder / name.replace("/", "_")
 
 

@@ -86,7 +86,7 @@ class Source(Protocol):
 
 
 sources: Registry[Source] = Registry(
-    "data set", modules=("epsball.data.mnist", "epsball.data.digits", "epsball.data.cifar10"), verb="data"
+    "data set", modules=tuple(f"epsball.data.{name}" for name in ("mnist", "digits", "cifar10", "tiny_imagenet")), verb="data"
 )
 
 

@@ -47,23 +47,25 @@ class Origin(Protocol):
 
 @dataclass(frozen=True)
 class Mirror:
-    """Files `address/NAME.gz`.
+    """Files `address/NAME.gz`, or with another suffix.
 
     Attributes:
         address: without a slash at its end.
         seconds: how long to wait for an answer.
         patience: how long one file may take in all.
+        suffix: what the files' names end with there.
     """
 
     address: str
     seconds: float = 5.0
     patience: float = 120.0
+    suffix: str = ".gz"
 
     def __str__(self) -> str:
         return f"the public mirror {self.address}"
 
     def fetch(self, names: Iterable[str]) -> dict[str, bytes]:
-        return {name: self._get(f"{self.address}/{name}.gz") for name in names}
+        return {name: self._get(f"{self.address}/{name}{self.suffix}") for name in names}
 
     def _get(self, url: str) -> bytes:
         deadline = time.monotonic() + self.patience

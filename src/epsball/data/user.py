@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from epsball.data import idx, stored
+from epsball.data import idx, stored, tiny_imagenet
 from epsball.data.base import Dataset, digest, sources, statistics
 from epsball.data.find import load
 from epsball.errors import BadConfig, BadData, BadFile
@@ -28,8 +28,9 @@ def add(name: str, path: Path, terms: str = _TERMS) -> Path:
 
     Args:
         name: of the set from now on.
-        path: a folder of four idx files in MNIST's layout, or an .npz file with x_train, y_train, x_test and y_test. Inputs are
-            uint8 pictures (N, C, H, W) or (N, H, W), or floats (N, *x); labels are integers (N,) from 0.
+        path: a folder of four idx files in MNIST's layout; an .npz file with x_train, y_train, x_test and y_test, where inputs are
+            uint8 pictures (N, C, H, W) or (N, H, W), or floats (N, *x), and labels are integers (N,) from 0; or a folder or zip
+            archive in Tiny ImageNet's layout, whole or a part.
         terms: under which the data may be used.
 
     Returns:
@@ -43,8 +44,7 @@ def add(name: str, path: Path, terms: str = _TERMS) -> Path:
     if name in sources:
         raise BadConfig(f"the name {name!r} belongs to a set that epsball knows", fix="choose another name")
     stored.place(name)
-    arrays = _from_idx(path) if path.is_dir() else _from_npz(path)
-    data = _checked(name, arrays, terms, str(path))
+    data = _checked(name, _arrays(path), terms, str(path))
     if name in stored.names() and stored.read(name).digest != data.digest:
         raise BadConfig(
             f"there is another set {name!r} already",
@@ -95,6 +95,17 @@ def _summary(data: Dataset) -> dict[str, Any]:
         "digest": data.digest,
         "terms": data.terms,
     }
+
+
+def _arrays(path: Path) -> dict[str, Tensor]:
+    if tiny_imagenet.laid_out(path):
+        return _from_layout(path)
+    return _from_idx(path) if path.is_dir() else _from_npz(path)
+
+
+def _from_layout(path: Path) -> dict[str, Tensor]:
+    data = tiny_imagenet.TinyImageNet().read(path)
+    return dict(zip(stored.KEYS, (data.train.x, data.train.y, data.test.x, data.test.y), strict=True))
 
 
 def _from_idx(folder: Path) -> dict[str, Tensor]:

@@ -13,10 +13,14 @@ from typing import TYPE_CHECKING, Any
 from epsball.errors import BadConfig, BadFile, MissingExtra
 from epsball.files import write_bytes
 from epsball.reporting import figures, tables
+from epsball.reporting.layers_over_time import relu_figure, tightness_figures
 from epsball.reporting.lines import STATUSES, Layer, Witness
 from epsball.reporting.pictures import picture
+from epsball.reporting.planes import plane_figure
+from epsball.reporting.results import results
 from epsball.reporting.runs import read_runs
 from epsball.reporting.sheet import Cell, Sheet, duration, number, percent, whole
+from epsball.reporting.smoothing import noise_tables, smoothing_page
 from epsball.reporting.training_curves import training_figures
 
 if TYPE_CHECKING:
@@ -45,7 +49,10 @@ class Section:
 _ATTACK = "epsball attack {model} --data {data} --eps {eps}"
 _VERIFY = "epsball verify {model} --data {data} --eps {eps}"
 _BOUNDS = "epsball bounds {model} --data {data} --index 0 --eps {eps}"
+_CERTIFY = "epsball certify {model} --data {data} --sigma 0.25"
+_NOISE = "epsball analyse noise --data {data} --index 0:3"
 _TRAIN = "epsball train fast-ibp --data {data}"
+_PLANE = "epsball analyse plane {model}"
 SECTIONS = (
     Section("inequality", "Verified ≤ true ≤ attacked", "Inequality", "No verification in these runs.", _VERIFY),
     Section("accuracy", "Accuracy by method", "Accuracy", "No accuracy was measured in these runs.", _ATTACK),
@@ -54,7 +61,10 @@ SECTIONS = (
     Section("instances", "Every input", "Inputs", "No single inputs in these runs.", _VERIFY),
     Section("gallery", "Adversarial examples", "Gallery", "No adversarial example in these runs.", _ATTACK),
     Section("training", "Training", "Training", "No training in these runs.", _TRAIN),
+    Section("planes", "Decision boundaries", "Boundaries", "No plane through inputs in these runs.", _PLANE),
     Section("layers", "Tightness by layer", "Layers", "No bounds of layers in these runs.", _BOUNDS),
+    Section("smoothing", "Randomized smoothing", "Smoothing", "No smoothing in these runs.", _CERTIFY),
+    Section("noise", "What the noise leaves", "Noise", "No noisy pictures in these runs.", _NOISE),
     Section("reproduce", "Run it again", "Reproduce", "", ""),
 )
 
@@ -108,8 +118,13 @@ def render(story: Story) -> str:
         listed=[run for run in story.judged if run.instances],
         instances=_as_json({run.id: _instances(run) for run in story.judged if run.instances}),
         pictures=[(run, _pictures(run)) for run in story.broken],
-        training=[(run, training_figures(run), tables.best_epoch(run)) for run in story.trained],
+        results=results(story),
+        relu_figure=relu_figure(story),
+        training=[(run, [*training_figures(run), *tightness_figures(run)], tables.best_epoch(run)) for run in story.trained],
+        planes=[(run, figure) for run in story.runs if (figure := plane_figure(run)) is not None],
         layers=[(run, figures.layer_figures(run), run.of(Layer), _layer_sheet(run)) for run in story.layered],
+        smoothing=smoothing_page(story),
+        noise=[(run, noise_tables(run)) for run in story.shown],
         reproduce=[(run, shlex.join(run.header.command), _flat(run.header.config)) for run in story.runs],
         commands={section.id: _command(section, story) for section in SECTIONS},
         style=_asset("style.css"),
@@ -197,5 +212,6 @@ def _first(runs: Iterable[Run]) -> dict[str, str]:
     for run in runs:
         if run.summary and run.summary.model and run.summary.eps is not None:
             summary = run.summary
-            return {"model": shlex.quote(summary.model), "data": shlex.quote(summary.data or "mnist"), "eps": f"{summary.eps:g}"}
+            model = str(run.path.parent) if summary.verb == "train" else summary.model  # a training run names its architecture
+            return {"model": shlex.quote(model), "data": shlex.quote(summary.data or "mnist"), "eps": f"{summary.eps:g}"}
     return {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 from typing import Annotated, Any, Literal, Self
 
@@ -64,6 +65,7 @@ class ReluShares(Line):
     active: Share
     inactive: Share
     unstable: Share
+    neurons: Count = 0
 
 
 class Relu(Line):
@@ -71,6 +73,23 @@ class Relu(Line):
 
     epoch: Real
     layers: list[ReluShares]
+
+
+class LayerWidth(Line):
+    """How wide the bounds of a layer are, and how far its clean values spread."""
+
+    name: str
+    width: Real
+    spread: Real
+
+
+class Tightness(Line):
+    """The bounds of every layer after an epoch (0: before the first step), at one radius for the whole run."""
+
+    epoch: Real
+    eps: Real
+    input: Real
+    layers: list[LayerWidth]
 
 
 class Resume(Line):
@@ -126,12 +145,91 @@ class Layer(Line):
     seconds: Real | None = None
 
 
+Point = Annotated[list[Real], Field(min_length=2, max_length=2)]
+
+
+class PlaneLine(Line):
+    """What a network makes of a plane through three inputs; `classes` fills a square grid, row after row from the bottom."""
+
+    network: str
+    data: str = ""
+    index: list[Count]
+    labels: Annotated[list[int], Field(min_length=3, max_length=3)]
+    verified: Annotated[list[bool], Field(min_length=3, max_length=3)]
+    verifier: str = ""
+    eps: Real
+    points: Annotated[list[Point], Field(min_length=3, max_length=3)]
+    window: Annotated[list[Real], Field(min_length=4, max_length=4)]
+    resolution: Annotated[int, Field(ge=1, le=1000)]
+    classes: list[Annotated[int, Field(ge=0, le=10**6)]]
+    traces: Annotated[list[Annotated[list[Point], Field(min_length=1)]], Field(min_length=3, max_length=3)]
+    valid: Annotated[list[Point], Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if len(self.classes) != self.resolution**2:
+            raise ValueError(f"{len(self.classes)} classes do not fill {self.resolution} by {self.resolution} cells")
+        left, right, bottom, top = self.window
+        if not (left < right and bottom < top):
+            raise ValueError("the window is empty")
+        return self
+
+
 class Rate(Line):
-    """A share with its 95 % confidence limits."""
+    """A share with its 95 % confidence limits, and its deviation where it is a mean over runs."""
 
     value: Share
     low: Share
     high: Share
+    std: Share | None = None
+
+
+class Part(Line):
+    """A trained model on one part of the data."""
+
+    clean: Rate
+    verified: Rate | None = None
+    noisy: Rate | None = None
+    count: Count
+    of: Count
+    verifier: str = ""
+
+
+class Certificate(Line):
+    """What randomized smoothing certifies of one input."""
+
+    index: Count
+    label: int
+    predicted: int | None = None
+    radius: Annotated[float, Field(ge=0, le=1e30)]
+    norm: str = ""
+    lower: Share
+    samples: Count
+    seconds: Real | None = None
+
+
+class Shown(Line):
+    """A picture of a group that is shown side by side: rows and columns of it have names; pixels are base64 of uint8, (C, H, W)."""
+
+    group: str
+    row: str
+    column: str
+    shape: Annotated[list[Annotated[int, Field(gt=0, le=4096)]], Field(min_length=3, max_length=3)]
+    pixels: str
+    note: str = ""
+
+    @property
+    def values(self) -> bytes:
+        """The pixels, checked when the line was read."""
+        return base64.b64decode(self.pixels, validate=True)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.shape[0] not in (1, 3):
+            raise ValueError(f"{self.shape[0]} channels: a picture has 1 or 3")
+        if len(self.values) != math.prod(self.shape):
+            raise ValueError(f"{len(self.values)} pixels do not fill the shape {self.shape}")
+        return self
 
 
 class Step(Line):
@@ -158,6 +256,13 @@ class Summary(Line):
     steps: list[Step] = []
     status: dict[Status, Count] = {}
     seconds: Real | None = None
+    protocol: str = ""
+    split: str = ""
+    splits: dict[str, Part] = {}
+    noise: str = ""
+    alpha: Share | None = None
+    abstained: Share | None = None
+    average_radius: dict[str, Real] = {}
 
 
 KINDS: dict[str, type[Line]] = {
@@ -165,9 +270,13 @@ KINDS: dict[str, type[Line]] = {
     "metrics": Metrics,
     "epoch": Epoch,
     "relu": Relu,
+    "tightness": Tightness,
     "resume": Resume,
     "instance": Instance,
     "witness": Witness,
     "layer": Layer,
+    "plane": PlaneLine,
+    "certificate": Certificate,
+    "picture": Shown,
     "summary": Summary,
 }

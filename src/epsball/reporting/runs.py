@@ -10,7 +10,21 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import ValidationError
 
 from epsball.errors import BadConfig, BadFile
-from epsball.reporting.lines import KINDS, Epoch, Header, Instance, Layer, Line, Metrics, Relu, Summary, Witness
+from epsball.reporting.lines import (
+    KINDS,
+    Certificate,
+    Epoch,
+    Header,
+    Instance,
+    Layer,
+    Line,
+    Metrics,
+    Relu,
+    Shown,
+    Summary,
+    Tightness,
+    Witness,
+)
 from epsball.run.history import current
 from epsball.run.record import read
 
@@ -92,12 +106,22 @@ class Story:
     @property
     def trained(self) -> list[Run]:
         """Runs with training curves."""
-        return [run for run in self.runs if any(isinstance(line, (Metrics, Epoch, Relu)) for line in run.lines)]
+        return [run for run in self.runs if any(isinstance(line, (Metrics, Epoch, Relu, Tightness)) for line in run.lines)]
 
     @property
     def layered(self) -> list[Run]:
         """Runs with bounds of layers."""
         return [run for run in self.runs if run.of(Layer)]
+
+    @property
+    def smoothed(self) -> list[Run]:
+        """Runs with certificates of randomized smoothing."""
+        return [run for run in self.runs if run.of(Certificate)]
+
+    @property
+    def shown(self) -> list[Run]:
+        """Runs with pictures side by side."""
+        return [run for run in self.runs if run.of(Shown)]
 
     @property
     def broken(self) -> list[Run]:

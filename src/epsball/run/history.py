@@ -14,7 +14,7 @@ def current(lines: Iterable[Line]) -> list[Line]:
     """The lines of a training record without those that a later resumption took again.
 
     A line `{"type": "resume", "step": s}` says that the run went on from step s: lines before it with a greater step are
-    superseded, and so are the ReLU states of their epochs.
+    superseded, and so are the ReLU states of their epochs. A run that goes on from step 0 measures the untrained network again.
     """
     kept: list[Line] = []
     for line in lines:
@@ -29,4 +29,6 @@ def current(lines: Iterable[Line]) -> list[Line]:
 def _superseded(line: Line, step: int, late_epochs: set[int]) -> bool:
     if line["type"] == "relu":
         return line["epoch"] in late_epochs
+    if line["type"] == "tightness":
+        return step == 0 or line["step"] > step
     return line["type"] in ("metrics", "epoch") and line["step"] > step

@@ -22,7 +22,8 @@ from epsball.run.record import Line, Record, digest, read
 from epsball.run.track import unheard
 from epsball.spec.problem import Budget
 from epsball.spec.property import check_labels
-from epsball.spec.sets import LpBall, Norm
+from epsball.spec.sets import InputSet
+from epsball.spec.sets.base import around, sets
 from epsball.verification.ladder import Ladder
 from epsball.verification.summary import summarise
 from epsball.verification.survey import survey
@@ -47,8 +48,8 @@ class Case:
         network: loaded and captured, on its device.
         data: the data set; its test examples are judged.
         index: (N,) which of them.
-        eps: radius, in units of the inputs.
-        norm: of the ball.
+        eps: size of the sets: for norms the radius, in units of the inputs.
+        norm: the kind of the sets: a key of `sets`.
         seed: of everything random.
         dtype: arithmetic of the bounds.
     """
@@ -58,7 +59,7 @@ class Case:
     data: Dataset
     index: Tensor
     eps: float
-    norm: Norm = "linf"
+    norm: str = "linf"
     seed: int = 0
     dtype: torch.dtype = torch.float32
 
@@ -79,9 +80,9 @@ class Case:
         """The same, bounded in another arithmetic."""
         return replace(self, dtype=dtype)
 
-    def ball(self, x: Tensor) -> LpBall:
+    def ball(self, x: Tensor) -> InputSet:
         """The set around some inputs, cut to the data's valid range."""
-        return LpBall(x, self.eps, self.norm, self.data.clip)
+        return around(self.norm, x, self.eps, self.data.clip)
 
     def described(self, **more: object) -> dict[str, Any]:
         """The configuration, for the record: a resumed run must have the same."""
@@ -103,14 +104,14 @@ def open_case(model: Path, data: Dataset, index: Tensor, eps: float, *, norm: st
     Raises:
         BadFile: the model is missing, truncated or foreign.
         BadShape, BadData: the data do not fit it.
-        BadConfig: an unknown norm.
+        BadConfig: an unknown kind of set, or a size that it cannot have.
     """
-    if norm not in ("linf", "l2"):
-        raise BadConfig(f"unknown norm {norm!r}", where="--norm", fix="use linf or l2")
+    sets[norm]  # an unknown name fails here, before the model is read
     module, architecture, _ = load_model(model)
     network = Network.capture(module.to(device), architecture.input_shape)
-    chosen: Norm = "linf" if norm == "linf" else "l2"
-    return Case(model, network, data, index, eps, chosen, seed)
+    case = Case(model, network, data, index, eps, norm, seed)
+    case.ball(data.test.inputs(index[:1]))  # a size that the set cannot have fails here, too
+    return case
 
 
 @dataclass(frozen=True, eq=False)

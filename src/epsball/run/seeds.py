@@ -62,7 +62,8 @@ def start_seeds(
 
     Returns:
         The summary line: in `accuracy` (`clean`, and `verified` or `noisy`) `value` (the mean), `std` (of the sample), `low` and
-        `high` (95 % interval of the mean, Student's t), and `runs`, the summaries' values by seed.
+        `high` (95 % interval of the mean, Student's t), `splits`, the same for each part of the data, and `runs`, the summaries'
+        values by seed.
 
     Raises:
         BadConfig: the folder holds other runs.
@@ -119,9 +120,23 @@ def summarise(runs: dict[int, Line], seconds: float) -> Line:
         **shared,
         "accuracy": accuracy,
         "verified_by": dict.fromkeys(first["verified_by"], accuracy.get("verified")),
+        "splits": _splits(list(runs.values())),
         "runs": each,
         "seconds": seconds,
     }
+
+
+def _splits(runs: Sequence[Line]) -> dict[str, Any]:
+    """Mean and deviation on each part of the data that every run was judged on."""
+    found = {}
+    for name, part in runs[0].get("splits", {}).items():
+        each = [run.get("splits", {}).get(name) for run in runs]
+        if all(each):
+            rates = {
+                kind: spread([other[kind]["value"] for other in each]) for kind in ("clean", "verified", "noisy") if kind in part
+            }
+            found[name] = {**rates, **{key: part[key] for key in ("count", "of", "verifier")}}
+    return found
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -9,15 +10,16 @@ import torch
 
 from epsball.config import Named, RunConfig, dump
 from epsball.data.find import load as load_data
-from epsball.errors import BadConfig
+from epsball.errors import BadConfig, did_you_mean
 from epsball.files import write_bytes
 from epsball.graph.network import Network
 from epsball.models.base import Architecture, architecture
 from epsball.models.store import save_model
 from epsball.run.denoise import assembled, behind, trained_part
 from epsball.run.folder import RunFolder
-from epsball.run.train import Job, train
+from epsball.run.train import Job, assist, train
 from epsball.training.evaluate import IbpAccuracy, judge_of
+from epsball.training.parallel import await_leader, leading, team
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,35 +42,53 @@ def start(config: RunConfig, path: Path, tracker: Tracker, *, device: torch.devi
         resume: go on with the run in this folder; its configuration must be the same.
 
     Returns:
-        The run's summary line.
+        The run's summary line; an empty one in a process that another one leads.
 
     Raises:
         BadConfig, BadData, BadFile: the configuration cannot be used, or the data set is not on this machine.
         RunInUse, DiskFull: what was recorded before is whole.
+        Abandoned: the process that leads could not begin.
     """
-    data = load_data(config.data.name)
+    data = _data(config.data)
     described = describe(config.model, data)
     if hasattr(config.recipe, "classifier"):  # a denoiser gives what it takes: inputs that are not normalised
         described = replace(described, mean=None, std=None)
-    with RunFolder(path, resume=resume) as folder:
-        write_bytes(folder.config, dump(config).encode())
-        torch.manual_seed(config.train.seed)
-        module = assembled(described.build(), config.recipe, described.input_shape).to(device)
-        job = Job(
-            net=Network.capture(module, described.input_shape),
-            recipe=config.recipe,
-            data=data.train,
-            config=config.train,
-            evaluate=judge_of(config.recipe, IbpAccuracy(_eps(config), data.clip)),
-            described=config.as_dict(),
-            test=data.test,
-            notes={"model": described.name, "data": data.name, "data_digest": data.digest, **behind(config.recipe)},
-        )
+    if not team().leads:
+        await_leader()
+        assist(_job(config, described, data, device), path / "checkpoint.safetensors")
+        return {}
+    with contextlib.ExitStack() as stack:
+        with leading():
+            folder = stack.enter_context(RunFolder(path, resume=resume))
+            write_bytes(folder.config, dump(config).encode())
+        job = _job(config, described, data, device)
 
         def save(file: Path, trained: nn.Module, extra: dict[str, Any]) -> None:
             save_model(file, trained_part(trained), described, extra)
 
         return train(job, folder, save, tracker)
+
+
+def _data(named: Named) -> Dataset:
+    for key in named.options:
+        hint = did_you_mean(key, ["name"])
+        raise BadConfig(f"unknown option {key!r}", where=f"data.{key}", fix=hint or "a data set takes its name alone")
+    return load_data(named.name)
+
+
+def _job(config: RunConfig, described: Architecture, data: Dataset, device: torch.device) -> Job:
+    torch.manual_seed(config.train.seed)
+    module = assembled(described.build(), config.recipe, described.input_shape).to(device)
+    return Job(
+        net=Network.capture(module, described.input_shape),
+        recipe=config.recipe,
+        data=data.train,
+        config=config.train,
+        evaluate=judge_of(config.recipe, IbpAccuracy(_eps(config), data.clip)),
+        described=config.as_dict(),
+        test=data.test,
+        notes={"model": described.name, "data": data.name, "data_digest": data.digest, **behind(config.recipe)},
+    )
 
 
 def describe(model: Named, data: Dataset) -> Architecture:

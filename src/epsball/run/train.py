@@ -13,9 +13,11 @@ from epsball.errors import BadConfig
 from epsball.run import checkpoint
 from epsball.run.memory import reuse_memory
 from epsball.run.record import Record, digest, read
+from epsball.run.results import splits
 from epsball.run.track import RecordTracker, Tracker, Trackers
-from epsball.training.loop import Census, Epoch, Event, Finished, Metrics, Stepped, fit
-from epsball.verification.binomial import clopper_pearson
+from epsball.training.layers import Census, Tightness
+from epsball.training.loop import Epoch, Event, Finished, Metrics, Stepped, fit
+from epsball.training.parallel import await_leader, leading, team
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -79,10 +81,11 @@ def train(job: Job, folder: RunFolder, save: Save, tracker: Tracker) -> Line:
         KeyboardInterrupt: on Ctrl-C, after a checkpoint was written.
     """
     reuse_memory()
-    done = _finished(folder, job)
-    if done is not None:
+    with leading():
+        done = _finished(folder, job)
+        state = checkpoint.load(folder.checkpoint) if folder.checkpoint.exists() else None
+    if team().some(done is not None) and done is not None:
         return done
-    state = checkpoint.load(folder.checkpoint) if folder.checkpoint.exists() else None
     events = fit(job.net, job.recipe, job.data, job.config, job.evaluate, test=job.test, state=state)
     with Record(folder.record) as record:
         follow = Trackers((RecordTracker(record), tracker))
@@ -103,7 +106,7 @@ def train(job: Job, folder: RunFolder, save: Save, tracker: Tracker) -> Line:
 def _consume(events: Iterator[Event], follow: Tracker, folder: RunFolder, interrupted: Callable[[], bool]) -> Finished:
     for event in events:
         if isinstance(event, Stepped):
-            stop = interrupted()
+            stop = team().some(interrupted())
             if event.due or stop:
                 checkpoint.save(folder.checkpoint, event.snapshot())
             if stop:
@@ -115,15 +118,42 @@ def _consume(events: Iterator[Event], follow: Tracker, folder: RunFolder, interr
     raise ValueError("a run without an end")
 
 
-def line(event: Metrics | Epoch | Census) -> Line:
+def assist(job: Job, path: Path) -> None:
+    """Take part in a run that another process leads: the same steps, and nothing is written.
+
+    Args:
+        job: the same.
+        path: the run's checkpoint, which is read if there is one.
+
+    Raises:
+        Abandoned: the process that leads could not begin.
+        KeyboardInterrupt: on Ctrl-C in any of the processes.
+    """
+    reuse_memory()
+    await_leader()
+    if team().some(False):
+        return  # it was finished before
+    state = checkpoint.load(path) if path.exists() else None
+    events = fit(job.net, job.recipe, job.data, job.config, job.evaluate, test=job.test, state=state)
+    with _interruptible() as interrupted:
+        for event in events:
+            if isinstance(event, Stepped):
+                stop = team().some(interrupted())
+                if event.due or stop:
+                    event.snapshot()  # refuses a run that has diverged, at the step at which the first process does
+                if stop:
+                    raise KeyboardInterrupt
+
+
+def line(event: Metrics | Epoch | Census | Tightness) -> Line:
     """The record's line for an event."""
-    if isinstance(event, Census):
-        return {"type": "relu", "epoch": event.epoch, "layers": [layer._asdict() for layer in event.layers]}
+    if isinstance(event, Census | Tightness):
+        kind = "relu" if isinstance(event, Census) else "tightness"
+        return {"type": kind, **vars(event), "layers": [layer._asdict() for layer in event.layers]}
     if isinstance(event, Metrics):
         return {"type": "metrics", **asdict(event)}
-    scores = {name: share for name, share in event.scores._asdict().items() if share is not None}
     told = {name: getattr(event, name) for name in ("verifier", "split", "best", "seconds")}
-    return {"type": "epoch", "epoch": event.epoch, "step": event.step, **scores, **told}
+    return {"type": "epoch", "epoch": event.epoch, "step": event.step, **event.scores.known(), **told}
 
 
 def _examples(job: Job) -> int:
@@ -174,7 +204,8 @@ def _open(record: Record, folder: RunFolder, job: Job, state: TrainState | None)
 
 def _summary(last: Finished, job: Job) -> Line:
     best, examples = last.selected, _examples(job)
-    accuracy = {name: interval(share, last.held) for name, share in best.scores._asdict().items() if share is not None}
+    parts = splits(job.net, last, job.test, job.config, job.evaluate)
+    chosen = parts[last.split]
     return {
         "type": "summary",
         "verb": "train",
@@ -188,16 +219,11 @@ def _summary(last: Finished, job: Job) -> Line:
         "eps": getattr(job.evaluate, "eps", None),
         "norm": getattr(job.evaluate, "norm", "linf"),
         "sigma": getattr(job.evaluate, "sigma", None),
-        "accuracy": accuracy,
-        "verified_by": {last.verifier: accuracy["verified"]} if "verified" in accuracy else {},
+        "accuracy": {name: chosen[name] for name in best.scores.known()},
+        "verified_by": {last.verifier: chosen["verified"]} if "verified" in chosen else {},
+        "splits": parts,
         "seconds": last.seconds,
     }
-
-
-def interval(share: float, count: int) -> dict[str, float]:
-    """A share of `count` with its 95 % interval."""
-    low, high = clopper_pearson(round(share * count), count)
-    return {"value": share, "low": low, "high": high}
 
 
 @contextlib.contextmanager

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from epsball.errors import BadConfig, BadFile
+from epsball.files import write_bytes
 from epsball.smoothing.binomial import lower_bound, upper_bound
-from epsball.storage import write_bytes
 
 COLUMNS = ("idx", "label", "predict", "radius", "correct", "time")
 ABSTAINED = -1

@@ -71,6 +71,7 @@ class Progress:
         share: how far the ramp has come, 0 to 1, where a measured target says so; None: the clock does.
         paced: what `share` is for: "eps", "kappa" or "both".
         waited: epochs since `share` last moved.
+        live: a recipe's `knobs` as tensors, in a step that is recorded and played again; None: they are plain numbers.
     """
 
     step: int
@@ -79,10 +80,15 @@ class Progress:
     share: float | None = None
     paced: str = "both"
     waited: int = 0
+    live: Mapping[str, Tensor] | None = field(default=None, compare=False, repr=False)
 
     @property
     def epoch(self) -> float:
         return self.step / self.per_epoch
+
+    def value(self, knobs: Mapping[str, float], name: str) -> float | Tensor:
+        """One of a recipe's knobs, as a number or as the tensor that stands for it."""
+        return knobs[name] if self.live is None else self.live[name]
 
 
 @dataclass(frozen=True, eq=False)

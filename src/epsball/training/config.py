@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
 from epsball.errors import BadConfig
 from epsball.training.base import Progress
 from epsball.training.pace import Measure, Pace, Paced
+from epsball.training.precision import PRECISIONS, Precision
+from epsball.training.replay import BACKENDS, Backend
 from epsball.training.schedule import Decay
 
 if TYPE_CHECKING:
     from torch import nn
 
-OptimizerName = Literal["adam", "sgd"]
+OptimizerName = Literal["adam", "adamw", "radam", "sgd"]
 Protocol = Literal["validation", "literature"]
 Averaging = Literal["none", "swa", "ema"]
 
 
 _NAMES = {
-    "optimizer": ("adam", "sgd"),
+    "optimizer": ("adam", "adamw", "radam", "sgd"),
     "protocol": ("validation", "literature"),
     "average": ("none", "swa", "ema"),
     "curriculum": ("clock", "eps", "kappa", "both"),
+    "precision": PRECISIONS,
+    "compile": BACKENDS,
 }
 
 
@@ -37,12 +41,12 @@ class TrainConfig:
         batch: examples a step.
         augment: mirror training pictures at random and move them by up to `crop` pixels.
         crop: pixels.
-        optimizer: "adam" or "sgd".
+        optimizer: "adam", "adamw", "radam" or "sgd".
         lr: learning rate.
         decay: factor of the learning rate at each milestone.
         milestones: in epochs.
         momentum: of sgd.
-        weight_decay: added to the gradient (L2).
+        weight_decay: added to the gradient (L2); for "adamw" taken off the weights, times the learning rate.
         l1: weight of the sum of the absolute values of all weights of layers, in the loss.
         accumulate: parts that a batch is split into: the same step with less memory, but for batch norm, which sees the parts.
         clip_norm: largest global norm of the gradient.
@@ -59,6 +63,10 @@ class TrainConfig:
         target: in [0, 1].
         stride: share of the ramp that an epoch on target moves.
         patience: epochs after which the ramp moves on all the same.
+        certify_train: how many of the training examples the selected model is judged on at the end, drawn at random; 0: all.
+        precision: of the training step: "float32", "tf32" or "bf16"; evaluation is always exact.
+        compile: the backend of `torch.compile` for the loss, such as "inductor", or "none".
+        cuda_graph: record a whole step as a CUDA graph and play it again: for small networks, whose steps are many small kernels.
         log_every: steps between two lines of metrics.
         checkpoint_every: steps between two checkpoints; one more is written at the end of each epoch.
 
@@ -91,6 +99,10 @@ class TrainConfig:
     target: float = 0.5
     stride: float = 0.1
     patience: int = 3
+    certify_train: int = 1000
+    precision: Precision = "float32"
+    compile: Backend = "none"
+    cuda_graph: bool = False
     log_every: int = 50
     checkpoint_every: int = 500
 
@@ -103,7 +115,7 @@ class TrainConfig:
         for name, allowed in _NAMES.items():
             if getattr(self, name) not in allowed:
                 raise BadConfig(f"unknown {name} {getattr(self, name)!r}", where=f"train.{name}", fix=f"use {' or '.join(allowed)}")
-        for name in ("momentum", "weight_decay", "l1", "crop", "average_from", "seed"):
+        for name in ("momentum", "weight_decay", "l1", "crop", "average_from", "seed", "certify_train"):
             if not getattr(self, name) >= 0:
                 raise BadConfig(
                     f"{name} must be at least 0, not {getattr(self, name)}", where=f"train.{name}", fix="give 0 or more"
@@ -141,14 +153,23 @@ class TrainConfig:
                 where="train.average_from",
                 fix="begin earlier, or train for more epochs",
             )
+        if self.cuda_graph and (self.optimizer == "sgd" or self.compile != "none"):
+            raise BadConfig(
+                "a CUDA graph records steps of adam, adamw or radam that are not compiled",
+                where="train.cuda_graph",
+                fix="use one of those optimizers and compile = none, or cuda_graph = false",
+            )
         self.rate()
-        self.pace()
+        Pace("both", *self._paced())  # its options are checked whether or not it is used
 
     def pace(self) -> Pace | None:
         """The curriculum that waits for a target, if there is one."""
         if self.curriculum == "clock":
             return None
-        return Pace(self.curriculum, self.measure, self.target, self.stride, self.patience)
+        return Pace(self.curriculum, *self._paced())
+
+    def _paced(self) -> tuple[Measure, float, float, int]:
+        return self.measure, self.target, self.stride, self.patience
 
     def rate(self) -> Decay:
         """The schedule of the learning rate."""
@@ -180,5 +201,12 @@ class TrainConfig:
             )
         if self.optimizer == "sgd":
             return torch.optim.SGD(parameters, self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
-        fused = all(p.device.type in ("cpu", "cuda") for p in parameters)
-        return torch.optim.Adam(parameters, self.lr, weight_decay=self.weight_decay, fused=fused)
+        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "radam": torch.optim.RAdam}[self.optimizer]
+        options: dict[str, Any] = {"weight_decay": self.weight_decay}
+        if self.optimizer != "radam":
+            options["fused"] = all(p.device.type in ("cpu", "cuda") for p in parameters)
+        lr: float | torch.Tensor = self.lr
+        if self.cuda_graph:
+            lr, options["capturable"] = torch.tensor(lr, device=parameters[0].device), True
+        made: torch.optim.Optimizer = kind(parameters, lr, **options)
+        return made

@@ -1,4 +1,4 @@
-"""What a run measures of itself once an epoch: accuracies on held-out examples, and the state of its ReLUs."""
+"""What a run measures of itself once an epoch: accuracies on held-out examples."""
 
 from __future__ import annotations
 
@@ -10,13 +10,11 @@ import torch
 from epsball.device import exact_arithmetic, generator, tolerance
 from epsball.smoothing import losses
 from epsball.spec.sets import Box
-from epsball.training.margins import Bounded, training_box
+from epsball.training.margins import Bounded
 
 if TYPE_CHECKING:
     from epsball.graph.network import Network
-    from epsball.interval import Interval
     from epsball.training.base import Examples, Recipe
-    from epsball.types import Tensor
 
 _BATCH = 512
 
@@ -33,6 +31,10 @@ class Scores(NamedTuple):
     clean: float
     verified: float | None
     noisy: float | None = None
+
+    def known(self) -> dict[str, float]:
+        """Those that were measured, by name."""
+        return {name: share for name, share in self._asdict().items() if share is not None}
 
     @property
     def rank(self) -> tuple[float, float]:
@@ -132,35 +134,3 @@ def judge_of(recipe: Recipe, otherwise: Evaluation) -> Evaluation:
     own = getattr(recipe, "judge", None)
     found: Evaluation = own() if callable(own) else otherwise
     return found
-
-
-class LayerStates(NamedTuple):
-    """Shares of a ReLU layer's units, over a batch."""
-
-    name: str
-    active: float
-    inactive: float
-    unstable: float
-
-
-def census(net: Network, data: Examples, eps: float, clip: tuple[float, float] | None) -> list[LayerStates]:
-    """How many units of each ReLU interval bounds prove active (l >= 0) or inactive (u <= 0), and how many neither.
-
-    A unit that is always 0 is inactive.
-    """
-    with torch.no_grad():
-        network = net.prepare()
-        box = training_box(data.inputs().to(network.dtype), eps, clip)
-        relus = Bounded.over(network, box).relus
-        shares = [_shares(pre) for _, pre in relus]
-        found = torch.stack(shares).tolist() if shares else []
-    named = zip(relus, found, strict=True)
-    return [
-        LayerStates(step.node.where.module or step.node.name, active, inactive, max(0.0, 1.0 - active - inactive))
-        for (step, _), (active, inactive) in named
-    ]
-
-
-def _shares(pre: Interval) -> Tensor:
-    inactive = pre.upper <= 0
-    return torch.stack((((pre.lower >= 0) & ~inactive).double().mean(), inactive.double().mean()))

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from epsball.device import generator
+from epsball.device import exact_arithmetic, generator
 from epsball.errors import BadConfig, BadShape
 from epsball.spec.property import check_labels
-from epsball.training.augment import flip_and_crop
 from epsball.training.averaging import Average, population_statistics, write_statistics
-from epsball.training.base import Batch, Diverged, Examples, Loss, Progress, Recipe
-from epsball.training.evaluate import Evaluation, IbpAccuracy, LayerStates, Scores, census
+from epsball.training.base import Examples, Progress, Recipe
+from epsball.training.evaluate import Evaluation, IbpAccuracy, Scores
+from epsball.training.layers import Census, Tightness, census, tightness
+from epsball.training.parallel import align, judged, team
 from epsball.training.state import (
     Selected,
     TrainState,
@@ -31,6 +32,7 @@ from epsball.training.state import (
     random_state,
 )
 from epsball.training.statistics import check_batch_norm
+from epsball.training.step import Stepper, check_step, diverged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
     from epsball.training.config import TrainConfig
     from epsball.types import Tensor
 
-_ORDER, _SPLIT, _STATISTICS, _AUGMENT = 1, 2, 3, 4  # streams of random numbers
+_ORDER, _SPLIT, _STATISTICS = 1, 2, 3  # streams of random numbers; a step has another
 
 
 @dataclass(frozen=True)
@@ -78,14 +80,6 @@ class Epoch:
     seconds: float
 
 
-@dataclass(frozen=True)
-class Census:
-    """ReLU states at the radius in force, on a fixed batch of held-out examples."""
-
-    epoch: int
-    layers: list[LayerStates]
-
-
 @dataclass(frozen=True, eq=False)
 class Stepped:
     """After each step and all that belongs to it: the moment at which a run may be stopped.
@@ -111,6 +105,7 @@ class Finished:
         split: their name.
         verifier: behind its verified accuracy.
         seconds: of the run.
+        trained: the examples that were trained on, on the network's device.
     """
 
     selected: Selected
@@ -118,9 +113,10 @@ class Finished:
     split: str
     verifier: str
     seconds: float
+    trained: Examples
 
 
-Event = Metrics | Epoch | Census | Stepped | Finished
+Event = Metrics | Epoch | Census | Tightness | Stepped | Finished
 
 
 def fit(
@@ -167,6 +163,7 @@ def fit(
     train, held, split = _split(data, test, config)
     run = config.run(len(train))
     check_batch_norm(net.plan, config.batch // config.accumulate)
+    check_step(net, recipe, config)
     config.rate().check(run)
     recipe.check(train, run)
     pace = config.pace()
@@ -215,14 +212,15 @@ class _Run:
         self.at = run if self.pace is None else self.pace.start(run)
         self.average = Average(net, config)
         self.best: Selected | None = None
-        self.optimizer = config.make_optimizer(net.module)
-        self.window = _Window()
+        self.take = Stepper(net, recipe, config, data)
         self.before, self.started = 0.0, time.monotonic()
 
     def events(self, held: Examples, split: str, evaluate: Evaluation, state: TrainState | None) -> Iterator[Event]:
         self._start(state)
         clip = getattr(self.recipe, "clip", None)
         sample = held.take(slice(0, self.config.batch))
+        if self.at.step == 0:
+            yield from self._tightness(0, sample, evaluate)
         while self.at.step < self.at.steps:
             for index in self._rest_of_epoch():
                 self._step(index)
@@ -231,19 +229,21 @@ class _Run:
                     yield self._metrics()
                 if ends:
                     epoch = self.at.step // self.at.per_epoch
-                    with self.average.put_in():
+                    with self.average.put_in(), exact_arithmetic():
                         self._estimate_statistics()
-                        scores = evaluate(self.net, held)
+                        scores = judged(evaluate, self.net, held)
                         best = self._select(epoch, scores)
                         layers = census(self.net, sample, self._reach(), clip)
+                        eps, wide = self._reach(), list(self._tightness(epoch, sample, evaluate))
                         self._move_on(held, clip)
                     yield Epoch(epoch, self.at.step, scores, evaluate.verifier, split, best, self.seconds)
-                    yield Census(epoch, layers)
+                    yield Census(epoch, layers, eps)
+                    yield from wide
                 yield Stepped(self.at.step, ends or self.at.step % self.config.checkpoint_every == 0, self.snapshot)
         if self.best is None:
             raise BadConfig("no epoch was at the full radius", fix="train for more epochs, or shorten the ramp")
         load_model(self.net.module, self.best.model)
-        yield Finished(self.best, len(held), split, evaluate.verifier, self.seconds)
+        yield Finished(self.best, len(held), split, evaluate.verifier, self.seconds, self.data)
 
     @property
     def seconds(self) -> float:
@@ -255,9 +255,10 @@ class _Run:
         if state is None:
             torch.manual_seed(self.config.seed)
             self.recipe.initialise(self.net)
+            align(self.net.module.state_dict().values())
             return
         load_model(self.net.module, state.model)
-        load_optimizer(self.optimizer, state.optimizer)
+        load_optimizer(self.take.optimizer, state.optimizer)
         load_random(state.random)
         self.at = replace(self.at, step=state.step, share=state.share, waited=state.waited)
         device = next(iter(self.net.params().values())).device
@@ -274,35 +275,9 @@ class _Run:
             yield order[i * batch : (i + 1) * batch]
 
     def _step(self, index: Tensor) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.config.rate()(self.at)
-        self.optimizer.zero_grad(set_to_none=True)
-        x = self._augmented(self._inputs(index))
-        for inputs, labels in zip(x.chunk(self.config.accumulate), self.data.y[index].chunk(self.config.accumulate), strict=True):
-            self._add_gradient(Batch(inputs, labels))
-        torch.nn.utils.clip_grad_norm_(self.net.module.parameters(), self.config.clip_norm)
-        self.optimizer.step()
+        self.take(index, self.at)
         self.at = replace(self.at, step=self.at.step + 1)
         self.average.update(self.at)
-
-    def _augmented(self, x: Tensor) -> Tensor:
-        if not self.config.augment:
-            return x
-        random = generator(x.device, self.config.seed, _AUGMENT, self.at.step)
-        return flip_and_crop(x, self.config.crop, random)
-
-    def _add_gradient(self, batch: Batch) -> None:
-        """The gradient of one part of a batch, and its running statistics."""
-        loss = self.recipe.loss(self.net, batch, self.at)
-        if self.config.l1:
-            size = torch.stack([p.abs().sum() for p in self.net.module.parameters() if p.dim() > 1]).sum()
-            loss = Loss(loss.total + self.config.l1 * size, {**loss.parts, "l1": size.detach()}, loss.buffers)
-        torch.autograd.backward(loss.total / self.config.accumulate)
-        write_statistics(self.net, loss.buffers)
-        self.window.add(loss)
-
-    def _inputs(self, index: Tensor) -> Tensor:
-        return self.data.inputs(index).to(next(iter(self.net.params().values())).dtype)
 
     def _estimate_statistics(self) -> None:
         """Running statistics over the whole training set, where those of the steps do not fit the weights or the policy."""
@@ -313,22 +288,27 @@ class _Run:
         )
         size = self.config.batch // self.config.accumulate
         parts = (order[i * size : (i + 1) * size] for i in range(len(order) // size))
-        write_statistics(self.net, population_statistics(self.net, (self._inputs(part) for part in parts)))
+        write_statistics(self.net, population_statistics(self.net, (self.take.inputs(team().share(part)) for part in parts)))
 
     def _move_on(self, held: Examples, clip: tuple[float, float] | None) -> None:
         """Let the curriculum move the ramp, if it follows a target."""
         if self.pace is None:
             return
-        scores = IbpAccuracy(self._reach(), clip)(self.net, held)
+        scores = judged(IbpAccuracy(self._reach(), clip), self.net, held)
         self.at = self.pace.after(self.at, getattr(scores, self.pace.measure), getattr(self.recipe, "warmup", 0.0))
 
     def _reach(self) -> float:
         """The radius in force as that of a box: an l2 radius would make one that says nothing."""
         return self.recipe.eps_at(self.at) if getattr(self.recipe, "norm", "linf") == "linf" else 0.0
 
+    def _tightness(self, epoch: int, sample: Examples, evaluate: Evaluation) -> Iterator[Tightness]:
+        eps = getattr(evaluate, "eps", 0.0)
+        if eps:
+            yield Tightness(epoch, self.at.step, eps, *tightness(self.net, sample, eps, getattr(evaluate, "clip", None)))
+
     def _metrics(self) -> Metrics:
         last = replace(self.at, step=self.at.step - 1)
-        means = self.window.read(self.at.step)
+        means = self.take.window.read(self.at.step)
         loss = means.pop("")
         rate, eps = self.config.rate()(last), self.recipe.eps_at(last)
         return Metrics(self.at.step, self.at.epoch, rate, eps, loss, means, self.seconds)
@@ -345,10 +325,10 @@ class _Run:
     def snapshot(self) -> TrainState:
         """The run as it stands; refused where it has diverged, so that no checkpoint is replaced by a useless one."""
         model = copied(self.net.module.state_dict())
-        self.window.check(self.at.step)
+        self.take.window.check(self.at.step)
         broken = [name for name, t in model.items() if t.is_floating_point() and not bool(t.isfinite().all())]
         if broken:
-            raise _diverged(f"{broken[0]!r} holds NaN or infinity", self.at.step)
+            raise diverged(f"{broken[0]!r} holds NaN or infinity", self.at.step)
         return TrainState(
             self.at.step,
             self.at.steps,
@@ -356,7 +336,7 @@ class _Run:
             self.config.seed,
             self.seconds,
             model,
-            pack_optimizer(self.optimizer),
+            pack_optimizer(self.take.optimizer),
             random_state(),
             self.best,
             copied(self.average.weights),
@@ -364,36 +344,3 @@ class _Run:
             self.at.share,
             self.at.waited,
         )
-
-
-class _Window:
-    """Sums of losses on the device since they were last read."""
-
-    def __init__(self) -> None:
-        self.sums: dict[str, Tensor] = {}
-        self.counts: dict[str, int] = {}
-
-    def add(self, loss: Loss) -> None:
-        for name, value in {"": loss.total.detach(), **loss.parts}.items():
-            self.sums[name] = self.sums[name] + value if name in self.sums else value
-            self.counts[name] = self.counts.get(name, 0) + 1
-
-    def check(self, step: int) -> None:
-        if "" in self.sums and not bool(self.sums[""].isfinite()):
-            raise _diverged("the loss is NaN or infinite", step)
-
-    def read(self, step: int) -> dict[str, float]:
-        """Means since the last reading: the one place where a run waits for the device."""
-        self.check(step)
-        values = torch.stack([value.double() for value in self.sums.values()]).tolist()
-        means = {name: value / self.counts[name] for name, value in zip(self.sums, values, strict=True)}
-        self.sums, self.counts = {}, {}
-        return means
-
-
-def _diverged(what: str, step: int) -> Diverged:
-    return Diverged(
-        f"training diverged: {what}",
-        where=f"step {step}",
-        fix="lower the learning rate or lengthen the ramp; the last checkpoint is from before",
-    )

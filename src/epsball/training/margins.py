@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _RELU = ("relu", "leaky_relu")
 
 
-def training_box(x: Tensor, eps: float, clip: tuple[float, float] | None) -> Interval:
+def training_box(x: Tensor, eps: float | Tensor, clip: tuple[float, float] | None) -> Interval:
     """`x +- eps`, cut to the valid range. Not rounded outwards: a loss is not a certificate."""
     lower, upper = x - eps, x + eps
     return Interval(lower, upper) if clip is None else Interval(lower.clamp(min=clip[0]), upper.clamp(max=clip[1]))

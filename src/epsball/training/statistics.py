@@ -14,7 +14,8 @@ import torch
 
 from epsball.errors import BadConfig
 from epsball.graph.plan import Plan, Step, bind, constants
-from epsball.training.fused import batch_norm
+from epsball.training.parallel import team
+from epsball.training.whole import batch_norm
 
 if TYPE_CHECKING:
     from epsball.types import Params, Tensor
@@ -71,7 +72,7 @@ def clean_pass(plan: Plan, params: Params, x: Tensor, *, logits: bool = True, de
     Raises:
         BadConfig: a batch norm sees one value a channel, is applied twice, or keeps a cumulative average.
     """
-    check_batch_norm(plan, len(x))
+    check_batch_norm(plan, len(x) * team().size)
     with torch.set_grad_enabled(torch.is_grad_enabled() and (logits or not detach)):
         found = _pass(plan, params, x, logits=logits)
     if not detach:
@@ -93,7 +94,7 @@ def _pass(plan: Plan, params: Params, x: Tensor, *, logits: bool) -> Clean:
         weight, bias, mean_name, var_name = (cast("str", name) for name in step.constants[1:5])
         normal = batch_norm(args[0], fixed[weight], fixed[bias], step.node.attrs["eps"])
         values[step.slot] = normal.value
-        count = args[0].numel() // args[0].shape[1]
+        count = args[0].numel() // args[0].shape[1] * team().size
         # torch keeps the unbiased variance for evaluation, and normalises by the biased one
         for name, found, factor in ((mean_name, normal.mean, 1.0), (var_name, normal.var, count / (count - 1))):
             key = keys[name]

@@ -71,5 +71,5 @@ class Verifier(Protocol):
 
 
 verifiers: Registry[type[Verifier]] = Registry(
-    "verifier", modules=("epsball.verification.incomplete", "epsball.verification.ladder")
+    "verifier", modules=("epsball.verification.incomplete", "epsball.verification.ladder", "epsball.verification.cells")
 )

@@ -17,6 +17,7 @@ from epsball.attacks.untouched import untouched
 from epsball.errors import BadConfig, BadShape
 from epsball.spec.problem import Budget, Problem
 from epsball.spec.property import robust
+from epsball.verification.cells import Cells
 from epsball.verification.ladder import FALSIFIERS, Ladder
 from epsball.verification.soundness import Contradiction
 
@@ -63,6 +64,8 @@ def survey(
     prepared, budget = network.prepare(dtype), budget or Budget()
     if isinstance(verifier, Ladder) and verifier.function is None:
         verifier = replace(verifier, function=network.module)
+    if isinstance(verifier, Cells) and verifier.ladder.function is None:
+        verifier = replace(verifier, ladder=replace(verifier.ladder, function=network.module))
     left = witnesses
     for index, x, y in batches:
         if not len(index) == len(x) == len(y):

@@ -43,12 +43,16 @@ class CrownIbp(Ibp):
         """The schedule of the linear bound's share."""
         return Ramp(self.beta_end, self.beta_start, self.warmup, self.ramp, paced="kappa")
 
+    def knobs(self, at: Progress) -> dict[str, float]:
+        return {**super().knobs(at), "beta": self.beta()(at)}
+
     def robust_term(self, bounded: Bounded, y: Tensor, at: Progress) -> Tensor:
-        beta = self.beta()(at)
+        knobs = self.knobs(at)
+        beta, share = knobs["beta"], at.value(knobs, "beta")
         worst = bounded.worst_logits(y) if beta < 1 else None
         if beta > 0:
             linear = linear_worst_logits(bounded, y)
-            worst = linear if worst is None else beta * linear + (1 - beta) * worst
+            worst = linear if worst is None else share * linear + (1 - share) * worst
         if worst is None:
             raise ValueError("a share is below 1 or above 0")
         return forms[self.form](worst, y)
@@ -77,9 +81,10 @@ class FusedCrownIbp(CrownIbp):
             raise BadConfig(f"the {self.form} form cannot be fused", where="recipe.form", fix="use crown-ibp, or cross-entropy")
 
     def robust_term(self, bounded: Bounded, y: Tensor, at: Progress) -> Tensor:
-        beta = self.beta()(at)
+        knobs = self.knobs(at)
+        beta, share = knobs["beta"], at.value(knobs, "beta")
         if beta == 0:
             return bounded.robust_loss(y)
         fused, plain, shift = fused_sum(bounded, y)
-        mixed = fused if beta == 1 else beta * fused + (1 - beta) * plain
+        mixed = fused if beta == 1 else share * fused + (1 - share) * plain
         return (mixed.log() + shift).mean()

@@ -12,6 +12,7 @@ from epsball.smoothing import losses
 from epsball.smoothing.denoised import Denoised
 from epsball.training.base import Batch, Loss, Progress, recipes
 from epsball.training.recipes.gaussian import Gaussian, check_option
+from epsball.training.whole import whole_batch
 
 if TYPE_CHECKING:
     from epsball.graph.network import Network
@@ -59,7 +60,8 @@ class Denoise(Gaussian):
 
     def loss(self, net: Network, batch: Batch, at: Progress) -> Loss:
         both, noise = _parts(net), self.noise(batch.x)
-        cleaned = both.denoiser((batch.x + noise).flatten(0, 1)).view(noise.shape)
+        with whole_batch():
+            cleaned = both.denoiser((batch.x + noise).flatten(0, 1)).view(noise.shape)
         terms: dict[str, tuple[float, Tensor]] = {}
         if self.reconstruction > 0:
             terms["reconstruction"] = self.reconstruction, losses.reconstruction(cleaned, batch.x)

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from epsball.errors import BadConfig
-from epsball.training.base import Batch, Loss, Progress, recipes
-from epsball.training.fused import states
+from epsball.training.base import Progress, recipes
+from epsball.training.parallel import whole_mean
 from epsball.training.recipes.ibp import Ibp
 from epsball.training.regularise import balance, tightness
 from epsball.training.schedule import Shape
+from epsball.training.whole import states
 
 if TYPE_CHECKING:
-    from epsball.graph.network import Network
     from epsball.training.margins import Bounded
     from epsball.types import Tensor
 
@@ -59,15 +59,16 @@ class FastIbp(Ibp):
                 fix="give a weight such as 0.5",
             )
 
-    def loss(self, net: Network, batch: Batch, at: Progress) -> Loss:
-        return self.objective(net, batch, at, least_eps=_LEAST_EPS)
+    def knobs(self, at: Progress) -> dict[str, float]:
+        found = super().knobs(at)
+        return {**found, "eps": max(found["eps"], _LEAST_EPS)}  # the regularisers need bounds also at eps 0
 
     def weight_at(self, at: Progress) -> float:
         return self.regularisation * (1.0 - self.radius().share(at))
 
     def regularisers(self, bounded: Bounded) -> dict[str, Tensor]:
-        layers = [states(pre) for _, pre in bounded.relus]
-        if not layers:
+        if not bounded.relus:
             return {}  # both are about ReLUs
-        first = bounded.input.width.mean()
+        layers = states([pre for _, pre in bounded.relus])
+        first = whole_mean(bounded.input.width.mean())
         return {"tightness": tightness(first, layers, self.tolerance), "balance": balance(layers, self.tolerance)}

@@ -13,6 +13,8 @@ from epsball.smoothing import losses
 from epsball.training.base import Batch, Examples, Loss, Progress, recipes
 from epsball.training.evaluate import NoisyAccuracy
 from epsball.training.initialise import initialisations, initialise
+from epsball.training.parallel import team
+from epsball.training.whole import whole_batch
 
 if TYPE_CHECKING:
     from epsball.graph.network import Network
@@ -59,13 +61,16 @@ class Gaussian:
         return NoisyAccuracy(self.sigma)
 
     def noise(self, x: Tensor) -> Tensor:
-        """Draws (samples, B, *x) that follow from torch's global random state."""
+        """Draws (samples, B, *x) that follow from torch's global random state; each process has its share of the whole batch's."""
         random = torch.Generator(x.device).manual_seed(int(torch.randint(2**62, ())))
-        return losses.noisy(x, self.sigma, self.samples, random)
+        whole = losses.noisy(x.repeat(team().size, *(1,) * (x.dim() - 1)), self.sigma, self.samples, random)
+        return whole if team().size == 1 else torch.stack([team().share(draw) for draw in whole])
 
     def loss(self, net: Network, batch: Batch, at: Progress) -> Loss:
         noise = self.noise(batch.x)
-        logits = losses.under(net.module, self.inputs(net, batch, noise, at), noise)
+        x = self.inputs(net, batch, noise, at)
+        with whole_batch():
+            logits = losses.under(net.module, x, noise)
         return told(self.objective(logits, batch.y), logits, batch.y)
 
     def inputs(self, net: Network, batch: Batch, noise: Tensor, at: Progress) -> Tensor:

@@ -96,27 +96,29 @@ class Ibp:
     def initialise(self, net: Network) -> None:
         initialise(self.initialisation)(net)
 
-    def loss(self, net: Network, batch: Batch, at: Progress) -> Loss:
-        return self.objective(net, batch, at, least_eps=0.0)
-
-    def objective(self, net: Network, batch: Batch, at: Progress, *, least_eps: float) -> Loss:
-        """The loss of a step; at eps 0 bounds are computed only where a regulariser needs them, over `least_eps`."""
+    def knobs(self, at: Progress) -> dict[str, float]:
+        """The numbers of the loss that change from step to step; which terms it has follows from those that are 0 or 1."""
         eps = self.eps_at(at)
-        kappa = self.kappa()(at) if eps > 0 else 1.0
-        weight = self.weight_at(at)
+        return {"eps": eps, "kappa": self.kappa()(at) if eps > 0 else 1.0, "weight": self.weight_at(at)}
+
+    def loss(self, net: Network, batch: Batch, at: Progress) -> Loss:
+        """The loss of a step; at eps 0 bounds are computed only where a regulariser needs them."""
+        knobs = self.knobs(at)
+        eps, share, factor = (at.value(knobs, name) for name in ("eps", "kappa", "weight"))
+        kappa, weight = knobs["kappa"], knobs["weight"]  # which terms there are never depends on what is on the device
         params = net.params()
         clean = clean_pass(net.plan, params, batch.x, logits=kappa > 0, detach=self.batch_norm == "detached")
-        terms: list[tuple[str, float, Tensor]] = []
+        terms: list[tuple[str, float | Tensor, Tensor]] = []
         if clean.logits is not None:
-            terms.append(("natural", kappa, cross_entropy(clean.logits, batch.y)))
+            terms.append(("natural", share, cross_entropy(clean.logits, batch.y)))
         if kappa < 1 or weight > 0:
-            box = training_box(batch.x, max(eps, least_eps), self.clip)
+            box = training_box(batch.x, eps, self.clip)
             bounded = Bounded.over(prepare(net.plan, params | clean.statistics), box)
             if kappa < 1:
-                terms.append(("robust", 1 - kappa, self.robust_term(bounded, batch.y, at)))
+                terms.append(("robust", 1 - share, self.robust_term(bounded, batch.y, at)))
             if weight > 0:
-                terms.extend((name, weight, term) for name, term in self.regularisers(bounded).items())
-        total = torch.stack([factor * term for _, factor, term in terms]).sum()
+                terms.extend((name, factor, term) for name, term in self.regularisers(bounded).items())
+        total = torch.stack([times * term for _, times, term in terms]).sum()
         return Loss(total, {name: term.detach() for name, _, term in terms}, clean.running)
 
     def robust_term(self, bounded: Bounded, y: Tensor, at: Progress) -> Tensor:

@@ -57,6 +57,9 @@ class Mixture(Pgd):
         shared = {f.name: getattr(self, f.name) for f in fields(self) if f.name in known}
         return kind(**{**shared, "kappa_start": 1 - self.weight, "kappa_end": 1 - self.weight})
 
+    def knobs(self, at: Progress) -> dict[str, float]:
+        return self.part().knobs(at) if self.weight else {}
+
     def loss(self, net: Network, batch: Batch, at: Progress) -> Loss:
         if self.weight == 0:
             return Standard(self.initialisation).loss(net, batch, at)

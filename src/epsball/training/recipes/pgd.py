@@ -10,10 +10,10 @@ from torch.nn.functional import cross_entropy
 
 from epsball.attacks.pgd import PGD
 from epsball.graph.plan import prepare
-from epsball.spec.property import robust
-from epsball.spec.sets import Box
+from epsball.training.ascent import worst_inputs
 from epsball.training.base import Batch, Loss, Progress, recipes
 from epsball.training.forms import forms
+from epsball.training.margins import training_box
 from epsball.training.recipes.ibp import Ibp
 from epsball.training.schedule import Shape
 from epsball.training.statistics import Clean, check_policy, clean_pass
@@ -59,17 +59,17 @@ class Pgd(Ibp):
         return PGD(self.steps, self.step_size, decay="none")
 
     def loss(self, net: Network, batch: Batch, at: Progress) -> Loss:
-        eps = self.eps_at(at)
-        kappa = self.kappa()(at) if eps > 0 else 1.0
+        knobs = self.knobs(at)
+        kappa, eps, share = knobs["kappa"], at.value(knobs, "eps"), at.value(knobs, "kappa")
         own = self.batch_norm == "adversarial"
         params = net.params()
         clean = Clean(None, {}, {})
         if kappa > 0 or not own:
             clean = clean_pass(net.plan, params, batch.x, logits=kappa > 0, detach=self.batch_norm == "detached")
-        terms: list[tuple[str, float, Tensor]] = []
+        terms: list[tuple[str, float | Tensor, Tensor]] = []
         running = clean.running
         if clean.logits is not None:
-            terms.append(("natural", kappa, cross_entropy(clean.logits, batch.y)))
+            terms.append(("natural", share, cross_entropy(clean.logits, batch.y)))
         if kappa < 1:
             seen = params if own else params | clean.statistics
             x = self.attacked(net, seen, batch, eps)
@@ -81,14 +81,11 @@ class Pgd(Ibp):
             if logits is None:
                 raise ValueError("the pass was asked for logits")
             worst = logits - logits.gather(1, batch.y[:, None])
-            terms.append(("adversarial", 1 - kappa, forms[self.form](worst, batch.y)))
+            terms.append(("adversarial", 1 - share, forms[self.form](worst, batch.y)))
         total = torch.stack([factor * term for _, factor, term in terms]).sum()
         return Loss(total, {name: term.detach() for name, _, term in terms}, running)
 
-    def attacked(self, net: Network, params: Params, batch: Batch, eps: float) -> Tensor:
+    def attacked(self, net: Network, params: Params, batch: Batch, eps: float | Tensor) -> Tensor:
         """The inputs (B, *x) that the attack finds, without gradient."""
         network = prepare(net.plan, {name: value.detach() for name, value in params.items()})
-        seed = int(torch.randint(2**62, ()))
-        random = torch.Generator(batch.x.device).manual_seed(seed)
-        prop = robust(batch.y, net.classes, batch.x.dtype)
-        return self.attack()(network.forward, Box(batch.x, eps, self.clip), prop, random).x
+        return worst_inputs(network.forward, batch.x, batch.y, training_box(batch.x, eps, self.clip), self.attack())

@@ -11,8 +11,10 @@ from epsball.attacks.untouched import untouched
 from epsball.errors import BadData
 from epsball.smoothing import losses
 from epsball.training.base import Batch, Examples, Loss, Progress, recipes
+from epsball.training.parallel import team
 from epsball.training.recipes.gaussian import Gaussian, check_option, told
 from epsball.training.schedule import Ramp
+from epsball.training.whole import whole_batch
 
 if TYPE_CHECKING:
     from epsball.graph.network import Network
@@ -69,9 +71,10 @@ class SmoothMix(Gaussian):
         if strength == 0:
             return super().loss(net, batch, at)
         x, y, noise = batch.x, batch.y, self.noise(batch.x)
-        share = 0.5 * torch.rand(len(x), dtype=x.dtype).to(x.device)
+        share = 0.5 * team().share(torch.rand(len(x) * team().size, dtype=x.dtype)).to(x.device)
         with untouched(net.module):
             far = losses.smoothmix_points(net.module, x, y, noise, self.steps, self.step_size)
         mixture = x + share.view(-1, *(1,) * (x.dim() - 1)) * (far - x)
-        logits, mixed = (losses.under(net.module, at_x, noise) for at_x in (x, mixture))
+        with whole_batch():
+            logits, mixed = (losses.under(net.module, at_x, noise) for at_x in (x, mixture))
         return told(losses.smoothmix(logits, mixed, y, share, strength), logits, y)

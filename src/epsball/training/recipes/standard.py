@@ -9,6 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from epsball.training.base import Batch, Examples, Loss, Progress, recipes
 from epsball.training.initialise import initialisations, initialise
+from epsball.training.whole import whole_batch
 
 if TYPE_CHECKING:
     from epsball.graph.network import Network
@@ -39,6 +40,11 @@ class Standard:
     def initialise(self, net: Network) -> None:
         initialise(self.initialisation)(net)
 
+    def knobs(self, at: Progress) -> dict[str, float]:
+        """Nothing in this loss changes from step to step."""
+        return {}
+
     def loss(self, net: Network, batch: Batch, at: Progress) -> Loss:
-        total = cross_entropy(net.module(batch.x), batch.y)
+        with whole_batch():
+            total = cross_entropy(net.module(batch.x), batch.y)
         return Loss(total, {"natural": total.detach()})

@@ -1,0 +1,50 @@
+"""`epsball analyse noise`: pictures under growing noise, and the same picture at several resolutions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from epsball.cli.common import Data, Index, Json, Output, Quiet, Seed, indices, number
+
+
+def noise(  # noqa: PLR0913 - one parameter an option
+    pictures: Annotated[list[Path] | None, typer.Argument(help="Picture files; none: test examples of --data.")] = None,
+    *,
+    sigmas: Annotated[str, typer.Option("--sigmas", help="Scales of the noise, in units of the pixels.")] = "0,0.12,0.25,0.5,1",
+    sizes: Annotated[str, typer.Option("--sizes", help="Sides in pixels that each picture file is shown at.")] = "56,224",
+    data: Data = "mnist",
+    index: Index = "0:3",
+    out: Annotated[Path, typer.Option("--out", "-o", help="Run folder for `epsball report`.")] = Path("runs/noise"),
+    seed: Seed = 0,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Show pictures under Gaussian noise: a gallery of sigmas, or the same sigma at several resolutions."""
+    from epsball.analysis.noise import gallery, square
+    from epsball.data.find import load as load_data
+    from epsball.data.pictures import read_picture
+    from epsball.run.folder import RunFolder
+    from epsball.run.record import Record
+
+    output = Output(as_json=json, quiet=quiet)
+    scales = [number(text, "--sigmas") for text in sigmas.split(",")]
+    config = {"pictures": [str(path) for path in pictures or []], "sigmas": scales, "sizes": sizes, "data": data, "index": index}
+    if pictures:
+        sides = [int(number(text, "--sizes")) for text in sizes.split(",")]
+        read = {path: read_picture(path) for path in pictures}
+        groups = {path.stem: [(f"{side} pixels", square(picture, side)) for side in sides] for path, picture in read.items()}
+    else:
+        examples = load_data(data).test
+        chosen = indices(index, len(examples))
+        groups = {f"{data} under noise": [(f"{int(i)}", examples.inputs(i[None])[0]) for i in chosen]}
+    lines = [line for group, rows in groups.items() for line in gallery(rows, scales, group, seed)]
+    with RunFolder(out) as folder, Record(folder.record) as record:
+        record.header("analyse", config, seed=seed, device="cpu", arithmetic="float32")
+        for line in lines:
+            record.append(line, sync=False)
+        record.append({"type": "done"})
+    output.result("analyse", {"run": str(out), "pictures": len(lines)})
+    output.text(f"{len(lines)} pictures in {out}; see them with: epsball report {out} -o noise.html")

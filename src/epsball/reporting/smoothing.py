@@ -1,0 +1,235 @@
+"""The pages of randomized smoothing: certified accuracy against radius, sure and unsure votes, the worst case of the proof."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.special import ndtri
+
+from epsball.reporting.drawing import ACCENT, ACCENT_2, ACCENT_3, ALARM, GREY, INK, MUTED, SOFT, draw
+from epsball.reporting.figures import WIDE, Figure, short
+from epsball.reporting.lines import Certificate, Shown
+from epsball.reporting.pictures import png
+from epsball.reporting.sheet import Sheet
+from epsball.smoothing.log import Row, abstentions, average_radius, curve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from matplotlib.axes import Axes
+
+    from epsball.reporting.runs import Run, Story
+
+_LOOKS = ((ACCENT, "-"), (ACCENT_2, "--"), (INK, ":"), (ACCENT_3, "-"), (GREY, "-."), (MUTED, "--"))
+_MOST_POINTS = 400
+_GAUSSIAN = re.compile(r"Gaussian\(sigma=([\d.e-]+)\)")
+_TICKS = (0.5, 0.9, 0.99, 0.999, 0.9999)
+
+
+@dataclass(frozen=True)
+class SmoothedRow:
+    """One run in the table: everything in shares but the counts and the average radius, which stands last.
+
+    Attributes:
+        accuracy: of the smoothed classifier, abstentions being wrong.
+        samples: noisy copies an image, mean.
+        radius: average certified radius, wrong images counting 0.
+        error: its standard error over the images.
+    """
+
+    run: Run
+    noise: str
+    images: int
+    accuracy: float
+    abstained: float
+    samples: float
+    alpha: float | None
+    radius: float
+    error: float
+
+
+@dataclass(frozen=True)
+class SmoothingPage:
+    """All runs in one figure and one table; then the figures of each run."""
+
+    rows: tuple[SmoothedRow, ...]
+    curves: Figure
+    each: tuple[tuple[Run, tuple[Figure, ...]], ...]
+
+
+def smoothing_page(story: Story) -> SmoothingPage | None:
+    """The page, or None where no run certified by smoothing."""
+    runs = story.smoothed
+    if not runs:
+        return None
+    each = tuple((run, tuple(f for f in (_votes(run), _worst_case(run)) if f is not None)) for run in runs)
+    return SmoothingPage(tuple(_row(run) for run in runs), _curves(runs), each)
+
+
+def _rows(run: Run) -> list[Row]:
+    latest = {line.index: line for line in run.of(Certificate)}
+    return [Row.of(line.index, line.label, line.predicted, line.radius, line.seconds or 0.0) for line in latest.values()]
+
+
+def _noise(run: Run) -> str:
+    return run.summary.noise if run.summary else ""
+
+
+def _row(run: Run) -> SmoothedRow:
+    rows, lines, summary = _rows(run), run.of(Certificate), run.summary
+    radius, error = average_radius(rows)
+    samples = sum(line.samples for line in lines) / len(lines)
+    alpha = summary.alpha if summary else None
+    return SmoothedRow(
+        run, _noise(run), len(rows), curve(rows, [0.0])[0].accuracy, abstentions(rows), samples, alpha, radius, error
+    )
+
+
+def _curves(runs: Sequence[Run]) -> Figure:
+    """Certified accuracy against radius with 95 % bands, one curve a run."""
+    points = {}
+    for run in runs:
+        rows = _rows(run)
+        radii = sorted({0.0, *(row.radius for row in rows if row.correct)})
+        points[run.id] = curve(rows, [*radii[:: max(1, len(radii) // _MOST_POINTS)], math.nextafter(radii[-1], math.inf)])
+    norm = runs[0].of(Certificate)[0].norm
+
+    def paint(axes: Axes) -> None:
+        for position, run in enumerate(runs):
+            colour, dash = _LOOKS[position % len(_LOOKS)]
+            at = [p.radius for p in points[run.id]]
+            low, high = [100 * p.low for p in points[run.id]], [100 * p.high for p in points[run.id]]
+            axes.fill_between(at, low, high, step="pre", color=colour, alpha=0.14, linewidth=0)
+            label = short(f"{run.name} {_noise(run)}".strip(), 40)
+            axes.step(at, [100 * p.accuracy for p in points[run.id]], where="pre", color=colour, linestyle=dash, label=label)
+        axes.set_xlabel(f"radius ({norm})" if norm else "radius")
+        axes.set_ylim(0, 100)
+        axes.set_xlim(left=0)
+        axes.yaxis.set_major_formatter("{x:g} %")
+        axes.legend()
+
+    cells = tuple((run.name, p.radius, p.accuracy, p.low, p.high) for run in runs for p in points[run.id])
+    alt = f"Certified accuracy against radius of {len(runs)} runs."
+    return Figure(
+        "figure-certified", "Certified accuracy against radius", (draw(paint, alt=alt, ident="certified", size=(5.2, 3.0)),),
+        Sheet("certified-accuracy.csv", ("run", "radius", "accuracy", "low_95", "high_95"), cells),
+        "Share of all inputs that are classified rightly with at least this certified radius. The bands are 95 % limits over the "
+        "choice of inputs; that each single radius holds is the smaller, stated probability of the table.",
+    )  # fmt: skip
+
+
+def _votes(run: Run) -> Figure:
+    """The distribution of p_A: what share of noisy copies got the top class, at least."""
+    lower = np.array([line.lower for line in run.of(Certificate)])
+    least = 0.4
+    logit = _logit(np.clip(lower, least, 1 - 1e-6))
+    edges = np.linspace(_logit(np.array(least)), max(float(logit.max()), float(_logit(np.array(0.99)))) + 1e-9, 33)
+    counts = np.histogram(logit, edges)[0]
+
+    def paint(axes: Axes) -> None:
+        axes.stairs(counts, edges, fill=True, color=ACCENT)
+        axes.axvline(0, color=INK, linewidth=1)
+        shown = [p for p in _TICKS if _logit(np.array(p)) <= edges[-1]]
+        axes.set_xticks([float(_logit(np.array(p))) for p in shown], [f"{p:g}" for p in shown])
+        axes.set_xlabel("proven probability of the top class, p_A")
+        axes.set_ylabel("inputs")
+
+    share = 1 / (1 + np.exp(-edges))
+    rows = tuple((float(share[i]), float(share[i + 1]), int(n)) for i, n in enumerate(counts))
+    alt = f"Distribution of p_A over {len(lower)} inputs; {int((lower > 0.5).sum())} lie above one half."
+    return Figure(
+        f"figure-votes-{run.id}", "How sure the votes are", (draw(paint, alt=alt, ident=f"votes-{run.id}", size=WIDE),),
+        Sheet(f"votes-{run.id}.csv", ("from", "to", "inputs"), rows),
+        "Lower confidence bounds of the share of noisy copies that get the top class, on a scale that spreads both ends. Above one "
+        "half something is certified; the first bin also holds what lies below it.",
+    )  # fmt: skip
+
+
+def _logit(p: np.ndarray) -> np.ndarray:
+    return np.asarray(np.log(p) - np.log1p(-p))
+
+
+def _worst_case(run: Run) -> Figure | None:
+    """The half-space of the proof, drawn for the run's median certified input. Gaussian noise only.
+
+    Cohen, Rosenfeld, Kolter 2019, arXiv:1902.02918, Theorem 1: of all classifiers that give the top class p_A of the noise around
+    x, a half-space at sigma Phi^-1(p_A) from x loses it soonest.
+    """
+    known = _GAUSSIAN.fullmatch(_noise(run))
+    certified = sorted((line for line in run.of(Certificate) if line.radius > 0 and 0.5 < line.lower < 1), key=lambda c: c.radius)
+    if not known or not certified:
+        return None
+    sigma, line = float(known[1]), certified[len(certified) // 2]
+    reach = sigma * float(ndtri(line.lower))
+    alt = f"A half-space at distance {reach:.3g} from input {line.index}; the noise around the input and a point on its edge."
+    rows = ((line.index, sigma, line.lower, reach),)
+    return Figure(
+        f"figure-worst-{run.id}", "The worst case of the proof",
+        (draw(_half_space(sigma, reach), alt=alt, ident=f"worst-{run.id}", size=(4.6, 2.5)),),
+        Sheet(f"worst-case-{run.id}.csv", ("input", "sigma", "p_A", "distance"), rows),
+        f"Input {line.index}, the median one: of all classifiers that give the top class at least p_A = {line.lower:.4f} "
+        "of the noise around x, none loses it nearer than this half-space, at sigma Φ⁻¹(p_A) from x. There exactly one half of the "
+        "noise is left. The circles are 1 and 2 sigma.",
+    )  # fmt: skip
+
+
+def _half_space(sigma: float, reach: float) -> Callable[[Axes], None]:
+    def paint(axes: Axes) -> None:
+        from matplotlib.patches import Circle
+
+        side = reach + 2.6 * sigma
+        axes.axvspan(-2.6 * sigma, reach, color=SOFT, linewidth=0)
+        axes.axvline(reach, color=INK, linewidth=1.2)
+        for centre, colour in ((0.0, ACCENT), (reach, ALARM)):
+            for radius in (sigma, 2 * sigma):
+                axes.add_patch(Circle((centre, 0), radius, fill=False, color=colour, linewidth=1))
+            axes.plot([centre], [0], "o", color=colour, markersize=4)
+        axes.annotate("", (reach, -2.25 * sigma), (0, -2.25 * sigma), arrowprops={"arrowstyle": "<->", "color": MUTED})
+        axes.text(reach / 2, -2.2 * sigma, f"{reach:.3g}", ha="center", va="bottom", color=MUTED)
+        axes.set_xlim(-2.6 * sigma, side)
+        axes.set_ylim(-2.6 * sigma, 2.6 * sigma)
+        axes.set_aspect("equal")
+        axes.set_yticks([])
+        axes.grid(visible=False)
+        axes.set_xlabel("distance from x along the worst direction")
+
+    return paint
+
+
+@dataclass(frozen=True)
+class NoiseTable:
+    """Pictures side by side.
+
+    Attributes:
+        title: of the group.
+        columns: headings.
+        rows: (name, one (data: link, note, width, height) a column, or None).
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[tuple[str, str, int, int] | None, ...]], ...]
+
+
+def noise_tables(run: Run) -> list[NoiseTable]:
+    """The pictures of a run by group, in the record's order of rows and columns."""
+    groups: dict[str, list[Shown]] = {}
+    for line in run.of(Shown):
+        groups.setdefault(line.group, []).append(line)
+    return [_noise_table(title, lines) for title, lines in groups.items()]
+
+
+def _noise_table(title: str, lines: list[Shown]) -> NoiseTable:
+    columns = tuple(dict.fromkeys(line.column for line in lines))
+    rows = tuple(dict.fromkeys(line.row for line in lines))
+    cells = {(line.row, line.column): _cell(line) for line in lines}
+    return NoiseTable(title, columns, tuple((row, tuple(cells.get((row, column)) for column in columns)) for row in rows))
+
+
+def _cell(line: Shown) -> tuple[str, str, int, int]:
+    pixels = np.frombuffer(line.values, np.uint8).reshape(line.shape).transpose(1, 2, 0) / 255
+    return png(pixels), line.note, line.shape[2], line.shape[1]

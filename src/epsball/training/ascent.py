@@ -1,0 +1,55 @@
+"""The attack inside a training step: PGD over a box without a check, and so without waiting for the device.
+
+It takes the steps of `epsball.attacks.pgd.PGD` and finds its points; that one checks its input and its answer, and reads both back.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from epsball.attacks.loss import losses
+from epsball.training.parallel import noise
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from epsball.attacks.pgd import PGD
+    from epsball.interval import Interval
+    from epsball.types import Tensor
+
+
+def worst_inputs(forward: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, box: Interval, attack: PGD) -> Tensor:
+    """The inputs (B, *x) of least margin that one run of an attack finds, the nominal ones among them; without gradient.
+
+    Args:
+        forward: the network, (B, *x) to (B, K).
+        x: nominal inputs.
+        y: labels.
+        box: around them.
+        attack: its steps, loss and start count; it has one run and no targets.
+    """
+
+    def margins(point: Tensor) -> Tensor:
+        z = forward(point)
+        return (z.gather(1, y[:, None]) - z).scatter(1, y[:, None], torch.inf).T
+
+    with torch.no_grad():
+        radius = torch.maximum(box.upper - x, x - box.lower)
+        best, least = x, margins(x).amin(0)
+        point = torch.lerp(box.lower, box.upper, noise(x)) if attack.start == "random" else x
+        for share in attack.step_sizes():
+            with torch.enable_grad():
+                moved = point.detach().requires_grad_()
+                there = margins(moved)
+                (gradient,) = torch.autograd.grad(losses[attack.loss](there, None).sum(), moved)
+            best, least = _worse(best, least, point, there.detach().amin(0))
+            point = torch.clamp(point + share * radius * gradient.nan_to_num().sign(), box.lower, box.upper)
+        return _worse(best, least, point, margins(point).amin(0))[0]
+
+
+def _worse(best: Tensor, least: Tensor, point: Tensor, margin: Tensor) -> tuple[Tensor, Tensor]:
+    """Whichever input has the lesser margin; NaN never has."""
+    worse = margin < least
+    return torch.where(worse.view(-1, *(1,) * (best.dim() - 1)), point, best), torch.where(worse, margin, least)
