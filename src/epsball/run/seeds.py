@@ -103,9 +103,8 @@ def summarise(runs: dict[int, Line], seconds: float) -> Line:
     """Mean and deviation over runs of one configuration."""
     first = next(iter(runs.values()))
     accuracy = {name: spread([run["accuracy"][name]["value"] for run in runs.values()]) for name in first["accuracy"]}
-    shared = {
-        key: first[key] for key in ("model", "data", "epochs", "examples", "protocol", "split", "count", "eps", "norm", "sigma")
-    }
+    shared = {key: first[key] for key in ("model", "data", "epochs", "examples", "protocol", "split", "count", "eps", "norm")}
+    shared["sigma"] = first.get("sigma")  # not in the first records
     each = [
         {
             "seed": seed,

@@ -11,8 +11,7 @@ from epsball.errors import BadConfig
 from epsball.smoothing import losses
 from epsball.smoothing.denoised import Denoised
 from epsball.training.base import Batch, Loss, Progress, recipes
-from epsball.training.recipes.gaussian import Gaussian, check_option
-from epsball.training.whole import whole_batch
+from epsball.training.recipes.gaussian import Gaussian, check_option, training_pass
 
 if TYPE_CHECKING:
     from epsball.graph.network import Network
@@ -60,7 +59,7 @@ class Denoise(Gaussian):
 
     def loss(self, net: Network, batch: Batch, at: Progress) -> Loss:
         both, noise = _parts(net), self.noise(batch.x)
-        with whole_batch():
+        with training_pass():
             cleaned = both.denoiser((batch.x + noise).flatten(0, 1)).view(noise.shape)
         terms: dict[str, tuple[float, Tensor]] = {}
         if self.reconstruction > 0:

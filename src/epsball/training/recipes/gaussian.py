@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -17,6 +18,8 @@ from epsball.training.parallel import team
 from epsball.training.whole import whole_batch
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from epsball.graph.network import Network
     from epsball.types import Tensor
 
@@ -69,7 +72,7 @@ class Gaussian:
     def loss(self, net: Network, batch: Batch, at: Progress) -> Loss:
         noise = self.noise(batch.x)
         x = self.inputs(net, batch, noise, at)
-        with whole_batch():
+        with training_pass():
             logits = losses.under(net.module, x, noise)
         return told(self.objective(logits, batch.y), logits, batch.y)
 
@@ -80,6 +83,15 @@ class Gaussian:
     def objective(self, logits: Tensor, y: Tensor) -> Tensor:
         """The loss of logits (samples, B, K)."""
         return losses.gaussian(logits, y)
+
+
+@contextlib.contextmanager
+def training_pass() -> Iterator[None]:
+    """`whole_batch`, after which one process has drawn as many random numbers as several: their next noise is the same."""
+    if team().size == 1:
+        torch.randint(2**62, ())
+    with whole_batch():
+        yield
 
 
 def told(total: Tensor, logits: Tensor, y: Tensor) -> Loss:

@@ -12,9 +12,8 @@ from epsball.errors import BadData
 from epsball.smoothing import losses
 from epsball.training.base import Batch, Examples, Loss, Progress, recipes
 from epsball.training.parallel import team
-from epsball.training.recipes.gaussian import Gaussian, check_option, told
+from epsball.training.recipes.gaussian import Gaussian, check_option, told, training_pass
 from epsball.training.schedule import Ramp
-from epsball.training.whole import whole_batch
 
 if TYPE_CHECKING:
     from epsball.graph.network import Network
@@ -75,6 +74,6 @@ class SmoothMix(Gaussian):
         with untouched(net.module):
             far = losses.smoothmix_points(net.module, x, y, noise, self.steps, self.step_size)
         mixture = x + share.view(-1, *(1,) * (x.dim() - 1)) * (far - x)
-        with whole_batch():
+        with training_pass():
             logits, mixed = (losses.under(net.module, at_x, noise) for at_x in (x, mixture))
         return told(losses.smoothmix(logits, mixed, y, share, strength), logits, y)
