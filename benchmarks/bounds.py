@@ -6,7 +6,8 @@ Times are CPU seconds of one thread as a multiple of a plain forward pass of the
 method that takes longer than --long seconds is run once. Memory is the peak of the resident set above the built network, in
 a child process of its own. The allocator is glibc's, with its thresholds raised by `epsball.device.recycle_memory` before
 anything is timed, the same for all arms. Networks, inputs and specification are those of benchmarks/networks.py: the nine
-margins of the predicted class, bounded from below, float32, linf, valid range [0, 1].
+margins of the predicted class, bounded from below, float32, linf, valid range [0, 1]. With --peer (see benchmarks/peer.py)
+auto_LiRPA runs in the same rounds, under the same allocator.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
+from benchmarks import peer
 from benchmarks.networks import seeded
 from benchmarks.timing import ratios
 from epsball.bounding.alpha import AlphaCrown
@@ -41,6 +44,7 @@ METHODS: dict[str, Bounder] = {
     "alpha-crown": AlphaCrown(),
     "alpha-crown-all": AlphaCrown(optimise="all"),
 }
+_PEER = "peer "
 
 
 def case(name: str, batch: int, eps: float) -> tuple[torch.nn.Module, torch.Tensor, tuple[Prepared, LpBall, Rows]]:
@@ -53,11 +57,21 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
+def calls(name: str, batch: int, eps: float, methods: list[str]) -> tuple[dict[str, Callable[[], torch.Tensor]], Callable]:
+    """The call of each method, ours by its name and the peer's as "peer crown"; and a plain forward pass."""
+    module, x, given = case(name, batch, eps)
+    theirs = {}
+    if any(m.startswith(_PEER) for m in methods):
+        theirs = {_PEER + m: call for m, call in peer.calls(module, x, module(x).argmax(1), eps).items()}
+    ours = {m: (lambda m=m: METHODS[m](*given)) for m in methods if m in METHODS}
+    return {m: (ours | theirs)[m] for m in methods}, lambda: module(x)
+
+
 @torch.no_grad()
 def memory(name: str, batch: int, eps: float, method: str) -> dict:
     """One call in this process: its CPU seconds, its margins, and the peak above what was there before."""
-    module, x, given = case(name, batch, eps)
-    module(x)
+    own, forward = calls(name, batch, eps, [method])
+    forward()
     base, done = resident(), threading.Event()
     peak = [base]
 
@@ -68,7 +82,7 @@ def memory(name: str, batch: int, eps: float, method: str) -> dict:
     watcher = threading.Thread(target=poll)
     watcher.start()
     start = time.process_time()
-    margins = METHODS[method](*given)
+    margins = own[method]()
     seconds = time.process_time() - start
     done.set()
     watcher.join()
@@ -80,18 +94,18 @@ def memory(name: str, batch: int, eps: float, method: str) -> dict:
 
 
 @torch.no_grad()
-def times(name: str, batch: int, eps: float, methods: list[str], once: dict[str, float]) -> dict[str, float]:
+def times(name: str, batch: int, eps: float, methods: list[str], once: dict[str, float], rounds: int) -> dict[str, float]:
     """Multiples of a forward pass; `once` holds the seconds of those that are too long to repeat."""
-    module, x, given = case(name, batch, eps)
-    recycle_memory(x.device)
-    short = [m for m in methods if m not in once]
-    measured = ratios({"forward": lambda: module(x)} | {m: lambda m=m: METHODS[m](*given) for m in short}, base="forward")
+    own, plain = calls(name, batch, eps, [m for m in methods if m not in once])
+    recycle_memory(torch.device("cpu"))
+    measured = ratios({"forward": plain} | own, base="forward", rounds=rounds)
     forward = measured["forward"]["milliseconds"] / 1e3
-    return {m: measured[m]["ratio"] for m in short} | {m: round(seconds / forward, 1) for m, seconds in once.items()}
+    return {m: measured[m]["ratio"] for m in own} | {m: round(seconds / forward, 1) for m, seconds in once.items()}
 
 
-def child(name: str, batch: int, eps: float, method: str) -> dict:
+def child(name: str, batch: int, eps: float, method: str, folders: str | None) -> dict:
     command = [sys.executable, "-m", "benchmarks.bounds", "--child", name, str(batch), str(eps), method]
+    command += ["--peer", folders] if folders else []
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         return {"error": (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1]}
@@ -106,19 +120,25 @@ def main() -> None:
     parser.add_argument("--eps", type=float, default=0.02)
     parser.add_argument("--long", type=float, default=2.0, help="seconds above which a method is run once")
     parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--peer", help="folders with auto_LiRPA and what it needs, separated by colons")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    present = peer.use(options.peer)
+    if options.peer and not present:
+        parser.error(f"{peer.NAME} cannot be imported from {options.peer}")
     if options.child:
         name, batch, eps, method = options.child
         print(json.dumps(memory(name, int(batch), float(eps), method)))
         return
     methods = options.methods.split(",")
+    methods += [_PEER + m for m in methods if m in peer.METHODS] if present else []
     for name in options.nets.split(","):
         for batch in map(int, options.batches.split(",")):
-            single = {m: child(name, batch, options.eps, m) for m in methods}
+            single = {m: child(name, batch, options.eps, m, options.peer) for m in methods}
             fine = [m for m in methods if "error" not in single[m]]
             once = {m: single[m]["seconds"] for m in fine if single[m]["seconds"] > options.long}
-            measured = times(name, batch, options.eps, fine, once)
+            measured = times(name, batch, options.eps, fine, once, options.rounds)
             for m in methods:
                 row = {"net": name, "batch": batch, "eps": options.eps, "method": m, "forward_passes": measured.get(m)}
                 print(json.dumps(row | single[m] | {"repeated": m not in once}), flush=True)

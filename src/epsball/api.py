@@ -12,12 +12,13 @@ from torch import nn
 
 from epsball.attacks.base import Attack, attacks
 from epsball.bounding.base import Bounder, bounders, output_interval
+from epsball.bounding.within import Within
 from epsball.config import build
 from epsball.data import find
 from epsball.device import exact_arithmetic
 from epsball.errors import BadConfig, BadShape
 from epsball.graph.network import Network
-from epsball.models.store import load_model
+from epsball.models.opened import open_model
 from epsball.smoothing.core import Smoothed
 from epsball.spec.problem import Budget, Problem, check_input
 from epsball.spec.property import robust
@@ -40,13 +41,14 @@ UNIT: Clip = (0.0, 1.0)
 
 
 def load(path: str | Path) -> Network:
-    """A trained network from a run folder or a .safetensors checkpoint, on the CPU, ready to be attacked, bounded and verified.
+    """A trained network from a run folder, a .safetensors checkpoint or an ONNX file, on the CPU, ready to be verified.
 
     Raises:
-        BadFile: missing, truncated or foreign.
+        BadFile: missing, truncated, foreign or malformed.
+        UnsupportedOp: the ONNX file has an operator that is not covered; the message names the node.
+        MissingExtra: the file is ONNX, and onnx is not installed.
     """
-    module, architecture, _ = load_model(Path(path))
-    return Network.capture(module, architecture.input_shape)
+    return Network.capture(*open_model(Path(path)))
 
 
 def load_data(name: str) -> Dataset:
@@ -60,25 +62,27 @@ def load_data(name: str) -> Dataset:
     return find.load(name)
 
 
-def bounds(net: Net, input_set: InputSet, method: str | Bounder = "crown") -> Interval:
+def bounds(net: Net, input_set: InputSet, method: str | Bounder = "crown", budget: Budget | None = None) -> Interval:
     """Sound elementwise bounds of the network's output over a set.
 
     Args:
         net: the network.
         input_set: such as `Box` or `LpBall`, one set a sample.
         method: a name that `epsball list bounders` shows, or a bounder with its options, such as `Crown(slope="same")`.
+        budget: memory; the default is 2 GiB.
 
     Returns:
         Lower and upper bounds, (B, K) each.
 
     Raises:
+        BadConfig: the budget does not hold one row of one sample.
         BadShape: the set and the network do not fit.
         UnsupportedOp: the network has an operator without a bound rule.
     """
     network = captured(net, input_set.centre)
     chosen = bounders[method]() if isinstance(method, str) else method
     with torch.no_grad(), exact_arithmetic():
-        return output_interval(chosen, network.prepare(), input_set)
+        return output_interval(Within(chosen, budget or Budget()), network.prepare(), input_set)
 
 
 def attack(  # noqa: PLR0913 - the public surface names every option

@@ -146,6 +146,32 @@ def test_bounds_show_each_layer(capsys, trained):
     assert all(layers["crown", n] <= layers["ibp", n] * (1 + 1e-6) for n in names)
 
 
+def test_the_convex_barrier_of_a_few_images(capsys, trained, tmp_path):
+    options = ("analyse", "barrier", trained, "--data", "digits", "--eps", "1/16", "--index", ":2")
+    found = answer(capsys, *options, "--out", tmp_path / "b", "--figure", tmp_path / "b.svg")
+    lines = [json.loads(line) for line in (tmp_path / "b" / "record.jsonl").read_text().splitlines()]
+    assert [line["type"] for line in lines] == ["header", "barrier", "barrier", "summary", "done"]
+    assert lines[1]["margins"] == pytest.approx(found["images"][0]["margins"])
+    assert (tmp_path / "b.svg").read_text().startswith("<svg xmlns=")
+    whole = [line["margins"] for line in found["images"] if line["status"] == "done"]
+    assert whole
+    assert all(m["crown"] <= m["lp"] + 1e-8 <= m["lp-tight"] + 2e-8 <= m["attack"] + 1e-6 for m in whole)
+    code, out, _ = call(capsys, *options[:-1], "0", "--quiet")
+    assert code == 0
+    assert "beyond every relaxation of single neurons" in out
+
+
+def test_a_ladder_with_linear_programs(capsys, trained, tmp_path):
+    options = ("verify", trained, "--data", "digits", "--eps", "1/8", "--index", ":8")
+    plain = answer(capsys, *options, "--out", tmp_path / "plain")
+    found = answer(capsys, *options, "--method", "auto,lp", "--out", tmp_path / "lp")
+    assert found["status"]["verified"] >= plain["status"]["verified"]
+    assert found["status"]["unknown"] <= plain["status"]["unknown"]
+    code, _, err = call(capsys, *options, "--method", "auto,lpp")
+    assert code == 2
+    assert "did you mean 'lp'" in err
+
+
 def test_certify_by_smoothing(capsys, trained, tmp_path):
     options = (
         "certify",

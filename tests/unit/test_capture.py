@@ -91,12 +91,19 @@ def test_a_network_that_mixes_its_batch_is_refused(module):
         Network.capture(module, (3,))
 
 
-@pytest.mark.parametrize(("module", "name"), [(Erf(), "erfinv"), (Chosen(), "gt"), (Detached(), "round")])
-def test_an_operator_without_a_rule_names_the_line(module, name):
+NEAREST = [
+    (Erf(), "erfinv", "did you mean 'erf'"),
+    (Chosen(), "gt", "use relu, clamp"),
+    (Detached(), "round", "use the value itself"),
+]
+
+
+@pytest.mark.parametrize(("module", "name", "nearest"), NEAREST)
+def test_an_operator_without_a_rule_names_the_line_and_the_nearest_form(module, name, nearest):
     with pytest.raises(UnsupportedOp, match=name) as caught:
         Network.capture(module, (3,))
     assert "test_capture.py:" in str(caught.value)
-    assert "Fix:" in str(caught.value)
+    assert nearest in caught.value.fix
 
 
 def test_a_wrong_input_shape_is_one_error():

@@ -8,41 +8,37 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from epsball.bounding.crown import Crown
-from epsball.bounding.ibp import intervals
+from epsball.bounding.ibp import Ibp, intervals
+from epsball.bounding.within import Within
 from epsball.device import exact_arithmetic
 from epsball.errors import BadConfig
 from epsball.graph.operator import Nonlinear
-from epsball.spec.problem import check_input
+from epsball.spec.problem import Budget, check_input
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
+    from epsball.bounding.base import Bounder
     from epsball.graph.network import Network
     from epsball.graph.plan import Bound, Prepared
     from epsball.interval import Interval
     from epsball.spec.sets import InputSet
 
-    Finder = Callable[[Prepared, InputSet], Mapping[int, Interval]]
+
+METHODS: dict[str, Bounder] = {"ibp": Ibp(), "crown": Crown(full=True)}
+_MEANS = ("width", "active", "inactive", "unstable")
 
 
-def _ibp(prepared: Prepared, input_set: InputSet) -> Mapping[int, Interval]:
-    return intervals(prepared, input_set.hull())
-
-
-def _crown(prepared: Prepared, input_set: InputSet) -> Mapping[int, Interval]:
-    return Crown(full=True).relax(prepared, input_set)[0]
-
-
-METHODS: dict[str, Finder] = {"ibp": _ibp, "crown": _crown}
-
-
-def layer_lines(network: Network, input_set: InputSet, methods: Sequence[str] = ("ibp", "crown")) -> list[dict[str, Any]]:
+def layer_lines(
+    network: Network, input_set: InputSet, methods: Sequence[str] = ("ibp", "crown"), budget: Budget | None = None
+) -> list[dict[str, Any]]:
     """The bounds of what enters each non-linear layer, over the input sets of a batch.
 
     Args:
         network: the network, with its parameters as they are now.
         input_set: one set a sample, inputs of shape (B, *x) in the network's precision.
         methods: names of `METHODS`.
+        budget: memory; samples are taken in parts that fit.
 
     Returns:
         A line for each method and layer: the neurons of one sample, the mean width of their bounds, the shares that are active
@@ -51,7 +47,7 @@ def layer_lines(network: Network, input_set: InputSet, methods: Sequence[str] = 
         counts all of them.
 
     Raises:
-        BadConfig: an unknown method.
+        BadConfig: an unknown method, or a budget that does not hold one row.
         BadShape: the set does not fit the network.
     """
     for name in methods:
@@ -63,18 +59,39 @@ def layer_lines(network: Network, input_set: InputSet, methods: Sequence[str] = 
     lines = []
     with torch.no_grad(), exact_arithmetic():
         for name in methods:
-            found, cost = _measured(METHODS[name], prepared, input_set)
-            lines += [{"type": "layer", **_layer(step, found), "method": name, **cost} for step in layers]
+            method, samples = Within(METHODS[name], budget or Budget()).cut(prepared, input_set, 0)
+            parts = torch.split(torch.arange(len(input_set.centre), device=input_set.centre.device), samples)
+            own: list[list[dict[str, Any]]] = []
+            for part in parts:
+                found, cost = _measured(method, prepared, input_set.take(part) if len(parts) > 1 else input_set)
+                own.append([{"type": "layer", **_layer(step, found), "method": name, **cost} for step in layers])
+            lines += [_joined(same, [len(part) for part in parts]) for same in zip(*own, strict=True)]
     return lines
 
 
-def _measured(find: Finder, prepared: Prepared, input_set: InputSet) -> tuple[Mapping[int, Interval], dict[str, float]]:
+def _joined(lines: Sequence[dict[str, Any]], counts: Sequence[int]) -> dict[str, Any]:
+    """One layer's line from those of several parts of the samples."""
+    joined = dict(lines[0])
+    if len(lines) > 1:
+        for key in _MEANS:
+            joined[key] = sum(line[key] * n for line, n in zip(lines, counts, strict=True)) / sum(counts)
+        joined["seconds"] = sum(line["seconds"] for line in lines)
+        if "peak_bytes" in joined:
+            joined["peak_bytes"] = max(line["peak_bytes"] for line in lines)
+    return joined
+
+
+def _find(method: Bounder, prepared: Prepared, input_set: InputSet) -> Mapping[int, Interval]:
+    return method.relax(prepared, input_set)[0] if isinstance(method, Crown) else intervals(prepared, input_set.hull())
+
+
+def _measured(method: Bounder, prepared: Prepared, input_set: InputSet) -> tuple[Mapping[int, Interval], dict[str, float]]:
     cuda = prepared.device.type == "cuda"
     if cuda:
         torch.cuda.synchronize(prepared.device)
         torch.cuda.reset_peak_memory_stats(prepared.device)
     start = time.perf_counter()
-    found = find(prepared, input_set)
+    found = _find(method, prepared, input_set)
     if not cuda:
         return found, {"seconds": time.perf_counter() - start}
     torch.cuda.synchronize(prepared.device)

@@ -7,13 +7,14 @@ gathered, and all others go through one multiplication.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, Self
 
 import torch
 
 from epsball.bounding.backward import pull_back
 from epsball.bounding.base import bounders
+from epsball.bounding.cost import FORM, Need, Work, in_parts
 from epsball.bounding.crown import Crown, Known, Settled, minimum
 from epsball.bounding.mixture import Choice, Chosen
 from epsball.bounding.relaxation import Elementwise
@@ -23,11 +24,14 @@ from epsball.rows import Rows
 from epsball.types import Float, Tensor
 
 if TYPE_CHECKING:
+    from epsball.bounding.cost import Facts
     from epsball.graph.plan import Prepared
     from epsball.spec.sets import InputSet
 
 Optimised = Literal["output", "all"]
 _BETAS = (0.9, 0.999)
+_TAPE = 20  # numbers kept for each row and unit: its share, what Adam knows of it, and what the gradient reads
+_ROWS = 32  # chunks of memory for the tape of a specification's rows
 _TINY = 1e-16  # the second moment starts here: no division by 0, and no slow arithmetic on subnormal numbers
 
 
@@ -65,7 +69,30 @@ class AlphaCrown(Crown):
     def __call__(self, network: Prepared, input_set: InputSet, rows: Rows) -> Tensor:
         """Lower bounds of linear forms of the output over the set."""
         found, relaxed = self.relax(network, input_set)
-        return self.improve(Known(network, input_set, found, relaxed), network.plan.output, rows)[0]
+        known, output = Known(network, input_set, found, relaxed), network.plan.output
+        return in_parts(rows, tape(network), self.rows_limit, lambda part: self.improve(known, output, part)[0])
+
+    @property
+    def rows_limit(self) -> int:
+        """Bytes for the rows of a specification with their tape."""
+        return _ROWS * self.chunk_bytes
+
+    def need(self, facts: Facts, rows: int) -> Need:
+        """Its memory: CROWN's, the lines to choose from, and the tape of each row."""
+        need = super().need(facts, rows)
+        return Need.cut(need.sample + 8 * facts.bent, need.row + _TAPE * facts.bent, rows, need.flight)
+
+    def work(self, facts: Facts, rows: int) -> Work:
+        """Its arithmetic: CROWN's, and three passes of the rows for each step."""
+        work, factor = super().work(facts, rows), 3 * self.steps
+        last = rows * facts.back(facts.network.plan.output)
+        if self.optimise == "output":
+            return Work(work.rows, work.passes + factor * last)
+        return Work(work.rows, work.passes * (1 + factor))
+
+    def limited(self, limit: int) -> Self:
+        """The same method with at most so many bytes of rows in flight."""
+        return replace(self, chunk_bytes=max(1, min(self.chunk_bytes, limit // _ROWS)))
 
     def _rows(self, known: Known, slot: int, rows: Rows, leave: Settled | None) -> tuple[Tensor, int]:
         if self.optimise == "output":
@@ -119,6 +146,12 @@ class AlphaCrown(Crown):
                     rate = self.lr * self.decay ** (step - 1) / (1 - _BETAS[0] ** step)
                     shares = torch.addcdiv(shares, first, scale, value=rate).clamp_(0, 1)
         return best.detach(), kept
+
+
+def tape(network: Prepared) -> int:
+    """Elements of one row of one sample while its shares are optimised."""
+    units = sum(network.sizes[slot] for step in network.nonlinear for slot in step.args)
+    return _TAPE * units + FORM * max(network.sizes.values())
 
 
 def bound_at(known: Known, slot: int, rows: Rows, choices: dict[int, Choice], shares: Tensor) -> Tensor:

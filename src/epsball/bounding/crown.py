@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 
 import torch
 
 from epsball.bounding.backward import Pulled, pull_back
 from epsball.bounding.base import bounders
-from epsball.bounding.forward import forward_intervals
+from epsball.bounding.cost import FORM, Need, Work, in_parts
+from epsball.bounding.forward import columns, forward_intervals
 from epsball.bounding.ibp import Intervals, intervals, unproven
 from epsball.bounding.relaxation import Elementwise
 from epsball.bounding.relaxations.relu import LeakyRelu
@@ -23,6 +24,7 @@ from epsball.windows import Windows
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from epsball.bounding.cost import Facts
     from epsball.graph.plan import Bound, Prepared
     from epsball.spec.sets import InputSet
     from epsball.types import Bool, Int, Tensor
@@ -31,6 +33,9 @@ _WORTH = 1 / 2  # looking whether rows settle costs about half of what they cost
 _PROBE = 16  # rows of the first chunk, which shows what a row takes and where rows settle
 Source = Literal["ibp", "forward", "crown", "tightest"]
 _CHUNK_BYTES = 2**24  # rows in flight at once: small chunks stay in the cache, and their temporaries are recycled
+_PAIR = 8  # copies of a form while its pair is pulled through one operator
+_DENSE = 4  # chunks of memory for the rows of a specification: they are dense, and have no lists to keep
+_LISTS = 60  # numbers kept for one neuron of the widest layer while its bounds are found
 
 
 @bounders.register("crown")
@@ -45,7 +50,7 @@ class Crown:
             bounds; "crown": this method alone at every neuron that a ReLU reads (the others are met with intervals, so that no
             operator is left outside its domain); "tightest": intervals first, this method for the neurons they leave unstable,
             and the better of the two.
-        chunk_bytes: memory for the rows of one chunk of neurons.
+        chunk_bytes: memory for the rows of one chunk of neurons; those of a specification may take four times as much.
         full: bound every neuron as well as the method can. Otherwise a ReLU that is proven stable on the way is left there: it is
             exact whatever its interval.
 
@@ -70,7 +75,35 @@ class Crown:
     def __call__(self, network: Prepared, input_set: InputSet, rows: Rows) -> Tensor:
         """Lower bounds of linear forms of the output over the set."""
         _, relaxed = self.relax(network, input_set)
-        return lower_bound(network, network.plan.output, rows, relaxed, input_set)
+        size = FORM * max(network.sizes.values())
+        output = network.plan.output
+        return in_parts(rows, size, _DENSE * self.chunk_bytes, lambda part: lower_bound(network, output, part, relaxed, input_set))
+
+    def need(self, facts: Facts, rows: int) -> Need:
+        """Its memory: intervals, lines, and the rows in flight."""
+        sample = 2 * facts.total + 4 * facts.bent + FORM * facts.widest
+        if self.intermediate == "ibp":
+            return Need.cut(sample, FORM * facts.widest, rows)
+        if self.intermediate == "forward":
+            return Need.cut(sample + columns(facts, fresh=False), FORM * facts.widest, rows)
+        chunk = 3 * self.chunk_bytes / facts.network.dtype.itemsize
+        return Need.cut(sample + _LISTS * facts.widest, _PAIR * facts.widest, rows, min(chunk, _PAIR * facts.widest * facts.bent))
+
+    def work(self, facts: Facts, rows: int) -> Work:
+        """Its arithmetic: a pair of rows for each neuron that is bounded, and the specification."""
+        last = rows * facts.back(facts.network.plan.output)
+        if self.intermediate == "ibp":
+            return Work(rows, last + 2.5)
+        if self.intermediate == "forward":
+            return Work(rows, last + 2 * facts.inputs)
+        sizes = facts.network.sizes
+        counts = {s: sizes[s] for s in facts.unstable} if self.full or self.intermediate == "crown" else facts.unstable
+        pairs = sum(2 * n * facts.back(slot) for slot, n in counts.items() if n)
+        return Work(rows + 2 * sum(counts.values()), last + pairs + 2.5)
+
+    def limited(self, limit: int) -> Self:
+        """The same method with at most so many bytes of rows in flight."""
+        return replace(self, chunk_bytes=max(1, min(self.chunk_bytes, limit // _DENSE)))
 
     def relax(self, network: Prepared, input_set: InputSet) -> tuple[Intervals, dict[int, Relaxed]]:
         """The interval of every slot that is read, and the linear bounds of every non-linear one."""
@@ -112,7 +145,8 @@ class Crown:
         layout, where = (Windows, _by_place(chosen)) if chosen.dim() == 4 else (Rows, chosen.flatten(1).nonzero())
         x = known.input_set.centre
         where = _probe_first(where)
-        parts, start, size = [x.new_zeros(2, 0)], 0, _PROBE
+        parts, start = [x.new_zeros(2, 0)], 0
+        size = max(1, min(_PROBE, self.chunk_bytes // (_PAIR * max(known.network.sizes.values()) * x.element_size())))
         pays: dict[int, bool] = {}
         while start < len(where):
             part = where[start : start + size]
@@ -121,7 +155,7 @@ class Crown:
             bounds, widest = self._rows(known, slot, rows, leave)
             parts.append(bounds)
             start += size
-            size = max(1, self.chunk_bytes // (8 * widest * x.element_size()))
+            size = max(1, self.chunk_bytes // (_PAIR * widest * x.element_size()))
         return _Sparse(where, torch.cat(parts, 1))
 
 
@@ -176,8 +210,8 @@ class Settled:
             return None
         bounds = bias
         for slot, form in forms.items():
-            least = form.minimum(*self.found[slot].centre_radius())
-            least = torch.cat((least, -least)) if len(least) == 1 else least
+            pair = form.mirrored() if len(form.values) == 1 else form  # on a branch without a relaxation forms are still single
+            least = pair.minimum(*self.found[slot].centre_radius())
             bounds = least if bounds is None else bounds + least
         if bounds is None:
             return None
@@ -262,8 +296,3 @@ def _relax(step: Bound, found: Intervals, slope: Slope) -> Relaxed:
     if isinstance(step.op, Affine):
         raise TypeError(f"{step.node.op} is affine")
     return step.op.relax(*[found[slot] for slot in step.args], slope=slope)
-
-
-def with_budget(method: Crown, limit: int) -> Crown:
-    """The same method within another memory budget."""
-    return replace(method, chunk_bytes=min(method.chunk_bytes, limit))

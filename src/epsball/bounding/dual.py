@@ -7,16 +7,17 @@ network is CROWN's walk, and it is a network, so it has a gradient in the parame
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 
 from epsball.bounding.affine_form import band, linear_part
-from epsball.bounding.alpha import AlphaCrown, bound_at
+from epsball.bounding.alpha import AlphaCrown, bound_at, tape
 from epsball.bounding.backward import pull_back
 from epsball.bounding.base import bounders
-from epsball.bounding.crown import Crown, Known, lower_bound
+from epsball.bounding.cost import Need, Work, in_parts
+from epsball.bounding.crown import Known, lower_bound
 from epsball.bounding.ibp import Intervals, concretise
 from epsball.bounding.relaxation import Elementwise
 from epsball.errors import BadConfig, BadData
@@ -27,6 +28,7 @@ from epsball.types import Float, Tensor
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from epsball.bounding.cost import Facts
     from epsball.graph.plan import Prepared
     from epsball.rows import Rows
     from epsball.spec.sets import InputSet
@@ -67,16 +69,38 @@ def dual_bound(known: Known, rows: Rows, point: Mapping[int, Tensor]) -> Float[T
 class WongKolter:
     """The dual at the point of Wong and Kolter, alpha = u / (u - l), with the hidden neurons bounded by the same dual.
 
+    Attributes:
+        chunk_bytes: memory for the rows of one chunk of neurons.
+
     Shapes:  rows (P, Q, K) over the output; result (P, Q).
     Sound:   yes, up to floating point (see docs/explanation/rounding).   Complete: no.
     Cost:    one backward pass for each hidden neuron that is not exactly bounded by intervals.
     Paper:   Wong and Kolter 2018, arXiv:1711.00851, Thm 1 and Alg. 1.  Differs: any set, any operator with lines.
     """
 
+    chunk_bytes: int = 2**24
+
+    @property
+    def _walk(self) -> AlphaCrown:
+        return AlphaCrown(slope="same", intermediate="crown", chunk_bytes=self.chunk_bytes, steps=0)
+
     def __call__(self, network: Prepared, input_set: InputSet, rows: Rows) -> Tensor:
         """Lower bounds of linear forms of the output over the set."""
-        found, relaxed = Crown(slope="same", intermediate="crown").relax(network, input_set)
-        return dual_bound(Known(network, input_set, found, relaxed), rows, {})
+        found, relaxed = self._walk.relax(network, input_set)
+        known, limit = Known(network, input_set, found, relaxed), self._walk.rows_limit
+        return in_parts(rows, tape(network), limit, lambda part: dual_bound(known, part, {}))
+
+    def need(self, facts: Facts, rows: int) -> Need:
+        """Its memory: alpha-CROWN's."""
+        return self._walk.need(facts, rows)
+
+    def work(self, facts: Facts, rows: int) -> Work:
+        """Its arithmetic: CROWN's at every neuron."""
+        return self._walk.work(facts, rows)
+
+    def limited(self, limit: int) -> WongKolter:
+        """The same method with at most so many bytes of rows in flight."""
+        return replace(self, chunk_bytes=self._walk.limited(limit).chunk_bytes)
 
 
 @dataclass(frozen=True)

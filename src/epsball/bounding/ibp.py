@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
-
-import torch
 
 from epsball.bounding.backward import Pulled, pull_back
 from epsball.bounding.base import bounders
+from epsball.bounding.cost import FORM, Need, Work, in_parts
 from epsball.interval import Interval
 
 if TYPE_CHECKING:
+    from epsball.bounding.cost import Facts
     from epsball.graph.plan import Prepared
     from epsball.rows import Rows
     from epsball.spec.sets import InputSet
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Intervals = dict[int, Interval]
 _BYTES = 2**26  # of the specification where it is widest: with a thousand classes it is taken in parts
+_COPIES = 8  # tensors of the widest node that are alive at once
 
 
 def intervals(network: Prepared, box: Interval) -> Intervals:
@@ -57,20 +58,38 @@ def unproven(bound: Tensor) -> Tensor:
 class Ibp:
     """Interval bound propagation: two forward passes, one for the centre and one for the radius.
 
+    Attributes:
+        chunk_bytes: memory for the rows that are in flight at once.
+
     Shapes:  rows (P, Q, K) over the output; result (P, Q).
     Sound:   yes, up to floating point (see docs/explanation/rounding).   Complete: no.
     Cost:    about two forward passes.
     Paper:   Gowal et al. 2018, arXiv:1810.12715.  Differs: elision for any trailing affine operators.
     """
 
+    chunk_bytes: int = _BYTES
+
     def __call__(self, network: Prepared, input_set: InputSet, rows: Rows) -> Tensor:
         """Lower bounds of linear forms of the output over the set."""
         found = _at_frontier(network, input_set.hull())
-        values = rows.values
-        step = max(1, _BYTES // (network.tail_width * values.shape[1] * values.element_size()))
-        parts = [rows] if len(values) <= step else [rows.like(part) for part in torch.split(values, step)]
-        bounds = [concretise(pull_back(network, network.plan.output, part, {}), found) for part in parts]
-        return bounds[0] if len(bounds) == 1 else torch.cat(bounds)
+        return in_parts(
+            rows,
+            network.tail_width,
+            self.chunk_bytes,
+            lambda part: concretise(pull_back(network, network.plan.output, part, {}), found),
+        )
+
+    def need(self, facts: Facts, rows: int) -> Need:
+        """Its memory."""
+        return Need.cut(_COPIES * facts.widest, FORM * facts.network.tail_width, rows)
+
+    def work(self, facts: Facts, rows: int) -> Work:
+        """Its arithmetic."""
+        return Work(rows, 2.5)
+
+    def limited(self, limit: int) -> Ibp:
+        """The same method with at most so many bytes of rows in flight."""
+        return replace(self, chunk_bytes=min(self.chunk_bytes, limit // FORM))
 
 
 def _at_frontier(network: Prepared, box: Interval) -> Intervals:

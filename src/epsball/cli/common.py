@@ -32,12 +32,13 @@ NormOption = Annotated[str, typer.Option("--norm", help="linf, l2, l1 or l0 (--e
 Perturbation = Annotated[
     str | None,
     typer.Option(
-        "--perturbation", help="patch, rotation, translation, brightness or contrast, instead of a ball: `epsball list sets`."
+        "--perturbation",
+        help="patch, rotation, translation, brightness, contrast, or words (synonyms), instead of a ball: `epsball list sets`.",
     ),
 ]
 Size = Annotated[str | None, typer.Option("--size", help="Size of the --perturbation: pixels a side, degrees, pixels, share, ...")]
 Index = Annotated[str, typer.Option("--index", help="Test examples: 7, 0:200, :200, ::20 or 1,5,9.")]
-Model = Annotated[Path, typer.Argument(help="A run folder or a .safetensors checkpoint.")]
+Model = Annotated[Path, typer.Argument(help="A run folder, a .safetensors checkpoint or an .onnx file.")]
 
 
 class Output:

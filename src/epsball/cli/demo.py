@@ -122,7 +122,7 @@ def _verify(output: Output, out: Path, data: str, eps: float, seed: int, device:
     x = some.data.test.inputs(some.index).to(some.device)
     with RunFolder(out / "bounds") as folder, Record(folder.record) as record:
         write_header(record, "bounds", some.described(), some)
-        for line in (*layer_lines(some.network, some.ball(x)), {"type": "done"}):
+        for line in (*layer_lines(some.network, some.ball(x, some.index)), {"type": "done"}):
             record.append(line)
     return judged
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,8 +25,13 @@ from epsball.cli.common import (
     percent,
     shard,
 )
+from epsball.cli.forecast import DryRun, Memory, announce, forecast, memory, show
 from epsball.cli.judged import case_of, progress
 from epsball.errors import BadConfig, did_you_mean
+
+if TYPE_CHECKING:
+    from epsball.bounding.base import Bounder
+    from epsball.verification.ladder import Step
 
 
 def verify(  # noqa: PLR0913 - one parameter an option
@@ -44,12 +49,16 @@ def verify(  # noqa: PLR0913 - one parameter an option
             "--cells", help="Cells of a perturbation: along each parameter, or blocks of a patch's positions along each side."
         ),
     ] = 10,
-    method: Annotated[str, typer.Option("--method", help="auto (the ladder), or one of `epsball list bounders`.")] = "auto",
+    method: Annotated[
+        str, typer.Option("--method", help="auto (the ladder), bounders, lp, multi-neuron, sdp; several with commas: auto,lp.")
+    ] = "auto",
     timeout: Annotated[str, typer.Option("--timeout", help="Seconds for one instance.")] = "60",
     float64: Annotated[bool, typer.Option("--float64", help="Bounds in float64 instead of float32.")] = False,
     part: Annotated[str | None, typer.Option("--shard", help="i/n: the i-th of n parts of the index, from 1.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; default: MODEL/verify-DATA-NORM-EPS.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in that folder.")] = False,
+    memory_: Memory = "2GiB",
+    dry_run: DryRun = False,
     gate: Annotated[bool, typer.Option("--gate", help="Exit with 0 if all are verified, 1 if any is falsified, else 2.")] = False,
     seed: Seed = 0,
     device: Device = "auto",
@@ -59,30 +68,57 @@ def verify(  # noqa: PLR0913 - one parameter an option
     """Verify a network on test examples by attack, IBP, CROWN-IBP and CROWN. Unknown is never counted as an answer."""
     import torch
 
-    from epsball.bounding.base import bounders
     from epsball.run.judge import Judgement
+    from epsball.spec.problem import Budget
     from epsball.verification.cells import Cells
     from epsball.verification.ladder import Ladder
     from epsball.verification.survey import shard as take
 
     output = Output(as_json=json, quiet=quiet)
-    if method != "auto" and method not in bounders:
-        hint = did_you_mean(method, ["auto", *bounders])
-        raise BadConfig(f"unknown method {method!r}", where="--method", fix=hint or f"auto or {', '.join(bounders)}")
+    steps = _steps(method)
     i, n = shard(part)
     kind, amount = named_set(norm, eps, perturbation, size)
     case = case_of(model, data, index, amount, norm=kind, seed=seed, device=device, pick=lambda all_: take(all_, i - 1, n))
     if float64:
         case = case.in_precision(torch.float64)
-    ladder = Ladder(seed=seed) if method == "auto" else Ladder(steps=("clean", "attack", method), seed=seed)
+    ladder = Ladder(steps=steps, seed=seed)
     verifier = ladder if perturbation is None else Cells(cells, ladder)
+    budget = Budget(seconds=number(timeout, "--timeout"), bytes=memory(memory_))
+    lines = forecast(case, _bounders(steps), budget, case.network.classes - 1)
+    if dry_run:
+        output.result("forecast", {"count": len(case.index), "budget_bytes": budget.bytes, "methods": lines})
+        show(output, f"{model}  {kind} {amount}, {len(case.index)} examples, if all of them reach every step", lines)
+        return
+    announce(output, lines)
     path = out or _default(model, data, kind, amount, part)
     with progress(output, "verifying") as told:
-        summary = Judgement(case, verifier, number(timeout, "--timeout"), told).run(path, resume=resume)
+        summary = Judgement(case, verifier, budget.seconds, told, budget.bytes).run(path, resume=resume)
     output.result("verify", {"run": str(path), **summary})
     _show(output, path, summary)
     if gate:
         raise typer.Exit(_gate(summary["status"], summary["count"]))
+
+
+def _steps(method: str) -> tuple[str | Step, ...]:
+    """The ladder's steps from --method."""
+    from epsball.verification.ladder import STEPS, named_steps
+
+    chosen: list[str | Step] = []
+    for name in (part.strip() for part in method.split(",")):
+        known = ("auto", *named_steps())
+        if name not in known:
+            raise BadConfig(
+                f"unknown method {name!r}", where="--method", fix=did_you_mean(name, known) or f"use {', '.join(known)}"
+            )
+        chosen += [step for step in (STEPS if name == "auto" else ("clean", "attack", name)) if step not in chosen]
+    return tuple(chosen)
+
+
+def _bounders(steps: tuple[str | Step, ...]) -> dict[str, Bounder]:
+    """The bound methods among the steps, for the estimate of what they take."""
+    from epsball.bounding.base import bounders
+
+    return {step: bounders[step]() for step in steps if isinstance(step, str) and step in bounders}
 
 
 def _default(model: Path, data: str, kind: str, size: str, part: str | None) -> Path:

@@ -32,6 +32,7 @@ class Dataset:
         std: likewise.
         clip: the valid range of the inputs, or None.
         digest: SHA-256 of the decompressed data, for checkpoints and records.
+        words: of a text set, by their number; then mean and std are empty.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Dataset:
     std: tuple[float, ...]
     clip: tuple[float, float] | None
     digest: str
+    words: tuple[str, ...] = ()
 
 
 class Source(Protocol):
@@ -86,7 +88,9 @@ class Source(Protocol):
 
 
 sources: Registry[Source] = Registry(
-    "data set", modules=tuple(f"epsball.data.{name}" for name in ("mnist", "digits", "cifar10", "tiny_imagenet")), verb="data"
+    "data set",
+    modules=tuple(f"epsball.data.{name}" for name in ("mnist", "digits", "cifar10", "tiny_imagenet", "sst2")),
+    verb="data",
 )
 
 

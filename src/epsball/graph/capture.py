@@ -320,7 +320,9 @@ def _where(node: torch.fx.Node) -> Where:
     stack = node.meta.get("nn_module_stack") or {}
     path = next((str(entry[0]) for entry in reversed(list(stack.values()))), "")
     frames = re.findall(r'File "([^"]+)", line (\d+), in \S+\n\s*(.*)', node.meta.get("stack_trace") or "")
-    own = [f for f in frames if "/torch/" not in f[0] and "/epsball/graph/" not in f[0]] or frames
+    own = [f for f in frames if "/torch/" not in f[0] and "/epsball/graph/" not in f[0]]
+    if not own and not any("/epsball/graph/onnx/" in f[0] for f in frames):  # there the node's name is the place
+        own = frames
     source = f"{own[-1][0]}:{own[-1][1]}: {own[-1][2].strip()}" if own else ""
     return Where(path, source)
 
@@ -335,11 +337,26 @@ _REFUSED = {
 }
 
 
+_NEAREST = {
+    **dict.fromkeys(("gt", "lt", "ge", "le", "eq", "ne"), "relu, clamp, torch.maximum or torch.minimum"),
+    **dict.fromkeys(("topk", "sort", "argsort", "median", "kthvalue", "argmax", "argmin"), "amax or amin, or return the logits"),
+    **dict.fromkeys(("round", "floor", "ceil", "trunc", "detach"), "the value itself"),
+    "cumsum": "a product with a constant triangular matrix",
+    "prod": "a chain of products",
+    "embedding": "the vectors of the words as the input (docs/how-to/text.md)",
+    "tan": "sin and cos",
+    "sinh": "exp",
+    "cosh": "exp",
+    "hypot": "square and sqrt",
+    "cdist": "sub, square and sum",
+}
+
+
 def _not_covered(name: str, where: Where) -> UnsupportedOp:
     why = _REFUSED.get(name, "")
-    hint = did_you_mean(name, TABLE)
+    near = f"use {_NEAREST[name]} instead" if name in _NEAREST else f"{did_you_mean(name, TABLE)} replace the operator".strip()
     return UnsupportedOp(
         f"no bounds for `{name}`" + (f": {why}" if why else ""),
         where=str(where),
-        fix=f"{hint + ' ' if hint else ''}replace the operator; {len(TABLE)} are covered: epsball list ops",
+        fix=f"{near}; {len(TABLE)} are covered: epsball list ops",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
@@ -35,7 +35,7 @@ class Network:
 
         Args:
             module: maps (B, *x) to (B, K).
-            input_shape: *x, the shape of one sample.
+            input_shape: *x, the shape of one sample; for a text model, that of its words will do.
 
         Raises:
             BadCapture: the graph and the module differ: the module mixes its batch or froze a literal.
@@ -49,7 +49,8 @@ class Network:
                     f"the network's {name!r} holds NaN or infinity",
                     fix="train it again, or load a whole checkpoint",
                 )
-        network = cls(plain, plan(capture(plain, input_shape)))
+        shape: Shape = getattr(plain, "embedded_shape", input_shape) if _is_words(plain, input_shape) else tuple(input_shape)
+        network = cls(plain, plan(capture(plain, shape)))
         _check(network)
         return network
 
@@ -60,6 +61,22 @@ class Network:
     @property
     def input_shape(self) -> Shape:
         return self.graph.input_shape
+
+    @property
+    def data_shape(self) -> Shape:
+        """Shape of one example as a data set holds it: words, for a text model."""
+        shape: Shape = getattr(self.module, "token_shape", self.input_shape)
+        return shape
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Inputs where the graph begins: the words (B, L) of a text model become vectors (B, L, D), other inputs stay.
+
+        A text model is a module with `embed`, `token_shape` (L,) and `embedded_shape` (L, D) that takes words as well as vectors.
+        """
+        if not _is_words(self.module, tuple(x.shape[1:])):
+            return x
+        vectors: Tensor = cast("Any", self.module).embed(x)
+        return vectors
 
     @property
     def classes(self) -> int:
@@ -83,6 +100,11 @@ class Network:
         """
         params = {k: v.detach().to(dtype) if v.is_floating_point() and dtype else v.detach() for k, v in self.params().items()}
         return prepare(self.plan, params)
+
+
+def _is_words(module: nn.Module, shape: Shape) -> bool:
+    """Whether this is the shape of a text model's words."""
+    return tuple(getattr(module, "token_shape", ())) == tuple(shape) and hasattr(module, "embedded_shape")
 
 
 def _check(network: Network) -> None:

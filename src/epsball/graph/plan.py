@@ -165,10 +165,15 @@ class Prepared:
         return frozenset(found)
 
     @cached_property
+    def sizes(self) -> dict[int, int]:
+        """Elements of each slot's value for one sample."""
+        shapes = {step.slot: step.node.shape for step in self.plan.steps} | {0: self.plan.graph.input_shape}
+        return {slot: math.prod(shape) for slot, shape in shapes.items()}
+
+    @cached_property
     def tail_width(self) -> int:
         """Elements of the widest node that a specification is pulled to without bounds."""
-        shapes = {step.slot: step.node.shape for step in self.plan.steps} | {0: self.plan.graph.input_shape}
-        return max(math.prod(shapes[slot]) for slot in (self.plan.output, *self.frontier))
+        return max(self.sizes[slot] for slot in (self.plan.output, *self.frontier))
 
     @cached_property
     def before_frontier(self) -> tuple[Bound, ...]:

@@ -20,7 +20,9 @@ Shape = tuple[int, ...]
 
 models: Registry[Builder] = Registry(
     "model",
-    modules=tuple(f"epsball.models.{name}" for name in ("convolutional", "denoiser", "lenet", "mlp", "residual", "wide")),
+    modules=tuple(
+        f"epsball.models.{name}" for name in ("mlp", "convolutional", "denoiser", "lenet", "residual", "wide", "transformer")
+    ),
 )
 
 

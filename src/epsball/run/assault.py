@@ -61,7 +61,10 @@ def _assaulted(case: Case, attack: Attack, index: list[int]) -> Iterator[Line]:
     with torch.no_grad():
         clean = case.network.module(x).argmax(1)
     found = attack(
-        case.network.module, case.ball(x), robust(y, case.network.classes, x.dtype), seeded(case.device, case.seed, index[0])
+        case.network.module,
+        case.ball(x, chosen),
+        robust(y, case.network.classes, x.dtype),
+        seeded(case.device, case.seed, index[0]),
     )
     seconds = (time.perf_counter() - start) / len(index)
     for i, number in enumerate(index):

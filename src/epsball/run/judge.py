@@ -16,14 +16,16 @@ import torch
 from epsball.device import arithmetic, tolerance
 from epsball.errors import BadConfig, BadShape
 from epsball.graph.network import Network
-from epsball.models.store import load_model
+from epsball.models.opened import open_model
 from epsball.run.folder import RunFolder
 from epsball.run.record import Line, Record, digest, read
 from epsball.run.track import unheard
+from epsball.run.words import KIND, Words
 from epsball.spec.problem import Budget
 from epsball.spec.property import check_labels
 from epsball.spec.sets import InputSet
 from epsball.spec.sets.base import around, sets
+from epsball.training.base import Examples
 from epsball.verification.ladder import Ladder
 from epsball.verification.summary import summarise
 from epsball.verification.survey import survey
@@ -52,6 +54,7 @@ class Case:
         norm: the kind of the sets: a key of `sets`.
         seed: of everything random.
         dtype: arithmetic of the bounds.
+        words: the sentences and synonyms, where the sets are of words.
     """
 
     model: Path
@@ -62,6 +65,7 @@ class Case:
     norm: str = "linf"
     seed: int = 0
     dtype: torch.dtype = torch.float32
+    words: Words | None = None
 
     def __post_init__(self) -> None:
         if self.data.test.shape != self.network.input_shape:
@@ -80,8 +84,10 @@ class Case:
         """The same, bounded in another arithmetic."""
         return replace(self, dtype=dtype)
 
-    def ball(self, x: Tensor) -> InputSet:
-        """The set around some inputs, cut to the data's valid range."""
+    def ball(self, x: Tensor, index: Tensor) -> InputSet:
+        """The set around some test inputs, cut to the data's valid range; `index` says which ones they are."""
+        if self.words is not None:
+            return self.words.around(x, index.tolist(), self.eps)
         return around(self.norm, x, self.eps, self.data.clip)
 
     def described(self, **more: object) -> dict[str, Any]:
@@ -107,11 +113,22 @@ def open_case(model: Path, data: Dataset, index: Tensor, eps: float, *, norm: st
         BadConfig: an unknown kind of set, or a size that it cannot have.
     """
     sets[norm]  # an unknown name fails here, before the model is read
-    module, architecture, _ = load_model(model)
-    network = Network.capture(module.to(device), architecture.input_shape)
-    case = Case(model, network, data, index, eps, norm, seed)
-    case.ball(data.test.inputs(index[:1]))  # a size that the set cannot have fails here, too
+    module, shape = open_model(model, data.test.shape)
+    network = Network.capture(module.to(device), shape)
+    words = Words.of(network, data) if norm == KIND else None
+    data = _embedded(network, data)
+    case = Case(model, network, data, index, eps, norm, seed, words=words)
+    case.ball(data.test.inputs(index[:1]), index[:1])  # a size that the set cannot have fails here, too
     return case
+
+
+def _embedded(network: Network, data: Dataset) -> Dataset:
+    """The data where the network's graph begins: test sentences of words as vectors."""
+    if data.test.shape == network.input_shape or data.test.shape != network.data_shape:
+        return data
+    with torch.no_grad():
+        vectors = network.embed(data.test.x.to(network.prepare().device)).cpu()
+    return replace(data, test=Examples(vectors, data.test.y))
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,15 +140,17 @@ class Judgement:
         verifier: how; the default is the ladder.
         seconds: budget of one instance.
         progress: called with the number of instances done so far and in all.
+        memory: bytes for bounds; it changes no result, so a run may be resumed with another.
     """
 
     case: Case
     verifier: Verifier = field(default_factory=Ladder)
     seconds: float = float("inf")
     progress: Callable[[int, int], None] = unheard
+    memory: int = Budget.bytes
 
     def __post_init__(self) -> None:
-        Budget(seconds=self.seconds)  # a bad one fails here, before a folder is made
+        Budget(seconds=self.seconds, bytes=self.memory)  # a bad one fails here, before a folder is made
 
     def run(self, path: Path, *, resume: bool = False) -> Line:
         """Judge every instance that the folder's record does not hold yet, and return the summary line.
@@ -163,9 +182,11 @@ class Judgement:
         case = self.case
         chosen = torch.tensor(index)
         x, y = case.data.test.inputs(chosen), case.data.test.y[chosen]
-        budget = Budget(seconds=self.seconds)
+        budget = Budget(seconds=self.seconds, bytes=self.memory)
         batch = [(chosen, x, y)]
-        return survey(case.network, batch, case.ball, self.verifier, budget, dtype=case.dtype, witnesses=witnesses)
+        return survey(
+            case.network, batch, lambda x: case.ball(x, chosen), self.verifier, budget, dtype=case.dtype, witnesses=witnesses
+        )
 
 
 def instances(lines: Sequence[Line]) -> list[Line]:

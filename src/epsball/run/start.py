@@ -98,7 +98,7 @@ def describe(model: Named, data: Dataset) -> Architecture:
         BadConfig: unknown model or option.
     """
     options = dict(model.options)
-    return architecture(model.name, data.train.shape, data.classes, data.mean, data.std, **options)
+    return architecture(model.name, data.train.shape, data.classes, data.mean or None, data.std or None, **options)
 
 
 def _eps(config: RunConfig) -> float:

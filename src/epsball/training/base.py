@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import ClassVar, Protocol
 
+import torch
+
 from epsball.errors import BadData, BadShape, EpsballError
 from epsball.graph.network import Network
 from epsball.registry import Registry
@@ -18,7 +20,7 @@ class Examples:
     """Labelled inputs as they are stored: pictures as uint8, turned into floats in [0, 1] on the device, a batch at a time.
 
     Attributes:
-        x: (N, *x), uint8 (0..255) or floating point in the valid range.
+        x: (N, *x), uint8 (0..255), floating point in the valid range, or int64: the numbers of words.
         y: (N,), int64.
     """
 
@@ -47,9 +49,9 @@ class Examples:
         return Examples(self.x[index], self.y[index])
 
     def inputs(self, index: Tensor | slice = slice(None)) -> Tensor:
-        """Inputs as floats: pictures divided by 255."""
+        """Inputs as floats: pictures divided by 255. Words stay whole numbers, for `Network.embed`."""
         x = self.x[index]
-        return x if x.is_floating_point() else x.float() / 255
+        return x.float() / 255 if x.dtype == torch.uint8 else x
 
 
 @dataclass(frozen=True, eq=False)

@@ -82,7 +82,7 @@ class IbpAccuracy:
             least = tolerance(network.dtype)
             for start in range(0, len(data), self.batch):
                 part = slice(start, start + self.batch)
-                x, y = data.inputs(part).to(network.dtype), data.y[part]
+                x, y = net.embed(data.inputs(part)).to(network.dtype), data.y[part]
                 right = network.forward(x).argmax(1) == y
                 worst = Bounded.over(network, Box(x, self.eps, self.clip).hull()).worst_logits(y)
                 others = worst.scatter(1, y[:, None], -torch.inf)

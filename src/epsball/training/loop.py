@@ -150,9 +150,9 @@ def fit(
         Diverged: while running: the loss or a weight became NaN or infinite.
     """
     device = next(iter(net.params().values())).device
-    if tuple(data.shape) != tuple(net.input_shape):
+    if tuple(data.shape) != tuple(net.data_shape):
         raise BadShape(
-            f"examples of shape {data.shape} for a network that takes {net.input_shape}", fix="build the model for this data set"
+            f"examples of shape {data.shape} for a network that takes {net.data_shape}", fix="build the model for this data set"
         )
     data = Examples(data.x.to(device), data.y.to(device))
     check_labels(data.y, net.classes)
@@ -288,7 +288,8 @@ class _Run:
         )
         size = self.config.batch // self.config.accumulate
         parts = (order[i * size : (i + 1) * size] for i in range(len(order) // size))
-        write_statistics(self.net, population_statistics(self.net, (self.take.inputs(team().share(part)) for part in parts)))
+        shares = (self.net.embed(self.take.inputs(team().share(part))) for part in parts)
+        write_statistics(self.net, population_statistics(self.net, shares))
 
     def _move_on(self, held: Examples, clip: tuple[float, float] | None) -> None:
         """Let the curriculum move the ramp, if it follows a target."""

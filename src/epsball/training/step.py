@@ -79,8 +79,9 @@ class Stepper:
             self.window.add(loss)
 
     def inputs(self, index: Tensor) -> Tensor:
-        """Inputs in the network's precision."""
-        return self.data.inputs(index).to(self._like.dtype)
+        """Inputs in the network's precision; the numbers of words as they are."""
+        x = self.data.inputs(index)
+        return x.to(self._like.dtype) if x.is_floating_point() else x
 
     def _augmented(self, x: Tensor, at: Progress) -> Tensor:
         if not self.config.augment:
@@ -100,7 +101,7 @@ class Stepper:
         """This process's share of each of the parts that a batch is split into."""
         count = self.config.accumulate
         for inputs, labels in zip(x.chunk(count), y.chunk(count), strict=True):
-            yield Batch(team().share(inputs), team().share(labels))
+            yield Batch(self.net.embed(team().share(inputs)), team().share(labels))
 
     def _add_gradient(self, batch: Batch, at: Progress) -> Loss:
         """The gradient of one part of a batch, and its running statistics."""

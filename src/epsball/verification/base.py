@@ -45,7 +45,8 @@ class Verdict:
         witness: only for "falsified".
         proof: what a separate checker accepts, if the method writes one.
         stats: by method the margin it found ("clean" and "attack": upper bounds of the true one; all others: proven lower
-            bounds), and by "<method>.seconds" what it took.
+            bounds), and by "<method>.seconds" what it took. Some say more: "<method>.found" is a margin that was found, an upper
+            bound; "<method>.exact" is 1 where the bound is known to be attained, 0 where it is not.
         note: what went wrong, for "error".
     """
 
@@ -71,5 +72,6 @@ class Verifier(Protocol):
 
 
 verifiers: Registry[type[Verifier]] = Registry(
-    "verifier", modules=("epsball.verification.incomplete", "epsball.verification.ladder", "epsball.verification.cells")
+    "verifier",
+    modules=tuple(f"epsball.verification.{name}" for name in ("incomplete", "ladder", "cells", "lp", "sdp")),
 )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 
 from epsball.bounding.base import Bounder, bounders, least_margins
-from epsball.bounding.crown import Crown, with_budget
+from epsball.bounding.within import Within
 from epsball.device import arithmetic, exact_arithmetic, tolerance
 from epsball.errors import BadConfig, EpsballError
 from epsball.spec.problem import Budget, Problem
@@ -77,7 +77,7 @@ class Incomplete:
 
     def _bounder(self, budget: Budget) -> Bounder:
         method = bounders[self.method]() if isinstance(self.method, str) else self.method
-        return with_budget(method, budget.bytes) if isinstance(method, Crown) else method
+        return Within(method, budget)
 
     def _verdict(self, problem: Problem, status: Status, margin: float, seconds: float) -> Verdict:
         stats = MappingProxyType({self.name: margin, f"{self.name}.seconds": seconds})

@@ -6,7 +6,7 @@ import math
 import time
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Protocol, cast
 
 import torch
 from torch import nn
@@ -19,7 +19,7 @@ from epsball.device import arithmetic, exact_arithmetic
 from epsball.device import generator as seeded
 from epsball.errors import BadConfig, EpsballError, did_you_mean
 from epsball.spec.problem import Budget, Problem
-from epsball.verification.base import Status, Verdict, Witness, verifiers
+from epsball.verification.base import Status, Verdict, Verifier, Witness, verifiers
 from epsball.verification.incomplete import Incomplete, told
 from epsball.verification.soundness import check_sound
 
@@ -29,7 +29,18 @@ if TYPE_CHECKING:
     from epsball.types import Tensor
 
 FALSIFIERS = ("clean", "attack")
-STEPS: tuple[str | Incomplete, ...] = ("clean", "attack", "ibp", "crown-ibp", "crown")
+
+
+class Step(Verifier, Protocol):
+    """A verifier with a name: `Incomplete`, or one of `verifiers` that is no bound method, such as "lp"."""
+
+    @property
+    def name(self) -> str:
+        """What verdicts call it."""
+        ...
+
+
+STEPS: tuple[str | Step, ...] = ("clean", "attack", "ibp", "crown-ibp", "crown")
 
 
 @dataclass(eq=False)
@@ -38,6 +49,7 @@ class _Case:
 
     found: dict[str, float] = field(default_factory=dict)
     proven: dict[str, float] = field(default_factory=dict)
+    facts: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     status: Status | None = None
     by: str = ""
@@ -54,7 +66,7 @@ class _Case:
     def verdict(self, dtype: torch.dtype) -> Verdict:
         """What is known in the end. A step that was not reached, or that failed, is never taken for an answer."""
         left: Status = "timeout" if self.late else "error" if self.note else "unknown"
-        stats = self.found | self.proven | {f"{step}.seconds": s for step, s in self.seconds.items()}
+        stats = self.found | self.proven | self.facts | {f"{step}.seconds": s for step, s in self.seconds.items()}
         return Verdict(
             status=self.status or left,
             margin=max((m for m in self.proven.values() if not math.isnan(m)), default=math.nan),
@@ -75,7 +87,8 @@ class Ladder:
     Every proven margin is held against every margin found on the same sample, and a contradiction raises `Unsound`.
 
     Attributes:
-        steps: "clean", "attack", keys of `bounders`, or `Incomplete` objects with options and a label of their own; in order.
+        steps: "clean", "attack", keys of `bounders`, other verifiers with a name ("lp"), or such objects with options and a label
+            of their own; in order. A step that falsifies gives its witness, which is evaluated again as an attack's is.
         attack: of the step "attack". It climbs the prepared network; what it finds is evaluated again on `function`.
         everywhere: steps that run on every sample, settled or not: their own accuracy becomes known, and a proof is held against
             an attack. Verdicts stay the same.
@@ -88,7 +101,7 @@ class Ladder:
     """
 
     complete: ClassVar[bool] = False
-    steps: tuple[str | Incomplete, ...] = STEPS
+    steps: tuple[str | Step, ...] = STEPS
     attack: Attack = field(default_factory=lambda: PGD(targets=3, loss="margin", stop="success"))
     everywhere: tuple[str, ...] = ()
     function: Function | None = field(default=None, repr=False)
@@ -97,7 +110,7 @@ class Ladder:
 
     def __post_init__(self) -> None:
         names = [_name(step) for step in self.steps]
-        known = (*FALSIFIERS, *bounders)
+        known = (*FALSIFIERS, *named_steps())
         for step in self.steps:
             if isinstance(step, str) and step not in known:
                 raise BadConfig(f"unknown step {step!r}", fix=did_you_mean(step, known) or f"use some of {', '.join(known)}")
@@ -123,11 +136,11 @@ class Ladder:
             check_sound(sample, case.found, case.proven, dtype=problem.network.dtype, scale=case.scale)
         return [case.verdict(problem.network.dtype) for case in cases]
 
-    def _wants(self, step: str | Incomplete, case: _Case) -> bool:
+    def _wants(self, step: str | Step, case: _Case) -> bool:
         """Whether a step runs on a sample. An attack has nothing to add where the nominal input is misclassified."""
         return case.status is None or (_name(step) in self.everywhere and not (step == "attack" and case.by == "clean"))
 
-    def _run(self, step: str | Incomplete, problem: Problem, cases: Sequence[_Case], budget: Budget, left: float) -> None:
+    def _run(self, step: str | Step, problem: Problem, cases: Sequence[_Case], budget: Budget, left: float) -> None:
         if left <= 0:
             for case in cases:
                 case.late = True
@@ -136,14 +149,30 @@ class Ladder:
         elif step == "attack":
             self._attack(problem, cases, left)
         else:
-            method = step if isinstance(step, Incomplete) else Incomplete(step)
-            for case, verdict in zip(cases, method(problem, replace(budget, seconds=left)), strict=True):
-                case.seconds[method.name] = verdict.seconds
-                case.proven[method.name] = verdict.margin
-                case.late |= verdict.status == "timeout"
-                case.note = case.note or verdict.note
-                if verdict.status == "verified":
-                    case.settle("verified", method.name)
+            self._prove(_step(step), problem, cases, replace(budget, seconds=left))
+
+    def _prove(self, step: Step, problem: Problem, cases: Sequence[_Case], budget: Budget) -> None:
+        for i, (case, verdict) in enumerate(zip(cases, step(problem, budget), strict=True)):
+            case.seconds[step.name] = verdict.seconds
+            case.proven[step.name] = verdict.margin
+            case.facts |= {k: v for k, v in verdict.stats.items() if "." in k and not k.endswith((".seconds", ".found"))}
+            case.late |= verdict.status == "timeout"
+            case.note = case.note or verdict.note
+            if verdict.status == "verified":
+                case.settle("verified", step.name)
+            elif verdict.witness is not None:
+                self._witness(
+                    problem.take(torch.tensor([i], device=problem.input_set.centre.device)), case, step.name, verdict.witness
+                )
+
+    def _witness(self, problem: Problem, case: _Case, name: str, witness: Witness) -> None:
+        """A step's counterexample counts only if it breaks the user's own module."""
+        x = witness.x[None]
+        y, margins = self._evaluate(problem, x)
+        case.found[f"{name}.found"] = float(torch.maximum(margins, _margins(problem, x)))
+        case.scale = max(case.scale, float(y.abs().max()))
+        if float(margins) <= 0:
+            case.settle("falsified", name, Witness(witness.x.clone(), y[0].clone()))
 
     def _clean(self, problem: Problem, cases: Sequence[_Case]) -> None:
         start = time.perf_counter()
@@ -213,5 +242,16 @@ def _margins(problem: Problem, x: Tensor) -> Tensor:
         return problem.prop.to(network.dtype).margins(network.forward(x.to(network.device, network.dtype))).amin(0)
 
 
-def _name(step: str | Incomplete) -> str:
+def named_steps() -> tuple[str, ...]:
+    """What a ladder's step may be called, besides "clean" and "attack"."""
+    return (*bounders, *(name for name in verifiers if name not in bounders and hasattr(verifiers[name], "name")))
+
+
+def _step(step: str | Step) -> Step:
+    if not isinstance(step, str):
+        return step
+    return Incomplete(step) if step in bounders else cast("Step", verifiers[step]())
+
+
+def _name(step: str | Step) -> str:
     return step if isinstance(step, str) else step.name

@@ -106,7 +106,9 @@ def _predict(network: Network, x: Tensor) -> Tensor:
 
 
 def _instance(index: int, label: int, predicted: int, verdict: Verdict) -> Line:
-    margins = {k: v for k, v in verdict.stats.items() if not k.endswith(".seconds")}
+    margins = {k: v for k, v in verdict.stats.items() if "." not in k}
+    found = [v for k, v in verdict.stats.items() if k in FALSIFIERS or k.endswith(".found")]
+    exact = {k.removesuffix(".exact"): bool(v) for k, v in verdict.stats.items() if k.endswith(".exact")}
     times = {k.removesuffix(".seconds"): v for k, v in verdict.stats.items() if k.endswith(".seconds")}
     line: Line = {
         "type": "instance",
@@ -117,11 +119,11 @@ def _instance(index: int, label: int, predicted: int, verdict: Verdict) -> Line:
         "by": verdict.method,
         "margin": _finite(verdict.margin),
         "bounds": {k: _finite(v) for k, v in margins.items() if k not in FALSIFIERS},
-        "attacked_margin": _finite(min((margins[k] for k in FALSIFIERS if k in margins), default=math.nan)),
+        "attacked_margin": _finite(min(found, default=math.nan)),
         "seconds": round(verdict.seconds, 6),
         "times": {k: round(v, 6) for k, v in times.items()},
     }
-    return line | {"note": verdict.note} if verdict.note else line
+    return line | ({"exact": exact} if exact else {}) | ({"note": verdict.note} if verdict.note else {})
 
 
 def _witness(line: Mapping[str, Any], x: Tensor, verdict: Verdict) -> Line:

@@ -106,12 +106,28 @@ class MatrixLines(Relaxed):
         values = rows.values.movedim(self.axis + 1, -1)
         negative = values.clamp(max=0)
         positive = values - negative
-        pulled = [
-            (part[..., None, :] @ rows.at(matrix))[..., 0, :]
-            for part, (matrix, _) in ((positive, self.below), (negative, self.above))
-        ]
+        pulled = [_times(part, rows.sample, matrix) for part, (matrix, _) in ((positive, self.below), (negative, self.above))]
         bias = rows.like(positive).dot(self.below[1]) + rows.like(negative).dot(self.above[1])
         return (rows.like((pulled[0] + pulled[1]).movedim(-1, self.axis + 1)),), bias
+
+
+def _times(values: Tensor, sample: Tensor | None, matrix: Tensor) -> Tensor:
+    """Each row's vectors (P, Q, ..., i) times its sample's matrices (B, ..., i, j).
+
+    All rows of a sample go through one product of matrices: row by row it is five times slower.
+    """
+    if sample is None:
+        return (values.movedim(0, -2) @ matrix).movedim(-2, 0)
+    if len(matrix) == 1:
+        return _of_one(values, matrix[0])
+    groups = [(sample == i).nonzero()[:, 0] for i in sorted(set(sample.tolist()))]
+    parts = [_of_one(values[:, index], matrix[int(sample[index[0]])]) for index in groups]
+    return torch.cat(parts, 1)[:, torch.cat(groups).argsort()]
+
+
+def _of_one(values: Tensor, matrix: Tensor) -> Tensor:
+    flat = values.flatten(0, 1).movedim(0, -2) @ matrix
+    return flat.movedim(-2, 0).reshape(*values.shape[:2], *values.shape[2:-1], -1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -66,6 +66,15 @@ class Polytope:
         size = 1 + float(torch.maximum(self.box.upper.abs(), self.box.lower.abs()).max())
         return size * (1e-9 if self.box.x.dtype == torch.float64 else 1e-6)
 
+    def halfspaces(self) -> tuple[Tensor, Tensor]:
+        """The constraints A (B, m, d) and b (B, m) of each sample in float64, b with the slack that counts as kept.
+
+        Linear programs over networks take them beside the box.
+        """
+        batch, size = len(self.box.x), self.box.x[0].numel()
+        A = self.A.double().expand(batch, -1, size)
+        return A, self.b.double().expand(batch, -1) + self._slack * torch.linalg.vector_norm(A, dim=2)
+
     @functools.cached_property
     def _systems(self) -> list[programs.System]:
         """The constraints of each sample, in float64; each row scaled to length 1, so that slack is a distance."""

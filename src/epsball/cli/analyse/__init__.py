@@ -1,0 +1,25 @@
+"""`epsball analyse`: one verb a file, all over networks, bounds or noise; what they record is drawn by `epsball report`."""
+
+from __future__ import annotations
+
+import typer
+
+from epsball.cli.analyse.barrier import barrier
+from epsball.cli.analyse.envelope import envelope
+from epsball.cli.analyse.estimate import estimate
+from epsball.cli.analyse.init import init
+from epsball.cli.analyse.noise import noise
+from epsball.cli.analyse.plane import plane
+
+app = typer.Typer(help="Analyses of networks, bounds and noise.", no_args_is_help=True, rich_markup_mode=None)
+app.command("init")(init)
+app.command("plane")(plane)
+app.command("barrier")(barrier)
+app.command("envelope")(envelope)
+app.command("estimate")(estimate)
+app.command("noise")(noise)
+
+
+@app.callback()
+def analyse() -> None:
+    """Analyses of networks, bounds and noise."""

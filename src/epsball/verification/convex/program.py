@@ -1,0 +1,120 @@
+"""Linear programs without an objective, and the lower bound that any multipliers of their rows prove.
+
+    minimise  c v + d   subject to   low <= A v <= high,   lower <= v <= upper
+
+For every multiplier m of the rows, and every v that is feasible,
+
+    c v = (c - A' m) v + m (A v) >= min over the box of (c - A' m) v + sum of (m low where m > 0, m high where m < 0).
+
+So a solver is asked for good multipliers and never believed: its own objective value is not used. What rounding may do to our own
+sums is subtracted (Higham 2002, Accuracy and Stability of Numerical Algorithms, Eq. 3.5).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+_UNIT = 2.0**-53
+
+
+@dataclass(frozen=True, eq=False)
+class Forms:
+    """Affine functions of the variables.
+
+    Attributes:
+        matrix: (M, N) sparse, in rows.
+        offset: (M,).
+    """
+
+    matrix: Any
+    offset: Array
+
+    def cost(self, row: int, count: int) -> Array:
+        """The coefficients of one row as a dense vector over all `count` variables."""
+        found = np.zeros(count)
+        start, end = self.matrix.indptr[row : row + 2]
+        found[self.matrix.indices[start:end]] = self.matrix.data[start:end]
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """Boxes of the variables and two-sided rows.
+
+    Attributes:
+        lower: (N,).
+        upper: (N,).
+        matrix: (M, N) sparse, in rows.
+        low: (M,), minus infinity where a row has no lower end.
+        high: (M,), likewise.
+    """
+
+    lower: Array
+    upper: Array
+    matrix: Any
+    low: Array
+    high: Array
+
+    @classmethod
+    def over(cls, lower: Array, upper: Array) -> Program:
+        """A box."""
+        return cls(lower, upper, sparse.csr_matrix((0, len(lower))), np.zeros(0), np.zeros(0))
+
+    @property
+    def count(self) -> int:
+        """How many variables."""
+        return len(self.lower)
+
+    def widened(self, lower: Array, upper: Array) -> Program:
+        """More variables, which no row reads yet."""
+        lower, upper = np.concatenate((self.lower, lower)), np.concatenate((self.upper, upper))
+        matrix = sparse.csr_matrix((self.matrix.data, self.matrix.indices, self.matrix.indptr), (len(self.low), len(lower)))
+        return Program(lower, upper, matrix, self.low, self.high)
+
+    def with_rows(self, matrix: Any, low: Array, high: Array) -> Program:
+        """More rows."""
+        stacked = sparse.vstack((self.matrix, matrix), format="csr") if len(self.low) else sparse.csr_matrix(matrix)
+        return Program(self.lower, self.upper, stacked, np.concatenate((self.low, low)), np.concatenate((self.high, high)))
+
+    @cached_property
+    def _columns(self) -> tuple[Any, Any]:
+        """The transposed matrix, and its magnitudes."""
+        turned = self.matrix.T.tocsr()
+        return turned, abs(turned)
+
+    @cached_property
+    def _reach(self) -> Array:
+        found: Array = np.maximum(np.abs(self.lower), np.abs(self.upper))
+        return found
+
+    def reduced(self, cost: Array, multipliers: Array) -> tuple[Array, float, float]:
+        """Reduced costs, what the rows give, and the size of all that was added up for both.
+
+        A multiplier of a sign that its row cannot have (there is no such end) is set to 0: the others still prove a bound.
+        """
+        m = np.where(np.isfinite(multipliers), multipliers, 0.0)
+        m = np.where(((m > 0) & np.isfinite(self.low)) | ((m < 0) & np.isfinite(self.high)), m, 0.0)
+        ends = np.where(m > 0, self.low, np.where(m < 0, self.high, 0.0))
+        turned, magnitudes = self._columns
+        left = cost - turned @ m
+        spread = np.abs(cost) + magnitudes @ np.abs(m)
+        reach = np.where(np.isfinite(self._reach), self._reach, 0.0)
+        return left, float(m @ ends), float(spread @ reach + np.abs(m) @ np.abs(ends))
+
+    def proven(self, cost: Array, offset: float, multipliers: Array) -> float:
+        """A lower bound of `cost v + offset` over all feasible v, whatever the multipliers: (M,)."""
+        left, rows, size = self.reduced(cost, multipliers)
+        at = np.where(left > 0, self.lower, self.upper)
+        least = float(np.where(left == 0, 0.0, left) @ np.where(left == 0, 0.0, at)) + rows + offset
+        return least - self.slack(size + abs(offset)) if math.isfinite(least) else -math.inf
+
+    def slack(self, size: float) -> float:
+        """What rounding may do to a sum of so many terms of that size in all, twice over."""
+        return 2 * (self.count + 2 * len(self.low) + 8) * _UNIT * size
