@@ -56,10 +56,10 @@ ARMS = (
     Arm("consistency-0.5", "consistency", 0.5, {"strength": 5}),
     Arm("bare-0.5", "standard", 0.5, certify=HALF),
     Arm("denoised-0.5", "denoise", 0.5, {"model.width": 8, "model.depth": 4}, HALF, "bare-0.5"),
-    Arm("gaussian-0.25", "gaussian", 0.25),
-    Arm("gaussian-1", "gaussian", 1.0),
     Arm("macer-0.5", "macer", 0.5, {"samples": 4, "strength": 4}),
+    Arm("gaussian-1", "gaussian", 1.0),
     Arm("smoothadv-0.5", "smoothadv", 0.5, {"steps": 2, "eps": 1.0, "ramp": 1}),
+    Arm("gaussian-0.25", "gaussian", 0.25),
     Arm("smoothmix-0.5", "smoothmix", 0.5, {"steps": 4, "ramp": 1}),
 )
 
