@@ -52,6 +52,7 @@ class Epoch(Line):
     step: Count
     clean: Share | None = None
     verified: Share | None = None
+    noisy: Share | None = None
     verifier: str = ""
     split: str = ""
     best: bool = False
@@ -192,7 +193,8 @@ class Part(Line):
     """A trained model on one part of the data."""
 
     clean: Rate
-    verified: Rate
+    verified: Rate | None = None
+    noisy: Rate | None = None
     count: Count
     of: Count
     verifier: str = ""
