@@ -7,10 +7,10 @@
 
 Every arm is one call of `epsball train`: this file holds its options and nothing else. "long" is Fast-IBP on the thesis' schedule
 (0 + 20 + 50 epochs, three seeds); "short" sets it against its baselines and its ablations on 0 + 6 + 14 epochs, one seed. Epochs
-are selected on 6,000 training images that are held out, at the radius of the training, by IBP. `verify` counts clean and IBP verified
-errors on the 10,000 test images, attacks by PGD with 100 steps, and runs `epsball verify` (an attack, IBP, CROWN-IBP, CROWN): on all test
-images for "long", on every fifth for "short". Minutes are CPU time, for a worker shares the machine with others. A run that is
-complete is left alone; one that was killed goes on.
+are selected on 6,000 training images that are held out, at the radius of the training, by IBP. `verify` counts clean and IBP
+verified errors on the 10,000 test images, attacks by PGD with 100 steps, and runs `epsball verify` (an attack, IBP, CROWN-IBP,
+CROWN): on all test images for "long", on every fifth for "short". Minutes are CPU time, for a worker shares the machine with
+others. A run that is complete is left alone; one that was killed goes on.
 """
 
 from __future__ import annotations
