@@ -8,9 +8,9 @@
 Every arm is one call of `epsball train`: this file holds its options and nothing else. "long" is Fast-IBP on the thesis' schedule
 (0 + 20 + 50 epochs, three seeds); "short" sets it against its baselines and its ablations on 0 + 6 + 14 epochs, one seed. Epochs
 are selected on 6,000 training images that are held out, at the radius of the training, by IBP. `verify` counts clean and IBP
-verified errors on the 10,000 test images, attacks by PGD with 100 steps, and runs `epsball verify` (an attack, IBP, CROWN-IBP,
-CROWN): on all test images for "long", on every fifth for "short". Minutes are CPU time, for a worker shares the machine with
-others. A run that is complete is left alone; one that was killed goes on.
+verified errors on the 10,000 test images, attacks by PGD with 100 steps (all images for seed 0 of "long", every fifth for the
+others), and runs `epsball verify` (an attack, IBP, CROWN-IBP, CROWN): on all images for "long", on every fifth for "short".
+Minutes are CPU time, for a worker shares the machine with others. A run that is complete is left alone; one that was killed goes on.
 """
 
 from __future__ import annotations
@@ -102,18 +102,19 @@ def verify(out: Path, worker: int, workers: int) -> None:
     """Count, attack and verify every trained arm's network on test images."""
     test = load_data("mnist").test
     for name, (_, eps, _) in list(ARMS.items())[worker::workers]:
-        folder, some = out / name, ":" if name.startswith("long") else "::5"
+        folder = out / name
+        some, fewer = ":" if name.startswith("long") else "::5", ":" if name.endswith("-0") else "::5"
         if not _done(folder):
             continue
         module, architecture, _ = load_model(folder)
         scores = IbpAccuracy(float(eps), (0.0, 1.0))(Network.capture(module, architecture.input_shape), test)
         write_bytes(folder / "ibp.json", json.dumps({"clean": scores.clean, "verified": scores.verified}).encode())
-        common = (str(folder), "--eps", eps, "--index", some)
+        common = (str(folder), "--eps", eps)
         if not _done(folder / "pgd-100"):
-            _epsball("attack", *common, "--set", "steps=100", "--out", str(folder / "pgd-100"))
+            _epsball("attack", *common, "--index", fewer, "--set", "steps=100", "--out", str(folder / "pgd-100"))
         if not _done(folder / "union"):
             more = ("--resume",) if (folder / "union" / "record.jsonl").exists() else ()
-            _epsball("verify", *common, "--out", str(folder / "union"), *more)
+            _epsball("verify", *common, "--index", some, "--out", str(folder / "union"), *more)
 
 
 def _summary(folder: Path) -> dict[str, Any]:
@@ -128,7 +129,7 @@ def table(out: Path) -> None:
         run = json.loads(line)
         seconds[run["arm"]] = seconds.get(run["arm"], 0.0) + run["seconds"]
     print(
-        "| arm | eps | clean error | IBP verified error | images | PGD-100 error | union verified error | unknown | CPU minutes |"
+        "| arm | eps | clean error | IBP verified error | images attacked / verified | PGD-100 error | union verified error | unknown | CPU minutes |"
     )
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for name, (_, eps, _) in ARMS.items():
@@ -140,8 +141,9 @@ def table(out: Path) -> None:
         shares = (counted["clean"], counted["verified"], attacked["value"], union["accuracy"]["verified"]["value"])
         clean, ibp, pgd, proven = (f"{100 * (1 - share):.2f}" for share in shares)
         unknown = sum(union["status"][status] for status in ("unknown", "timeout", "error"))
+        count = f"{_summary(folder / 'pgd-100')['count']:,} / {union['count']:,}"
         minutes = f"{seconds.get(name, float('nan')) / 60:.1f}"
-        print(f"| {name} | {eps} | {clean} | {ibp} | {union['count']:,} | {pgd} | {proven} | {unknown} | {minutes} |")
+        print(f"| {name} | {eps} | {clean} | {ibp} | {count} | {pgd} | {proven} | {unknown} | {minutes} |")
 
 
 def main() -> None:
