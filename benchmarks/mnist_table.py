@@ -10,7 +10,7 @@ Every arm is one call of `epsball train`: this file holds its options and nothin
 are selected on 6,000 training images that are held out, at the radius of the training, by IBP. `verify` counts clean and IBP
 verified errors on the 10,000 test images, attacks by PGD with 100 steps (all images for seed 0 of "long", every fifth for the
 others), and runs `epsball verify` (an attack, IBP, CROWN-IBP, CROWN): on all images for "long", on every fifth for "short".
-Minutes are CPU time, for a worker shares the machine with others. A run that is complete is left alone; one that was killed goes on.
+Minutes are CPU time, for a worker shares the machine with others. A complete run is left alone; one that was killed goes on.
 """
 
 from __future__ import annotations
@@ -128,10 +128,9 @@ def table(out: Path) -> None:
     for line in (out / "cpu.jsonl").read_text().splitlines():
         run = json.loads(line)
         seconds[run["arm"]] = seconds.get(run["arm"], 0.0) + run["seconds"]
-    print(
-        "| arm | eps | clean error | IBP verified error | images attacked / verified | PGD-100 error | union verified error | unknown | CPU minutes |"
-    )
-    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    columns = ("arm", "eps", "clean error", "IBP verified error", "images attacked / verified", "PGD-100 error")
+    columns += ("union verified error", "unknown", "CPU minutes")
+    print(f"| {' | '.join(columns)} |\n|{' --- |' * len(columns)}")
     for name, (_, eps, _) in ARMS.items():
         folder = out / name
         if not (_done(folder / "pgd-100") and _done(folder / "union")):
