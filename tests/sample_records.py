@@ -197,6 +197,23 @@ def plane_lines() -> list[Line]:
     ]
 
 
+def regions_lines() -> list[Line]:
+    """A plane of 20 x 20 cells, class 7 on the left and class 2 on the right, and 1,000 votes of twelve classes."""
+    column = np.mgrid[:20, :20][1]
+    votes = [0, 3, 90, 0, 0, 0, 0, 900, 4, 1, 0, 1]
+    return [
+        header("analyse", "regions", "runs/x"),
+        {
+            "type": "regions", "network": "x", "model": "runs/x", "data": "mnist", "index": 3, "label": 7, "predicted": 7,
+            "smoothed": 7, "top": 7, "towards": [2, None], "noise": "Gaussian(sigma=0.5)", "sigma": 0.5, "size": 784,
+            "samples": 1000, "selection": 100, "alpha": 0.001, "votes": votes, "low": [0.9 * v / 1000 for v in votes],
+            "high": [min(1.0, (v + 30) / 1000) for v in votes], "p_a": 0.81, "radius": 0.439, "norm": "l2",
+            "window": [-2.0, 2.0, -2.0, 2.0], "resolution": 20, "classes": np.where(column < 12, 7, 2).ravel().tolist(),
+        },
+        {"type": "done"},
+    ]  # fmt: skip
+
+
 def demo(folder: Path, count: int = 1000) -> list[Path]:
     """The runs of a demo: train, attack, verify, bounds, and a plane."""
     parts = {

@@ -25,7 +25,7 @@ from epsball.spec.property import robust
 from epsball.spec.sets import Clip, InputSet, LpBall, Norm
 from epsball.training.base import Recipe, fitted, recipes
 from epsball.training.config import TrainConfig
-from epsball.training.evaluate import IbpAccuracy
+from epsball.training.evaluate import IbpAccuracy, judge_of
 from epsball.training.loop import fit
 from epsball.verification.base import Verdict, Verifier
 from epsball.verification.ladder import Ladder
@@ -212,7 +212,7 @@ def train(
     chosen = named_recipe(recipe, eps, epochs) if isinstance(recipe, str) else recipe
     config = build(TrainConfig, {"epochs": epochs, **options}, "train")
     network = Network.capture(net, data.train.shape)
-    judge = IbpAccuracy(float(getattr(chosen, "eps", 0.0)), data.clip)
+    judge = judge_of(chosen, IbpAccuracy(float(getattr(chosen, "eps", 0.0)), data.clip))
     for _ in fit(network, chosen, data.train, config, judge, test=data.test):
         pass
     return network

@@ -30,6 +30,8 @@ from epsball.training.recipes.crown_ibp import FusedCrownIbp
 from epsball.training.recipes.fast_ibp import FastIbp
 from epsball.training.recipes.ibp import Ibp
 from epsball.training.recipes.pgd import Pgd
+from epsball.training.recipes.smoothadv import SmoothAdv
+from epsball.training.recipes.smoothmix import SmoothMix
 from epsball.training.recipes.standard import Standard
 from epsball.training.step import Stepper
 from epsball.types import Params
@@ -44,6 +46,8 @@ RECIPES: dict[str, Recipe] = {
     "fast-ibp-warm": FastIbp(0.1, warmup=9, ramp=1, tolerance=0.9),
     "crown-ibp-fused": FusedCrownIbp(0.1, warmup=1, ramp=1),
     "pgd": Pgd(0.1, steps=3),
+    "smoothadv": SmoothAdv(0.2, eps=0.5, steps=2, ramp=3),
+    "smoothmix": SmoothMix(0.2, steps=2, step_size=0.3, ramp=3),
     "pgd-own": Pgd(0.1, steps=3, batch_norm="adversarial", kappa_start=0.3, kappa_end=0.3),
 }
 CONFIG = TrainConfig(epochs=2, batch=12, lr=1e-3, l1=1e-3, clip_norm=1e9, accumulate=2, log_every=5)
@@ -83,7 +87,7 @@ def run() -> Params:
     events = list(fit(net, recipe, Examples(x, y), config, IbpAccuracy(0.05, None)))
     last = events[-1]
     assert isinstance(last, Finished)
-    scores = [list(e.scores) for e in events if isinstance(e, Epoch)]
+    scores = [list(e.scores.known().values()) for e in events if isinstance(e, Epoch)]
     return {**last.selected.model, "scores": torch.tensor(scores, dtype=torch.float64)}
 
 

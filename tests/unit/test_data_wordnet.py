@@ -102,4 +102,7 @@ def test_the_real_wordnet_covers_the_words_of_film_reviews(shared):
     assert len(pairs) >= 5_000
     tokens = torch.tensor([[words.index(w) for w in ("a", "gorgeous", "witty", "movie")]])
     spread = WordSubstitution(torch.randn(len(words), 3), tokens, pairs, budget=2)
-    assert float(spread.count()[0]) > 10
+    ways = [len(pairs.get(int(token), ())) for token in tokens[0]]
+    assert ways[-1] >= 3  # movie: film, picture, flick, ...
+    two = (sum(ways) ** 2 - sum(way**2 for way in ways)) // 2  # two words replaced
+    assert float(spread.count()[0]) == 1 + sum(ways) + two

@@ -14,12 +14,13 @@ from epsball.bounding.ibp import Ibp
 from epsball.errors import BadConfig, BadFile, BadShape
 from epsball.graph.network import Network
 from epsball.models.base import Architecture, Normalise, architecture, build, defaults, models
+from epsball.models.lenet import MaxPool2d
 from epsball.spec.property import robust
 from epsball.spec.sets import LpBall
 
 MNIST, CIFAR, DIGITS = (1, 28, 28), (3, 32, 32), (1, 8, 8)
 TEXT = ("transformer-small",)  # of words: tests/unit/test_text.py
-PICTURES = [name for name in models if name not in TEXT]
+PICTURES = [name for name in models if name not in (*TEXT, "denoiser")]
 UNPADDED = ("dm-medium", "dm-small")  # 8x8 is too small for them
 DEEP = ("wide-resnet", "resnext")  # intervals grow by orders of magnitude under the default initialisation
 
@@ -110,6 +111,33 @@ def test_every_model_takes_the_usual_pictures(name, shape):
     assert module.training
 
 
+def test_lenet_is_what_the_docs_define():
+    kinds = [type(m).__name__ for m in build("lenet", MNIST, 10)]
+    assert kinds == ["Conv2d", "ReLU", "MaxPool2d"] * 2 + ["Flatten"] + ["Linear", "ReLU"] * 2 + ["Linear"]
+    assert count("lenet", MNIST) == 26 * 6 + (25 * 6 + 1) * 16 + 785 * 120 + 121 * 84 + 85 * 10
+    assert count("lenet", MNIST, channels=(3,), hidden=()) == 26 * 3 + (14 * 14 * 3 + 1) * 10
+
+
+def test_the_pooling_of_lenet_is_that_of_torch():
+    for shape in ((2, 3, 7, 6), (1, 1, 2, 9)):
+        x = torch.randn(shape)
+        assert torch.equal(MaxPool2d()(x), nn.functional.max_pool2d(x, 2))
+        assert torch.equal(MaxPool2d()(x.requires_grad_()), nn.functional.max_pool2d(x, 2))
+    ops = {node.op for node in Network.capture(build("lenet", DIGITS, 3), DIGITS).graph.nodes}
+    assert "max_pool2d" in ops
+
+
+def test_a_denoiser_keeps_the_shape_and_subtracts_what_it_predicts():
+    module = build("denoiser", (3, 9, 7), 10, width=4, depth=4).eval()
+    x = torch.rand(2, 3, 9, 7)
+    kinds = [type(m).__name__ for m in module.noise]
+    assert kinds == ["Conv2d", "ReLU"] + ["Conv2d", "BatchNorm2d", "ReLU"] * 2 + ["Conv2d"]
+    assert torch.equal(module(x), x - module.noise(x))
+    nn.init.zeros_(module.noise[-1].weight)
+    nn.init.zeros_(module.noise[-1].bias)
+    assert torch.equal(module(x), x)
+
+
 def test_wide_and_narrow():
     assert defaults("cnn-7") == {"width": 64, "batch_norm": True, "last_stride": 1}
     assert count("resnet-small", CIFAR, blocks=2) > count("resnet-small", CIFAR)
@@ -140,6 +168,8 @@ def test_normalisation_is_a_layer_of_buffers():
         ("mlp", MNIST, {"hidden": (256, 0)}, BadConfig, r"cannot be \(256, 0\)"),
         ("cnn-5", (784,), {}, BadShape, "takes inputs"),
         ("cnn-small", (1, 2, 2), {}, BadShape, "too small"),
+        ("lenet", (1, 3, 3), {}, BadShape, "too small for 2 poolings"),
+        ("denoiser", (784,), {}, BadShape, "takes inputs"),
         ("mlp", (), {}, BadShape, "a classifier of inputs"),
         ("mlp", MNIST, {"mean": (0.1, 0.2), "std": (1, 1)}, BadConfig, "2 means"),
         ("mlp", MNIST, {"mean": (0.1,), "std": (0,)}, BadConfig, "deviations above 0"),

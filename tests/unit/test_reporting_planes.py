@@ -10,8 +10,9 @@ import pytest
 
 import sample_records as sample
 from epsball.errors import BadFile
+from epsball.reporting.cells import borders, deepest
 from epsball.reporting.lines import PlaneLine
-from epsball.reporting.planes import _borders, _deepest, plane_figure
+from epsball.reporting.planes import plane_figure
 from epsball.reporting.runs import read_runs
 
 
@@ -38,15 +39,15 @@ def test_the_sheet_covers_every_cell_with_its_class(tmp_path):
 
 def test_borders_lie_between_classes_and_nowhere_else():
     grid = np.array([[0, 0, 1], [0, 1, 1], [2, 2, 2]])
-    found = {tuple(map(tuple, segment)) for segment in _borders(grid, [0.0, 3.0, 0.0, 3.0])}
+    found = {tuple(map(tuple, segment)) for segment in borders(grid, [0.0, 3.0, 0.0, 3.0])}
     assert found == {((1, 1), (2, 1)), ((0, 2), (3, 2)), ((1, 1), (1, 2)), ((2, 0), (2, 1))}
 
 
 def test_a_name_stands_deep_inside_its_region():
     inside = np.zeros((9, 9), bool)
     inside[1:8, 2:7] = True
-    assert _deepest(inside)[1] == 4
-    assert _deepest(np.eye(3, dtype=bool)) == (0, 0)
+    assert deepest(inside)[1] == 4
+    assert deepest(np.eye(3, dtype=bool)) == (0, 0)
 
 
 @pytest.mark.parametrize("change", [

@@ -143,8 +143,11 @@ CASES: list[tuple[str, type[Recipe], dict, Formula]] = [
 ]
 
 
+UNDER_NOISE = {"gaussian", "smoothadv", "consistency", "macer", "smoothmix", "denoise"}  # test_training_smoothing, test_denoised
+
+
 def test_every_recipe_has_its_formula() -> None:
-    assert {name for name, *_ in CASES} == set(recipes)
+    assert {name for name, *_ in CASES} == set(recipes) - UNDER_NOISE
     assert all(recipes[name] is kind for name, kind, *_ in CASES)
 
 

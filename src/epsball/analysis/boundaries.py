@@ -134,7 +134,7 @@ def trained(path: Path, device: torch.device) -> tuple[Shown, dict[str, Any]]:
     """
     module, architecture, extra = load_model(path)
     told = extra.get("training")
-    shown = Shown(_name(path), str(path), Network.capture(module.to(device), architecture.input_shape))
+    shown = Shown(named(path), str(path), Network.capture(module.to(device), architecture.input_shape))
     return shown, told if isinstance(told, dict) else {}
 
 
@@ -158,7 +158,7 @@ def initial(run: Path, device: torch.device) -> Shown:
         network = Network.capture(described.build().to(device), described.input_shape)
         torch.manual_seed(config.train.seed)
         config.recipe.initialise(network)
-    return Shown(f"{_name(run)}, untrained", f"{run} (untrained)", network)
+    return Shown(f"{named(run)}, untrained", f"{run} (untrained)", network)
 
 
 def three(data: Dataset) -> tuple[int, ...]:
@@ -171,5 +171,6 @@ def three(data: Dataset) -> tuple[int, ...]:
     return tuple(range(min(3, len(data.test))))
 
 
-def _name(path: Path) -> str:
+def named(path: Path) -> str:
+    """What a figure calls a network: the name of its run folder or checkpoint."""
     return path.resolve().stem if path.suffix == ".safetensors" else path.resolve().name

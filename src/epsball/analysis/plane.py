@@ -1,4 +1,4 @@
-"""A plane through three inputs: the classes that a network gives there, and the trace of the eps-balls in it."""
+"""A plane through one input or three: the classes that a network gives there, and the trace of the eps-balls in it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Plane:
     Attributes:
         origin: the first input, flat, float64.
         u, v: directions, flat.
-        points: (3, 2) where the three inputs lie.
+        points: (N, 2) where the inputs lie: three, or the origin alone.
         shape: of one input.
     """
 
@@ -47,15 +47,25 @@ class Plane:
             BadData: the three lie on one line.
         """
         a, b, c = inputs.detach().cpu().double().flatten(1).numpy()
-        along, across = b - a, c - a
-        length = float(np.linalg.norm(along))
-        u = along / max(length, 1e-300)
-        s = float(across @ u)
-        rest = across - s * u
-        t = float(np.linalg.norm(rest))
-        if min(length, t) <= 1e-9 * (1 + float(np.abs(inputs.cpu().numpy()).max())):
+        spanned = _axes(b - a, c - a, 1 + float(np.abs(inputs.cpu().numpy()).max()))
+        if spanned is None:
             raise BadData("the three inputs lie on one line: they span no plane", where="--index", fix="choose three other inputs")
-        return cls(a, u, rest / t, np.array([[0.0, 0.0], [length, 0.0], [s, t]]), tuple(inputs.shape[1:]))
+        u, v = spanned
+        points = np.array([[0.0, 0.0], [(b - a) @ u, 0.0], [(c - a) @ u, (c - a) @ v]])
+        return cls(a, u, v, points, tuple(inputs.shape[1:]))
+
+    @classmethod
+    def along(cls, x: Tensor, first: Tensor, second: Tensor) -> Plane:
+        """The plane through one input in two directions of its shape: the input is its origin, the first direction its first axis.
+
+        Raises:
+            BadData: one direction is zero, or they lie on one line.
+        """
+        a, b, c = (tensor.detach().cpu().double().flatten().numpy() for tensor in (x, first, second))
+        spanned = _axes(b / max(float(np.linalg.norm(b)), 1e-300), c / max(float(np.linalg.norm(c)), 1e-300), 1.0)
+        if spanned is None:
+            raise BadData("two directions on one line span no plane", fix="choose two others")
+        return cls(a, *spanned, np.zeros((1, 2)), tuple(x.shape))
 
     def window(self) -> tuple[float, float, float, float]:
         """Left, right, bottom and top of a square that holds the three inputs with some room around."""
@@ -85,6 +95,16 @@ class Plane:
         limits = np.concatenate((room_up, room_down)).clip(min=0.0)
         reach = 4.0 * float(np.abs(self.points).max()) + (2.0 * eps * len(here) if np.isfinite(eps) else 0.0)
         return [[float(x), float(y)] for x, y in half_planes(normals, limits, reach) + centre]
+
+
+def _axes(along: Floats, across: Floats, scale: float) -> tuple[Floats, Floats] | None:
+    """Two orthonormal directions, the first along the first vector; None where both lie on one line, up to 1e-9 of the scale."""
+    length = float(np.linalg.norm(along))
+    u = along / max(length, 1e-300)
+    rest = across - (across @ u) * u
+    rest -= (rest @ u) * u  # once more: the first pass loses digits where the vectors are nearly on one line
+    t = float(np.linalg.norm(rest))
+    return None if min(length, t) <= 1e-9 * scale else (u, rest / t)
 
 
 def half_planes(normals: Floats, limits: Floats, reach: float) -> Floats:
@@ -122,20 +142,21 @@ def _cut(corners: Floats, normal: Floats, limit: float) -> Floats:
     return np.array(kept).reshape(-1, 2)
 
 
-def classes(network: Prepared, plane: Plane, resolution: int) -> list[int]:
-    """The class at the centre of each cell of the plane's window, row after row from the bottom.
+def classes(network: Prepared, plane: Plane, resolution: int, window: tuple[float, float, float, float] | None = None) -> list[int]:
+    """The class at the centre of each cell of a window of the plane, row after row from the bottom.
 
     Args:
         network: prepared; it is asked at the points as they are, inside the valid range or not.
         plane: where.
         resolution: cells a side, 8 to 1000.
+        window: left, right, bottom and top; default: the plane's own.
 
     Raises:
         BadConfig: another resolution.
     """
     if not 8 <= resolution <= 1000:
         raise BadConfig(f"a resolution of {resolution}", where="--resolution", fix="use 8 to 1000 cells a side")
-    left, right, bottom, top = plane.window()
+    left, right, bottom, top = window or plane.window()
     steps = (np.arange(resolution) + 0.5) / resolution
     s, t = np.meshgrid(left + steps * (right - left), bottom + steps * (top - bottom))
     places = np.stack((s.ravel(), t.ravel()), 1)

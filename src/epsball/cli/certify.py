@@ -23,6 +23,9 @@ def certify(  # noqa: PLR0913 - one parameter an option
     alpha: Annotated[str, typer.Option("--alpha", help="Probability of a wrong certificate, for each image.")] = "0.001",
     selection: Annotated[int, typer.Option("--selection", help="Samples that choose the class.")] = 100,
     batch: Annotated[int | None, typer.Option("--batch", help="Samples of one forward pass.")] = None,
+    denoiser: Annotated[
+        Path | None, typer.Option("--denoiser", help="A run of `epsball train denoise`, to put in front of the network.")
+    ] = None,
     data: Data = "mnist",
     index: Index = "::100",
     part: Annotated[str | None, typer.Option("--shard", help="i/n: the i-th of n parts of the index, from 1.")] = None,
@@ -38,6 +41,7 @@ def certify(  # noqa: PLR0913 - one parameter an option
     from epsball.config import build, options
     from epsball.run.certify import Certification
     from epsball.run.cluster import Cluster
+    from epsball.run.denoise import put_before
     from epsball.smoothing.core import Smoothed
     from epsball.smoothing.noise import noises
     from epsball.smoothing.procedures import procedures
@@ -49,14 +53,15 @@ def certify(  # noqa: PLR0913 - one parameter an option
     case = case_of(model, data, index, "0", norm="l2", seed=seed, device=device, pick=lambda all_: take(all_, i - 1, n))
     scale = next(iter(fields(cast("Any", noises[noise])))).name
     law = build(noises[noise], {scale: number(sigma, "--sigma")}, "noise")
-    smoothed = Smoothed(case.network.module, law, case.network.classes, batch=batch, seed=seed, clip=case.data.clip)
+    module = case.network.module if denoiser is None else put_before(denoiser, case.network)
+    smoothed = Smoothed(module, law, case.network.classes, batch=batch, seed=seed, clip=case.data.clip)
     goal = None if radius is None else number(radius, "--radius")
     folder = model if model.is_dir() else model.parent
-    name = f"certify-{data}-{noise}-{sigma}" + (f"-{part}" if part else "")
+    name = f"certify-{data}-{noise}-{sigma}" + ("" if denoiser is None else "-denoised") + (f"-{part}" if part else "")
     path = out or folder / name.replace("/", "_")
     machines = None if cluster is None else Cluster(cluster, gpus=float(case.device.type == "cuda"))
     with progress(output, "certifying") as told:
-        task = Certification(case, smoothed, chosen, number(alpha, "--alpha"), selection, goal, machines, told)
+        task = Certification(case, smoothed, chosen, number(alpha, "--alpha"), selection, goal, machines, told, denoiser)
         summary = task.run(path, resume=resume)
     output.result("certify", {"run": str(path), **summary})
     _show(output, path, summary)

@@ -17,18 +17,21 @@ _PROTOCOLS = {
 
 
 def show_results(output: Output, path: Path, summary: Mapping[str, Any]) -> None:
-    """Clean and verified accuracy on each part of the data, the verifier behind them, and how the epoch was selected."""
+    """Clean and verified accuracy (or the one under noise) on each part of the data, and how the epoch was selected."""
     runs = len(summary.get("runs", ())) or 1
-    named = f"{path}: {summary['model']} on {summary['data']}, eps {summary['eps']:.6g}"
+    noisy = "noisy" in summary["accuracy"]
+    scale = f"sigma {summary['sigma']:.6g}" if noisy else f"eps {summary['eps']:.6g}"
+    named = f"{path}: {summary['model']} on {summary['data']}, {scale}"
     title = named if runs == 1 else f"{named}; mean and standard deviation of {runs} runs"
-    by = ", ".join(summary["verified_by"])
+    judged = "under noise, %" if noisy else f"verified by {', '.join(summary['verified_by'])}, %"
     rows = [_row(name, part) for name, part in _parts(summary).items()]
-    output.table(title, ("accuracy on", "examples", "clean, %", f"verified by {by}, %"), rows)
+    output.table(title, ("accuracy on", "examples", "clean, %", judged), rows)
     epochs = "" if runs > 1 else f"epoch {summary['selected']['epoch']} of {summary['epochs']} "
     output.text(f"protocol {summary['protocol']}: {epochs}selected {_PROTOCOLS[summary['protocol']]}")
     output.text(f"{summary['seconds']:.1f} s of training")
     if runs == 1:
-        output.text(f"next:  epsball verify {path} --data {summary['data']} --eps {summary['eps']:.6g}")
+        what = f"{summary['classifier']} --denoiser {path}" if "classifier" in summary else path
+        output.text(f"next:  epsball {'certify' if noisy else 'verify'} {what} --data {summary['data']} --{scale}")
 
 
 def _parts(summary: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -39,7 +42,7 @@ def _parts(summary: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _row(name: str, part: Mapping[str, Any]) -> tuple[str, str, str, str]:
     count = f"{part['count']:,}" if part["count"] == part["of"] else f"{part['count']:,} of {part['of']:,}"
-    return name, count, _cell(part["clean"]), _cell(part["verified"])
+    return name, count, _cell(part["clean"]), _cell(part["noisy"] if "noisy" in part else part["verified"])
 
 
 def _cell(rate: Mapping[str, float]) -> str:

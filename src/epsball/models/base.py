@@ -20,7 +20,9 @@ Shape = tuple[int, ...]
 
 models: Registry[Builder] = Registry(
     "model",
-    modules=tuple(f"epsball.models.{name}" for name in ("mlp", "convolutional", "residual", "wide", "transformer")),
+    modules=tuple(
+        f"epsball.models.{name}" for name in ("mlp", "convolutional", "denoiser", "lenet", "residual", "wide", "transformer")
+    ),
 )
 
 

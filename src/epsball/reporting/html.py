@@ -17,6 +17,7 @@ from epsball.reporting.layers_over_time import relu_figure, tightness_figures
 from epsball.reporting.lines import STATUSES, Layer, Witness
 from epsball.reporting.pictures import picture
 from epsball.reporting.planes import plane_figure
+from epsball.reporting.regions import region_figures
 from epsball.reporting.results import results
 from epsball.reporting.runs import read_runs
 from epsball.reporting.sheet import Cell, Sheet, duration, number, percent, whole
@@ -124,6 +125,7 @@ def render(story: Story) -> str:
         planes=[(run, figure) for run in story.runs if (figure := plane_figure(run)) is not None],
         layers=[(run, figures.layer_figures(run), run.of(Layer), _layer_sheet(run)) for run in story.layered],
         smoothing=smoothing_page(story),
+        regions=[(run, found) for run in story.runs if (found := region_figures(run))],
         noise=[(run, noise_tables(run)) for run in story.shown],
         reproduce=[(run, shlex.join(run.header.command), _flat(run.header.config)) for run in story.runs],
         commands={section.id: _command(section, story) for section in SECTIONS},

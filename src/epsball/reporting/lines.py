@@ -52,6 +52,7 @@ class Epoch(Line):
     step: Count
     clean: Share | None = None
     verified: Share | None = None
+    noisy: Share | None = None
     verifier: str = ""
     split: str = ""
     best: bool = False
@@ -144,7 +145,16 @@ class Layer(Line):
     seconds: Real | None = None
 
 
+def _check_cells(classes: list[int], resolution: int, window: list[float]) -> None:
+    if len(classes) != resolution**2:
+        raise ValueError(f"{len(classes)} classes do not fill {resolution} by {resolution} cells")
+    left, right, bottom, top = window
+    if not (left < right and bottom < top):
+        raise ValueError("the window is empty")
+
+
 Point = Annotated[list[Real], Field(min_length=2, max_length=2)]
+Class = Annotated[int, Field(ge=0, le=10**6)]
 
 
 class PlaneLine(Line):
@@ -160,17 +170,13 @@ class PlaneLine(Line):
     points: Annotated[list[Point], Field(min_length=3, max_length=3)]
     window: Annotated[list[Real], Field(min_length=4, max_length=4)]
     resolution: Annotated[int, Field(ge=1, le=1000)]
-    classes: list[Annotated[int, Field(ge=0, le=10**6)]]
+    classes: list[Class]
     traces: Annotated[list[Annotated[list[Point], Field(min_length=1)]], Field(min_length=3, max_length=3)]
     valid: Annotated[list[Point], Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if len(self.classes) != self.resolution**2:
-            raise ValueError(f"{len(self.classes)} classes do not fill {self.resolution} by {self.resolution} cells")
-        left, right, bottom, top = self.window
-        if not (left < right and bottom < top):
-            raise ValueError("the window is empty")
+        _check_cells(self.classes, self.resolution, self.window)
         return self
 
 
@@ -187,7 +193,8 @@ class Part(Line):
     """A trained model on one part of the data."""
 
     clean: Rate
-    verified: Rate
+    verified: Rate | None = None
+    noisy: Rate | None = None
     count: Count
     of: Count
     verifier: str = ""
@@ -204,6 +211,43 @@ class Certificate(Line):
     lower: Share
     samples: Count
     seconds: Real | None = None
+
+
+class RegionsLine(Line):
+    """The base classifier's classes in a plane through one input, the votes of its noisy copies, and what they certify."""
+
+    network: str
+    data: str = ""
+    index: Count
+    label: int
+    smoothed: Class | None = None
+    top: Class
+    towards: Annotated[list[Class | None], Field(min_length=2, max_length=2)]
+    noise: str = ""
+    sigma: Annotated[float, Field(gt=0, le=1e30)]
+    size: Annotated[int, Field(ge=1, le=2**53)]
+    samples: Annotated[int, Field(ge=1, le=2**53)]
+    alpha: Share
+    votes: Annotated[list[Count], Field(min_length=2, max_length=10**6)]
+    low: list[Share]
+    high: list[Share]
+    p_a: Share
+    radius: Annotated[float, Field(ge=0, le=1e30)]
+    norm: str = ""
+    window: Annotated[list[Real], Field(min_length=4, max_length=4)]
+    resolution: Annotated[int, Field(ge=1, le=1000)]
+    classes: list[Class]
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        _check_cells(self.classes, self.resolution, self.window)
+        if not len(self.votes) == len(self.low) == len(self.high):
+            raise ValueError(f"{len(self.votes)} votes, {len(self.low)} lower and {len(self.high)} upper limits")
+        if sum(self.votes) > self.samples:
+            raise ValueError(f"{sum(self.votes)} votes of {self.samples} copies")
+        if self.top >= len(self.votes):
+            raise ValueError(f"class {self.top} is none of the {len(self.votes)} that votes were counted for")
+        return self
 
 
 class Shown(Line):
@@ -275,6 +319,7 @@ KINDS: dict[str, type[Line]] = {
     "layer": Layer,
     "plane": PlaneLine,
     "certificate": Certificate,
+    "regions": RegionsLine,
     "picture": Shown,
     "summary": Summary,
 }

@@ -36,7 +36,7 @@ class Result:
     @property
     def averaged(self) -> bool:
         """Whether the numbers are means over seeds."""
-        return self.part.verified.std is not None
+        return self.part.clean.std is not None
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,17 @@ class Results:
     rows: tuple[Result, ...]
 
     @property
+    def noisy(self) -> bool:
+        """Whether any model was judged under the noise of smoothing."""
+        return any(row.part.noisy for row in self.rows)
+
+    @property
     def sheet(self) -> Sheet:
         about = ("run", "part", "examples", "of", "verifier", "eps", "protocol", "selected_on")
-        columns = (*about, *_named("clean"), *_named("verified"))
+        columns = (*about, *_named("clean"), *_named("verified"), *(_named("noisy") if self.noisy else ()))
         rows: tuple[tuple[Cell, ...], ...] = tuple(
             (r.run.name, r.name, r.part.count, r.part.of, r.part.verifier, r.eps, r.protocol, "yes" if r.selected else "no",
-             *_cells(r.part.clean), *_cells(r.part.verified))
+             *_cells(r.part.clean), *_cells(r.part.verified), *(_cells(r.part.noisy) if self.noisy else ()))
             for r in self.rows
         )  # fmt: skip
         return Sheet("training-results.csv", columns, rows)
@@ -72,5 +77,5 @@ def _named(measure: str) -> tuple[str, ...]:
     return measure, f"{measure}_std", f"{measure}_low_95", f"{measure}_high_95"
 
 
-def _cells(rate: Rate) -> tuple[Cell, ...]:
-    return rate.value, rate.std, rate.low, rate.high
+def _cells(rate: Rate | None) -> tuple[Cell, ...]:
+    return (None,) * 4 if rate is None else (rate.value, rate.std, rate.low, rate.high)

@@ -188,12 +188,14 @@ def _half_space(sigma: float, reach: float) -> Callable[[Axes], None]:
             for radius in (sigma, 2 * sigma):
                 axes.add_patch(Circle((centre, 0), radius, fill=False, color=colour, linewidth=1))
             axes.plot([centre], [0], "o", color=colour, markersize=4)
-        axes.annotate("", (reach, -2.25 * sigma), (0, -2.25 * sigma), arrowprops={"arrowstyle": "<->", "color": MUTED})
-        axes.text(reach / 2, -2.2 * sigma, f"{reach:.3g}", ha="center", va="bottom", color=MUTED)
+        arrow = {"arrowstyle": "<->", "color": MUTED, "shrinkA": 0, "shrinkB": 0}
+        axes.annotate("", (reach, -2.3 * sigma), (0, -2.3 * sigma), arrowprops=arrow)
+        axes.text(reach / 2, -2.45 * sigma, f"{reach:.3g}", ha="center", va="top", color=MUTED)
         axes.set_xlim(-2.6 * sigma, side)
-        axes.set_ylim(-2.6 * sigma, 2.6 * sigma)
+        axes.set_ylim(-3.1 * sigma, 2.4 * sigma)
         axes.set_aspect("equal")
         axes.set_yticks([])
+        axes.locator_params(axis="x", nbins=6)
         axes.grid(visible=False)
         axes.set_xlabel("distance from x along the worst direction")
 

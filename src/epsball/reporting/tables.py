@@ -253,4 +253,8 @@ def _differ(one: Mapping[Status, int], other: Mapping[Status, int]) -> bool:
 def best_epoch(run: Run) -> Epoch | None:
     """The epoch that the run selected, or the one of highest accuracy where it selected none."""
     chosen = [line for line in run.of(Epoch) if line.best]
-    return chosen[-1] if chosen else max(run.of(Epoch), key=lambda line: (line.verified or 0.0, line.clean or 0.0), default=None)
+    return (
+        chosen[-1]
+        if chosen
+        else max(run.of(Epoch), key=lambda line: (line.verified or line.noisy or 0.0, line.clean or 0.0), default=None)
+    )

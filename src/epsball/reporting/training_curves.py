@@ -83,6 +83,7 @@ def _accuracy_curves(run: Run, scale: float | None) -> Figure | None:
         for values, colour, label in (
             ([line.clean for line in lines], INK, "clean"),
             ([line.verified for line in lines], ACCENT, f"verified ({last.verifier or 'one method'})"),
+            ([line.noisy for line in lines], ACCENT, "under noise"),
         ):
             if any(value is not None for value in values):
                 axes.plot(times, [100 * _gap(v) for v in values], color=colour, marker="o", markersize=3, label=short(label))
@@ -91,11 +92,12 @@ def _accuracy_curves(run: Run, scale: float | None) -> Figure | None:
         axes.yaxis.set_major_formatter("{x:g} %")
         axes.legend().set_in_layout(False)
 
-    alt = f"Accuracy by {unit}: at the end {percent(last.clean)} percent clean and {percent(last.verified)} percent verified."
-    rows = tuple((line.epoch, line.step, line.clean, line.verified) for line in lines)
+    kind, judged = ("verified", last.verified) if last.noisy is None else ("under noise", last.noisy)
+    alt = f"Accuracy by {unit}: at the end {percent(last.clean)} percent clean and {percent(judged)} percent {kind}."
+    rows = tuple((line.epoch, line.step, line.clean, line.verified, line.noisy) for line in lines)
     return Figure(
         f"figure-epochs-{run.id}", "Accuracy", (draw(paint, alt=alt, ident=f"epochs-{run.id}", size=WIDE),),
-        Sheet(f"epochs-{run.id}.csv", ("epoch", "step", "clean", "verified"), rows),
+        Sheet(f"epochs-{run.id}.csv", ("epoch", "step", "clean", "verified", "noisy"), rows),
         f"On the {last.split or 'held-out'} split, after each epoch.",
     )  # fmt: skip
 

@@ -73,6 +73,7 @@ class Certification:
         radius: certify at this radius; None: the largest one.
         cluster: where images are certified; None: here. Certificates do not depend on it.
         progress: called with the number of images done so far and in all.
+        denoiser: the checkpoint or run folder of the denoiser in `smoothed`, for the record; None: there is none.
     """
 
     case: Case
@@ -83,6 +84,7 @@ class Certification:
     radius: float | None = None
     cluster: Cluster | None = None
     progress: Callable[[int, int], None] = unheard
+    denoiser: Path | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be certified before a folder is made; nothing is sampled yet."""
@@ -109,7 +111,7 @@ class Certification:
         """
         case = self.case
         described = description(self.smoothed, self.procedure, self.alpha, self.selection, self.radius)
-        config = {**case.described(), "smoothing": described}
+        config = {**case.described(**self._front()), "smoothing": described}
         with RunFolder(path, resume=resume) as folder, Record(folder.record) as record:
             lines = self._known(folder.record, record, config)
             done = {line["index"] for line in lines}
@@ -150,8 +152,12 @@ class Certification:
             label = int(self.case.data.test.y[index])
             yield {**line, "type": "certificate", "index": index, "label": label, "predicted": line["label"]}
 
+    def _front(self) -> Line:
+        return {} if self.denoiser is None else {"denoiser": str(self.denoiser)}
+
     def _headline(self, lines: list[Line]) -> Line:
         return {
+            **self._front(),
             "model": str(self.case.model),
             "data": self.case.data.name,
             "noise": repr(self.smoothed.law),

@@ -31,13 +31,13 @@ def splits(net: Network, last: Finished, test: Examples | None, config: TrainCon
 
     Returns:
         "train", then what the epoch was selected on ("validation", or "test" under the protocol of the literature), then "test":
-        each with `count`, `of` (of how many), `clean`, `verified` and `verifier`. The test set of a run that did not select on it
-        is looked at here for the first time.
+        each with `count`, `of` (of how many), `clean`, `verified` (or `noisy`) and `verifier`. The test set of a run that did not
+        select on it is looked at here for the first time.
     """
     sample = _sample(last.trained, config)
     found = {"train": _rates(evaluate(net, sample), len(sample), len(last.trained), evaluate.verifier)}
     best = last.selected
-    found[last.split] = {**_shares(best.clean, best.verified, last.held), "of": last.held, "verifier": last.verifier}
+    found[last.split] = {**_shares(best.scores, last.held), "of": last.held, "verifier": last.verifier}
     if test is not None and "test" not in found:
         there = Examples(test.x.to(sample.x.device), test.y.to(sample.x.device))
         found["test"] = _rates(evaluate(net, there), len(there), len(there), evaluate.verifier)
@@ -59,8 +59,8 @@ def _sample(trained: Examples, config: TrainConfig) -> Examples:
 
 
 def _rates(scores: Scores, count: int, of: int, verifier: str) -> dict[str, Any]:
-    return {**_shares(scores.clean, scores.verified, count), "of": of, "verifier": verifier}
+    return {**_shares(scores, count), "of": of, "verifier": verifier}
 
 
-def _shares(clean: float, verified: float, count: int) -> dict[str, Any]:
-    return {"clean": interval(clean, count), "verified": interval(verified, count), "count": count}
+def _shares(scores: Scores, count: int) -> dict[str, Any]:
+    return {**{name: interval(share, count) for name, share in scores.known().items()}, "count": count}

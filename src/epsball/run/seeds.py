@@ -61,9 +61,9 @@ def start_seeds(
         resume: go on: finished runs are kept, an unfinished one goes on from its checkpoint.
 
     Returns:
-        The summary line: `accuracy.clean` and `accuracy.verified` with `value` (the mean), `std` (of the sample), `low` and `high`
-        (95 % interval of the mean, Student's t), `splits`, the same for each part of the data, and `runs`, the summaries' values by
-        seed.
+        The summary line: in `accuracy` (`clean`, and `verified` or `noisy`) `value` (the mean), `std` (of the sample), `low` and
+        `high` (95 % interval of the mean, Student's t), `splits`, the same for each part of the data, and `runs`, the summaries'
+        values by seed.
 
     Raises:
         BadConfig: the folder holds other runs.
@@ -102,9 +102,9 @@ def seeds_of(path: Path) -> list[int] | None:
 def summarise(runs: dict[int, Line], seconds: float) -> Line:
     """Mean and deviation over runs of one configuration."""
     first = next(iter(runs.values()))
-    accuracy = {name: spread([run["accuracy"][name]["value"] for run in runs.values()]) for name in ("clean", "verified")}
-    verifier = next(iter(first["verified_by"]))
+    accuracy = {name: spread([run["accuracy"][name]["value"] for run in runs.values()]) for name in first["accuracy"]}
     shared = {key: first[key] for key in ("model", "data", "epochs", "examples", "protocol", "split", "count", "eps", "norm")}
+    shared["sigma"] = first.get("sigma")  # not in the first records
     each = [
         {
             "seed": seed,
@@ -118,7 +118,7 @@ def summarise(runs: dict[int, Line], seconds: float) -> Line:
         "verb": "seeds",
         **shared,
         "accuracy": accuracy,
-        "verified_by": {verifier: accuracy["verified"]},
+        "verified_by": dict.fromkeys(first["verified_by"], accuracy.get("verified")),
         "splits": _splits(list(runs.values())),
         "runs": each,
         "seconds": seconds,
@@ -131,7 +131,9 @@ def _splits(runs: Sequence[Line]) -> dict[str, Any]:
     for name, part in runs[0].get("splits", {}).items():
         each = [run.get("splits", {}).get(name) for run in runs]
         if all(each):
-            rates = {kind: spread([other[kind]["value"] for other in each]) for kind in ("clean", "verified")}
+            rates = {
+                kind: spread([other[kind]["value"] for other in each]) for kind in ("clean", "verified", "noisy") if kind in part
+            }
             found[name] = {**rates, **{key: part[key] for key in ("count", "of", "verifier")}}
     return found
 

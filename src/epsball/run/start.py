@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,9 +15,10 @@ from epsball.files import write_bytes
 from epsball.graph.network import Network
 from epsball.models.base import Architecture, architecture
 from epsball.models.store import save_model
+from epsball.run.denoise import assembled, behind, trained_part
 from epsball.run.folder import RunFolder
 from epsball.run.train import Job, assist, train
-from epsball.training.evaluate import IbpAccuracy
+from epsball.training.evaluate import IbpAccuracy, judge_of
 from epsball.training.parallel import await_leader, leading, team
 
 if TYPE_CHECKING:
@@ -49,6 +51,8 @@ def start(config: RunConfig, path: Path, tracker: Tracker, *, device: torch.devi
     """
     data = _data(config.data)
     described = describe(config.model, data)
+    if hasattr(config.recipe, "classifier"):  # a denoiser gives what it takes: inputs that are not normalised
+        described = replace(described, mean=None, std=None)
     if not team().leads:
         await_leader()
         assist(_job(config, described, data, device), path / "checkpoint.safetensors")
@@ -60,7 +64,7 @@ def start(config: RunConfig, path: Path, tracker: Tracker, *, device: torch.devi
         job = _job(config, described, data, device)
 
         def save(file: Path, trained: nn.Module, extra: dict[str, Any]) -> None:
-            save_model(file, trained, described, extra)
+            save_model(file, trained_part(trained), described, extra)
 
         return train(job, folder, save, tracker)
 
@@ -74,16 +78,16 @@ def _data(named: Named) -> Dataset:
 
 def _job(config: RunConfig, described: Architecture, data: Dataset, device: torch.device) -> Job:
     torch.manual_seed(config.train.seed)
-    module = described.build().to(device)
+    module = assembled(described.build(), config.recipe, described.input_shape).to(device)
     return Job(
         net=Network.capture(module, described.input_shape),
         recipe=config.recipe,
         data=data.train,
         config=config.train,
-        evaluate=IbpAccuracy(_eps(config), data.clip),
+        evaluate=judge_of(config.recipe, IbpAccuracy(_eps(config), data.clip)),
         described=config.as_dict(),
         test=data.test,
-        notes={"model": described.name, "data": data.name, "data_digest": data.digest},
+        notes={"model": described.name, "data": data.name, "data_digest": data.digest, **behind(config.recipe)},
     )
 
 

@@ -130,5 +130,6 @@ def _metrics(line: Mapping[str, Any]) -> str:
 
 
 def _epoch(line: Mapping[str, Any]) -> str:
-    scores = f"clean {line['clean']:.2%}  verified {line['verified']:.2%} ({line['verifier']}, {line['split']})"
-    return f"epoch {line['epoch']:>3}  {scores}{'  best' if line.get('best') else ''}"
+    scores = "  ".join(f"{name} {line[name]:.2%}" for name in ("clean", "verified", "noisy") if name in line)
+    where = ", ".join(filter(None, (line["verifier"], line["split"])))
+    return f"epoch {line['epoch']:>3}  {scores} ({where}){'  best' if line.get('best') else ''}"

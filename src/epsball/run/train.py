@@ -153,7 +153,7 @@ def line(event: Metrics | Epoch | Census | Tightness) -> Line:
     if isinstance(event, Metrics):
         return {"type": "metrics", **asdict(event)}
     told = {name: getattr(event, name) for name in ("verifier", "split", "best", "seconds")}
-    return {"type": "epoch", "epoch": event.epoch, "step": event.step, **event.scores._asdict(), **told}
+    return {"type": "epoch", "epoch": event.epoch, "step": event.step, **event.scores.known(), **told}
 
 
 def _examples(job: Job) -> int:
@@ -217,9 +217,10 @@ def _summary(last: Finished, job: Job) -> Line:
         "split": last.split,
         "count": last.held,
         "eps": getattr(job.evaluate, "eps", None),
-        "norm": "linf",
-        "accuracy": {name: chosen[name] for name in ("clean", "verified")},
-        "verified_by": {last.verifier: chosen["verified"]},
+        "norm": getattr(job.evaluate, "norm", "linf"),
+        "sigma": getattr(job.evaluate, "sigma", None),
+        "accuracy": {name: chosen[name] for name in best.scores.known()},
+        "verified_by": {last.verifier: chosen["verified"]} if "verified" in chosen else {},
         "splits": parts,
         "seconds": last.seconds,
     }

@@ -3,26 +3,43 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 
 import torch
 
-from epsball.device import exact_arithmetic, tolerance
+from epsball.device import exact_arithmetic, generator, tolerance
+from epsball.smoothing import losses
 from epsball.spec.sets import Box
 from epsball.training.margins import Bounded
 
 if TYPE_CHECKING:
     from epsball.graph.network import Network
-    from epsball.training.base import Examples
+    from epsball.training.base import Examples, Recipe
 
 _BATCH = 512
 
 
 class Scores(NamedTuple):
-    """Accuracies in [0, 1]; no verified input is counted that is not also classified rightly."""
+    """Accuracies in [0, 1]; no verified input is counted that is not also classified rightly.
+
+    Attributes:
+        clean: without any perturbation.
+        verified: proven over the ball; None where nothing is verified.
+        noisy: under the noise of smoothing, a mean over draws that proves nothing; None where none is drawn.
+    """
 
     clean: float
-    verified: float
+    verified: float | None
+    noisy: float | None = None
+
+    def known(self) -> dict[str, float]:
+        """Those that were measured, by name."""
+        return {name: share for name, share in self._asdict().items() if share is not None}
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """What epochs are selected by."""
+        return (self.verified or 0.0) if self.noisy is None else self.noisy, self.clean
 
 
 class Evaluation(Protocol):
@@ -30,7 +47,7 @@ class Evaluation(Protocol):
 
     @property
     def verifier(self) -> str:
-        """The name of the verifier behind `Scores.verified`."""
+        """The name of the verifier behind `Scores.verified`; empty where there is none."""
         ...
 
     def __call__(self, net: Network, data: Examples) -> Scores:
@@ -72,3 +89,48 @@ class IbpAccuracy:
                 counts.append(torch.stack((right, right & (others < -least).all(1))).sum(1))
             clean, verified = (torch.stack(counts).sum(0).double() / len(data)).tolist()
         return Scores(clean, verified)
+
+
+@dataclass(frozen=True)
+class NoisyAccuracy:
+    """Clean accuracy, and the mean accuracy of the base classifier under Gaussian noise, the same noise after every epoch.
+
+    Attributes:
+        sigma: standard deviation, in the units of the input.
+        draws: of each input.
+        seed: of the noise.
+        batch: examples at a time.
+
+    Sound: no, an estimate. `epsball certify` proves, with a stated probability of error.
+    """
+
+    sigma: float
+    draws: int = 4
+    seed: int = 0
+    batch: int = _BATCH
+    norm: ClassVar[str] = "l2"
+
+    @property
+    def verifier(self) -> str:
+        return ""
+
+    def __call__(self, net: Network, data: Examples) -> Scores:
+        counts = []
+        with torch.no_grad():
+            network = net.prepare()
+            for start in range(0, len(data), self.batch):
+                part = slice(start, start + self.batch)
+                x, y = data.inputs(part).to(network.dtype), data.y[part]
+                noise = losses.noisy(x, self.sigma, self.draws, generator(x.device, self.seed, start))
+                right = network.forward(x).argmax(1) == y
+                noisy = losses.under(network.forward, x, noise).argmax(2) == y
+                counts.append(torch.stack((right.double().sum(), noisy.double().mean(0).sum())))
+            clean, noisy_share = (torch.stack(counts).sum(0) / len(data)).tolist()
+        return Scores(clean, None, noisy_share)
+
+
+def judge_of(recipe: Recipe, otherwise: Evaluation) -> Evaluation:
+    """How a recipe's epochs are judged: by its own method `judge` if it has one, as those for smoothing do, or otherwise."""
+    own = getattr(recipe, "judge", None)
+    found: Evaluation = own() if callable(own) else otherwise
+    return found

@@ -233,8 +233,8 @@ class _Run:
                         self._estimate_statistics()
                         scores = judged(evaluate, self.net, held)
                         best = self._select(epoch, scores)
-                        layers = census(self.net, sample, self.recipe.eps_at(self.at), clip)
-                        eps, wide = self.recipe.eps_at(self.at), list(self._tightness(epoch, sample, evaluate))
+                        layers = census(self.net, sample, self._reach(), clip)
+                        eps, wide = self._reach(), list(self._tightness(epoch, sample, evaluate))
                         self._move_on(held, clip)
                     yield Epoch(epoch, self.at.step, scores, evaluate.verifier, split, best, self.seconds)
                     yield Census(epoch, layers, eps)
@@ -295,8 +295,12 @@ class _Run:
         """Let the curriculum move the ramp, if it follows a target."""
         if self.pace is None:
             return
-        scores = judged(IbpAccuracy(self.recipe.eps_at(self.at), clip), self.net, held)
+        scores = judged(IbpAccuracy(self._reach(), clip), self.net, held)
         self.at = self.pace.after(self.at, getattr(scores, self.pace.measure), getattr(self.recipe, "warmup", 0.0))
+
+    def _reach(self) -> float:
+        """The radius in force as that of a box: an l2 radius would make one that says nothing."""
+        return self.recipe.eps_at(self.at) if getattr(self.recipe, "norm", "linf") == "linf" else 0.0
 
     def _tightness(self, epoch: int, sample: Examples, evaluate: Evaluation) -> Iterator[Tightness]:
         eps = getattr(evaluate, "eps", 0.0)
@@ -314,10 +318,9 @@ class _Run:
         """Keep the weights if this epoch is the best one at the full radius."""
         last = replace(self.at, step=self.at.steps, share=None if self.at.share is None else 1.0)
         full = self.recipe.eps_at(self.at) == self.recipe.eps_at(last)
-        key = (scores.verified, scores.clean)
-        if not full or (self.best is not None and key <= (self.best.verified, self.best.clean)):
+        if not full or (self.best is not None and scores.rank <= self.best.scores.rank):
             return False
-        self.best = Selected(epoch, self.at.step, scores.clean, scores.verified, copied(self.net.module.state_dict()))
+        self.best = Selected(epoch, self.at.step, *scores[:2], copied(self.net.module.state_dict()), scores.noisy)
         return True
 
     def snapshot(self) -> TrainState:

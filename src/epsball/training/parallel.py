@@ -212,5 +212,7 @@ def judged(evaluate: Evaluation, net: Network, data: Examples) -> Scores:
     if size == 1:
         return evaluate(net, data)
     mine = data.take(slice(rank, None, size))
-    counts = [round(score * len(mine)) for score in evaluate(net, mine)] if len(mine) else [0] * len(Scores._fields)
-    return Scores(*(team().total(torch.tensor(counts)).double() / len(data)).tolist())
+    found = evaluate(net, mine if len(mine) else data.take(slice(0, 1)))  # every process says which scores there are
+    known = found.known()
+    counts = torch.tensor([score * len(mine) for score in known.values()], dtype=torch.float64)
+    return found._replace(**dict(zip(known, (team().total(counts) / len(data)).tolist(), strict=True)))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from epsball.errors import BadFile
+from epsball.training.evaluate import Scores
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,21 +24,27 @@ _LATER = ("averaged", "share", "waited")  # not in the first checkpoints of this
 
 @dataclass(frozen=True, eq=False)
 class Selected:
-    """The best epoch so far, by verified accuracy on the held-out examples.
+    """The best epoch so far, by verified accuracy on the held-out examples, or by the one under noise.
 
     Attributes:
         epoch: counted from 1.
         step: steps done.
         clean: accuracy in [0, 1].
-        verified: likewise.
+        verified: likewise, or None.
         model: every tensor of the module.
+        noisy: under the noise of smoothing, or None.
     """
 
     epoch: int
     step: int
     clean: float
-    verified: float
+    verified: float | None
     model: Params
+    noisy: float | None = None
+
+    @property
+    def scores(self) -> Scores:
+        return Scores(self.clean, self.verified, self.noisy)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +88,7 @@ class TrainState:
         described.update({name: getattr(self, name) for name in (*_NUMBERS, *_LATER)})
         if self.best is not None:
             tensors.update({f"best/{name}": tensor for name, tensor in self.best.model.items()})
-            described["best"] = {name: getattr(self.best, name) for name in ("epoch", "step", "clean", "verified")}
+            described["best"] = {name: getattr(self.best, name) for name in ("epoch", "step", "clean", "verified", "noisy")}
         return tensors, described
 
     @classmethod

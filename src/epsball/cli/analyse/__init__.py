@@ -10,6 +10,7 @@ from epsball.cli.analyse.estimate import estimate
 from epsball.cli.analyse.init import init
 from epsball.cli.analyse.noise import noise
 from epsball.cli.analyse.plane import plane
+from epsball.cli.analyse.regions import regions
 
 app = typer.Typer(help="Analyses of networks, bounds and noise.", no_args_is_help=True, rich_markup_mode=None)
 app.command("init")(init)
@@ -18,6 +19,7 @@ app.command("barrier")(barrier)
 app.command("envelope")(envelope)
 app.command("estimate")(estimate)
 app.command("noise")(noise)
+app.command("regions")(regions)
 
 
 @app.callback()

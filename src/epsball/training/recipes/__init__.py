@@ -1,5 +1,31 @@
 """How to train: one recipe a file; importing this package registers them."""
 
-from epsball.training.recipes import crown_ibp, fast_ibp, ibp, mixture, pgd, standard
+from epsball.training.recipes import (
+    consistency,
+    crown_ibp,
+    denoise,
+    fast_ibp,
+    gaussian,
+    ibp,
+    macer,
+    mixture,
+    pgd,
+    smoothadv,
+    smoothmix,
+    standard,
+)
 
-__all__ = ["crown_ibp", "fast_ibp", "ibp", "mixture", "pgd", "standard"]
+__all__ = [
+    "consistency",
+    "crown_ibp",
+    "denoise",
+    "fast_ibp",
+    "gaussian",
+    "ibp",
+    "macer",
+    "mixture",
+    "pgd",
+    "smoothadv",
+    "smoothmix",
+    "standard",
+]
