@@ -33,6 +33,7 @@ from epsball.run.record import read
 from epsball.training.evaluate import IbpAccuracy
 
 FULL = ("--set", "model.batch_norm=true")
+WITHOUT = ("--set", "model.batch_norm=false")  # fast-ibp has it unless told otherwise
 BARE = ("--set", "initialisation=default", "--set", "regularisation=0")
 LONG = ("--epochs", "70", "--set", "milestones=[50, 60]", "--set", "warmup=0", "--set", "ramp=20")
 SHORT = (
@@ -58,9 +59,9 @@ ARMS: dict[str, tuple[str, str, tuple[str, ...]]] = {  # name: recipe, eps, opti
     "short-ibp": ("ibp", "0.3", (*SHORT, *FULL, *BASELINE)),
     "short-crown-ibp": ("crown-ibp", "0.3", (*SHORT, *FULL, *BASELINE)),
     "short-no-init": ("fast-ibp", "0.3", (*SHORT, *FULL, "--set", "initialisation=default")),
-    "short-no-batch-norm": ("fast-ibp", "0.3", (*SHORT,)),
+    "short-no-batch-norm": ("fast-ibp", "0.3", (*SHORT, *WITHOUT)),
     "short-no-regularisers": ("fast-ibp", "0.3", (*SHORT, *FULL, "--set", "regularisation=0")),
-    "short-none": ("fast-ibp", "0.3", (*SHORT, *BARE)),
+    "short-none": ("fast-ibp", "0.3", (*SHORT, *WITHOUT, *BARE)),
     "long-0.3-1": ("fast-ibp", "0.3", (*LONG, *FULL, "--seed", "1")),
     "long-0.1-1": ("fast-ibp", "0.1", (*LONG, *FULL, "--seed", "1")),
     "long-0.3-2": ("fast-ibp", "0.3", (*LONG, *FULL, "--seed", "2")),
