@@ -229,6 +229,38 @@ def unet() -> nn.Module:
     )  # fmt: skip
 
 
+def pre_activation() -> nn.Module:
+    """A skip connection before any activation: its forms are single where those of the branch beside it are pairs."""
+
+    def fn(m: Fn, x: Tensor) -> Tensor:
+        h = m.stem(x)
+        h = h + m.inner(torch.relu(h))
+        return m.head(torch.relu(m.before(h) + m.shift))
+
+    return Fn(
+        fn,
+        stem=nn.Linear(5, 8),
+        inner=nn.Linear(8, 8),
+        before=nn.Linear(8, 12),
+        shift=torch.linspace(-1, 1, 12),
+        head=nn.Linear(12, 3),
+    )
+
+
+def around_two() -> nn.Module:
+    """A skip around two activations; the shift makes many neurons of the last layer stable, so that they leave CROWN's walk early."""
+
+    def fn(m: Fn, x: Tensor) -> Tensor:
+        h = m.stem(x)
+        h = torch.relu(m.second(torch.relu(m.first(h)))) + h
+        return m.head(torch.relu(m.last(h) + m.shift))
+
+    return Fn(
+        fn, stem=nn.Linear(5, 6), first=nn.Linear(6, 6), second=nn.Linear(6, 6), last=nn.Linear(6, 6),
+        shift=torch.tensor([2.0, 2.0, 1.0, 1.0, 0.5, 0.0]), head=nn.Linear(6, 3),
+    )  # fmt: skip
+
+
 def moved() -> nn.Module:
     """What only moves data, and constants among it."""
 
@@ -289,6 +321,8 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "plain_matmul": (plain_matmul, (5,)),
     "normed_tokens": (normed_tokens, (3, 3)),
     "affine_only": (affine_only, (5,)),
+    "pre_activation": (pre_activation, (5,)),
+    "around_two": (around_two, (5,)),
     **{name: (elementwise(name, fn), (5,)) for name, fn in ELEMENTWISE.items()},
     "gated": (gated, (5,)),
     "attention": (attention, (3, 4)),
