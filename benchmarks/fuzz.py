@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -32,7 +33,7 @@ from epsball.bounding.within import Within
 from epsball.graph.network import Network
 from epsball.graph.plan import Prepared, prepare
 from epsball.rows import Rows
-from epsball.spec.sets import Box, InputSet, LpBall
+from epsball.spec.sets import Box, InputSet, LpBall, Norm, Patch, Polytope, Product
 
 BATCH = 2
 SLACK = 1e-8  # of the size of the outputs; everything is in double precision
@@ -65,16 +66,34 @@ class Failure:
 
 
 def random_set(draw: random.Random, x: Tensor) -> tuple[str, InputSet]:
-    """A set around x in [0, 1]."""
+    """A set around x in [0, 1]. Polytopes are rare and for few features: each of their rows is a linear program."""
     eps = 10 ** draw.uniform(-3, 0.2)
     clip = draw.choice([None, (0.0, 1.0)])
-    kind = draw.choice(["linf", "l2", "box"])
-    if kind == "box":
+    features = x[0].numel()
+    kinds = ["linf", "linf", "l2", "l2", "l1", "box", "box", "l0", "product"] + ["patch"] * (x.dim() == 4)
+    kind = "polytope" if features <= 8 and draw.random() < 0.05 else draw.choice(kinds)
+    if kind == "l0":
+        return kind, LpBall(x, draw.randint(1, 3), "l0", (0.0, 1.0))
+    if kind == "patch":
+        return kind, Patch(x, draw.randint(1, min(2, *x.shape[2:])))
+    if kind == "product":
+        order = torch.tensor(draw.sample(range(features), features))
+        cut = draw.randint(1, features - 1)
+        norms: tuple[Norm, ...] = (draw.choice(["l2", "l1"]), "linf")
+        flat = x.flatten(1)
+        parts = [(at, LpBall(flat[:, at], eps, norm, clip)) for at, norm in zip(order.tensor_split([cut]), norms, strict=True)]
+        return f"product {clip}", Product(tuple(x.shape[1:]), parts)
+    if kind in ("box", "polytope"):
         generator = torch.Generator().manual_seed(draw.getrandbits(32))
         radius = eps * torch.rand(x.shape, generator=generator, dtype=x.dtype)
         radius[torch.rand(x.shape, generator=generator) < draw.choice([0.0, 0.5])] = 0.0
-        return f"box {clip}", Box(x, radius, clip)
-    return f"{kind} {clip}", LpBall(x, eps, "l2" if kind == "l2" else "linf", clip)
+        box = Box(x, radius, clip)
+        if kind == "box":
+            return f"box {clip}", box
+        A = torch.randn(len(x), 2, features, generator=generator, dtype=x.dtype)
+        reach = eps * draw.choice([0.01, 0.3])
+        return f"polytope {clip}", Polytope(A, (A @ x.flatten(1)[..., None])[..., 0] + reach, box)
+    return f"{kind} {clip}", LpBall(x, eps, cast("Norm", kind), clip)
 
 
 def points(network: Prepared, inputs: InputSet, rows: Rows, draw: random.Random, steps: int) -> Tensor:
