@@ -26,7 +26,7 @@ import torch
 from benchmarks import peer
 from benchmarks.networks import seeded
 from benchmarks.timing import ratios
-from epsball.bounding.alpha import AlphaCrown
+from epsball.bounding.alpha import AlphaCrown, AlphaCrownAll
 from epsball.bounding.base import Bounder
 from epsball.bounding.crown import Crown, CrownIbp
 from epsball.bounding.ibp import Ibp
@@ -42,7 +42,7 @@ METHODS: dict[str, Bounder] = {
     "crown-ibp": CrownIbp(),
     "crown": Crown(),
     "alpha-crown": AlphaCrown(),
-    "alpha-crown-all": AlphaCrown(optimise="all"),
+    "alpha-crown-all": AlphaCrownAll(),
 }
 _PEER = "peer "
 

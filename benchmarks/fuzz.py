@@ -38,8 +38,9 @@ from epsball.spec.sets import Box, InputSet, LpBall, Norm, Patch, Polytope, Prod
 BATCH = 2
 SLACK = 1e-8  # of the size of the outputs; everything is in double precision
 METHODS: dict[str, Bounder] = {
-    **{name: method() for name, method in bounders.items() if name not in ("alpha-crown", "intersection")},
+    **{name: method() for name, method in bounders.items() if name not in ("alpha-crown", "alpha-crown-all", "intersection")},
     "alpha-crown": AlphaCrown(steps=3, lr=0.3),
+    "alpha-all": AlphaCrown(steps=2, optimise="all"),
     "crown-same-crown": Crown(slope="same", intermediate="crown"),
     "crown-zero-ibp": Crown(slope="zero", intermediate="ibp"),
     "crown-one-forward": Crown(slope="one", intermediate="forward"),

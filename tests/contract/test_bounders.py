@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import zoo
+from epsball.bounding.alpha import AlphaCrownAll
 from epsball.bounding.base import bounders, output_interval
 from epsball.bounding.crown import Crown
 from epsball.graph.network import Network
@@ -13,11 +14,12 @@ from epsball.graph.plan import prepare
 from epsball.spec.property import robust
 from epsball.spec.sets import Box, LpBall
 
-METHODS = {name: method() for name, method in bounders.items()} | {
+METHODS = {name: method() for name, method in bounders.items()} | {"alpha-crown-all": AlphaCrownAll(steps=2)}
+METHODS |= {
     f"crown-{slope}-{source}": Crown(slope=slope, intermediate=source)
     for slope, source in (("same", "crown"), ("zero", "ibp"), ("one", "ibp"))
 }
-CHOSEN = {"alpha-crown"}  # methods that search for their lines
+CHOSEN = {"alpha-crown", "alpha-crown-all"}  # methods that search for their lines
 SETS = {
     "linf": lambda x, e: LpBall(x, e, "linf"),
     "linf clipped": lambda x, e: LpBall(x, e, "linf", clip=(0.0, 1.0)),

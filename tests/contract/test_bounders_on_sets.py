@@ -7,13 +7,17 @@ import torch
 from torch import nn
 
 from epsball.attacks.pgd import PGD
+from epsball.bounding.alpha import AlphaCrownAll
 from epsball.bounding.base import bounders
 from epsball.bounding.lipschitz import Lipschitz
 from epsball.graph.network import Network
 from epsball.spec.property import robust
 from set_zoo import PARAMETRISED, SETS, pictures
 
-METHODS = {name: method() for name, method in bounders.items()} | {"lipschitz": Lipschitz()}
+METHODS = {name: method() for name, method in bounders.items()} | {
+    "alpha-crown-all": AlphaCrownAll(steps=2),
+    "lipschitz": Lipschitz(),
+}
 
 
 @pytest.fixture(scope="module")

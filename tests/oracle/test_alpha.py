@@ -11,6 +11,7 @@ import zoo
 from epsball.bounding.alpha import AlphaCrown, bound_at
 from epsball.bounding.crown import Crown, Known, lower_bound
 from epsball.bounding.mixture import Choice, Chosen
+from epsball.bounding.operators.products import MatrixProduct, Product
 from epsball.bounding.relaxation import BetweenLines
 from epsball.bounding.relaxations.relu import LeakyRelu
 from epsball.errors import BadConfig
@@ -75,7 +76,7 @@ def test_never_below_crown_and_the_gradient_mode_changes_nothing(name):
     assert torch.equal(got, method.improve(known, slot, rows)[0])
 
 
-@pytest.mark.parametrize("name", ["leaky", "residual", "deep_conv"])
+@pytest.mark.parametrize("name", ["leaky", "residual", "deep_conv", "gated", "attention", "plain_matmul"])
 def test_any_shares_are_sound(name):
     known, rows, method = _known(name)
     slot, generator = known.network.plan.output, torch.Generator().manual_seed(3)
@@ -85,6 +86,42 @@ def test_any_shares_are_sound(name):
     for _ in range(10):
         shares = torch.cat([torch.rand(*least.shape, c.start.shape[-1], generator=generator) for c in choices.values()], -1)
         assert bool((bound_at(known, slot, rows, choices, shares.double()) <= least).all())
+
+
+@pytest.mark.parametrize("name", ["gated", "attention"])
+def test_products_have_shares_that_are_worth_it(name):
+    """CROWN's own planes are where the search starts; an optimised product is strictly better somewhere."""
+    known, rows, method = _known(name)
+    slot = known.network.plan.output
+    crown = lower_bound(known.network, slot, rows, known.relaxed, known.input_set)
+    choices = method.choices(known, slot, rows)
+    products = {step.slot for step in known.network.nonlinear if isinstance(step.op, Product | MatrixProduct)}
+    assert products <= set(choices)
+    start = torch.cat([c.start.expand(*crown.shape, -1) for c in choices.values()], -1)
+    torch.testing.assert_close(bound_at(known, slot, rows, choices, start), crown, rtol=0, atol=1e-12)
+    alone = {s: c for s, c in choices.items() if s in products}
+    generator = torch.Generator().manual_seed(0)
+    best = crown
+    for _ in range(40):
+        shares = torch.cat([torch.rand(*crown.shape, c.start.shape[-1], generator=generator) for c in alone.values()], -1)
+        best = torch.maximum(best, bound_at(known, slot, rows, alone, shares.double()))
+    assert bool((best > crown + 1e-6).any())
+
+
+@pytest.mark.parametrize("corner", [0.0, 0.3, 1.0])
+def test_planes_of_one_product_are_those_of_mccormick(corner):
+    """A 1 x 1 matrix product is an elementwise one, and at any share its form is below the product on the whole box."""
+    x, y = (Interval(torch.tensor([[[a]]]).double(), torch.tensor([[[b]]]).double()) for a, b in ((-1.0, 2.0), (0.5, 3.0)))
+    for sign in (1.0, -1.0):
+        rows = Rows(torch.full((1, 1, 1, 1), sign).double())
+        share = torch.full((1, 1, 1), corner).double()
+        (to_x, to_y), bias = MatrixProduct().choice(rows, "adaptive", x, y).at(share).pull(rows)
+        (own_x, own_y), own = Product().choice(rows, "adaptive", x, y).at(share.repeat(1, 1, 2)).pull(rows)
+        if sign > 0:
+            torch.testing.assert_close((to_x.values, to_y.values, bias), (own_x.values, own_y.values, own))
+        at = torch.cartesian_prod(torch.linspace(-1, 2, 31), torch.linspace(0.5, 3, 31)).double()
+        gap = sign * at[:, 0] * at[:, 1] - (to_x.values.item() * at[:, 0] + to_y.values.item() * at[:, 1] + bias.item())
+        assert float(gap.min()) == pytest.approx(0, abs=1e-12)  # below everywhere, and it touches
 
 
 @pytest.mark.parametrize("spread", [0.2, 3.0])

@@ -2,7 +2,7 @@
 
 Between two sound lower lines every mixture is sound, so each unstable unit of each row has a share in [0, 1] of its steep line (a
 ReLU: its slope), and any share gives a proof. Only units that are not linear over the box have one; where they are few they are
-gathered, and all others go through one multiplication.
+gathered, and all others go through one multiplication. Products have a share between the two planes of McCormick.
 """
 
 from __future__ import annotations
@@ -14,12 +14,10 @@ import torch
 
 from epsball.bounding.backward import pull_back
 from epsball.bounding.base import bounders
-from epsball.bounding.cost import FORM, Need, Work, in_parts
+from epsball.bounding.cost import FORM, Need, Work, in_parts, shares
 from epsball.bounding.crown import Crown, Known, Settled, minimum
-from epsball.bounding.mixture import Choice, Chosen
-from epsball.bounding.relaxation import Elementwise
 from epsball.errors import BadConfig
-from epsball.graph.operator import Relaxed, Slope
+from epsball.graph.operator import Choosable, Nonlinear, Relaxed, Slope
 from epsball.rows import Rows
 from epsball.types import Float, Tensor
 
@@ -80,7 +78,7 @@ class AlphaCrown(Crown):
     def need(self, facts: Facts, rows: int) -> Need:
         """Its memory: CROWN's, the lines to choose from, and the tape of each row."""
         need = super().need(facts, rows)
-        return Need.cut(need.sample + 8 * facts.bent, need.row + _TAPE * facts.bent, rows, need.flight)
+        return Need.cut(need.sample + 8 * facts.bent, need.row + _TAPE * shares(facts.network), rows, need.flight)
 
     def work(self, facts: Facts, rows: int) -> Work:
         """Its arithmetic: CROWN's, and three passes of the rows for each step."""
@@ -117,7 +115,7 @@ class AlphaCrown(Crown):
             return best, size
         return bound_at(known, slot, rows, choices, shares), size
 
-    def choices(self, known: Known, slot: int, rows: Rows) -> dict[int, Choice]:
+    def choices(self, known: Known, slot: int, rows: Rows) -> dict[int, Choosable]:
         """The lines to choose from on the way from one node to the input, by slot."""
         seen: list[tuple[int, Rows]] = []
         pull_back(known.network, slot, rows, {s: _Watched(s, lines, seen) for s, lines in known.relaxed.items()})
@@ -125,7 +123,7 @@ class AlphaCrown(Crown):
 
     @torch.enable_grad()
     def _ascend(
-        self, known: Known, slot: int, rows: Rows, choices: dict[int, Choice], best: Tensor
+        self, known: Known, slot: int, rows: Rows, choices: dict[int, Choosable], best: Tensor
     ) -> tuple[Tensor, Float[Tensor, "P Q m"]]:
         """Adam with projection to [0, 1]; the best bound of each row, and its shares."""
         shares = torch.cat([c.start.expand(*best.shape, -1) for c in choices.values()], -1).contiguous()
@@ -148,32 +146,35 @@ class AlphaCrown(Crown):
         return best.detach(), kept
 
 
+@bounders.register("alpha-crown-all")
+@dataclass(frozen=True)
+class AlphaCrownAll(AlphaCrown):
+    """alpha-CROWN that optimises the bounds of the hidden neurons as well: the tightest and slowest of these methods."""
+
+    optimise: Optimised = "all"
+
+
 def tape(network: Prepared) -> int:
     """Elements of one row of one sample while its shares are optimised."""
-    units = sum(network.sizes[slot] for step in network.nonlinear for slot in step.args)
-    return _TAPE * units + FORM * max(network.sizes.values())
+    return _TAPE * shares(network) + FORM * max(network.sizes.values())
 
 
-def bound_at(known: Known, slot: int, rows: Rows, choices: dict[int, Choice], shares: Tensor) -> Tensor:
+def bound_at(known: Known, slot: int, rows: Rows, choices: dict[int, Choosable], shares: Tensor) -> Tensor:
     """Lower bounds of forms over one node at given shares (P, Q, sum of m): sound whatever they are in [0, 1]."""
     parts = torch.split(shares, [c.start.shape[-1] for c in choices.values()], -1)
-    chosen = {s: Chosen(c, part) for (s, c), part in zip(choices.items(), parts, strict=True)}
+    chosen = {s: c.at(part) for (s, c), part in zip(choices.items(), parts, strict=True)}
     return minimum(pull_back(known.network, slot, rows, {**known.relaxed, **chosen}), known.input_set)
 
 
-def _choices(known: Known, seen: list[tuple[int, Rows]], start: Slope) -> dict[int, Choice]:
-    """The lines to choose from, at each slot where there are any, laid out as the rows are that arrive there."""
+def _choices(known: Known, seen: list[tuple[int, Rows]], start: Slope) -> dict[int, Choosable]:
+    """The bounds to choose from, at each slot where there are any, laid out as the rows are that arrive there."""
     steps = {step.slot: step for step in known.network.nonlinear}
     found = {}
     for slot, form in seen:
-        op = steps[slot].op
-        if isinstance(op, Elementwise):
-            pre = known.found[steps[slot].args[0]]
-            flat, steep, first = (op.lines(pre, name) for name in ("zero", "one", start))
-            rise = steep.lower_slope - flat.lower_slope
-            if bool((rise != 0).any()):
-                share = (first.lower_slope - flat.lower_slope) / torch.where(rise == 0, 1, rise)
-                found[slot] = Choice.over(form, ~op.linear(pre), share.clamp(0, 1), flat, steep)
+        op, pre = steps[slot].op, [known.found[arg] for arg in steps[slot].args]
+        choice = op.choice(form, start, *pre) if isinstance(op, Nonlinear) else None
+        if choice is not None:
+            found[slot] = choice
     return found
 
 

@@ -15,7 +15,7 @@ import torch
 
 from epsball.bounding.relaxation import Elementwise
 from epsball.errors import BadConfig
-from epsball.graph.operator import Affine
+from epsball.graph.operator import Affine, Nonlinear
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -162,6 +162,15 @@ class Facts:
             height, width = self._shapes[step.slot][1:]
             share = min(1.0, extent[0] / height) * min(1.0, extent[1] / width)
         return size * share * (1 if weight is None else weight.numel() / len(weight))
+
+
+def shares(network: Prepared) -> int:
+    """Shares of linear bounds that one row of one sample may choose, at most."""
+    total = 0
+    for step in network.nonlinear:
+        if isinstance(step.op, Nonlinear):
+            total += step.op.shares([network.sizes[slot] for slot in step.args], step.node.shape)
+    return total
 
 
 def _weight(step: Bound) -> Tensor | None:

@@ -19,6 +19,7 @@ from epsball.bounding.base import bounders
 from epsball.bounding.cost import Need, Work, in_parts
 from epsball.bounding.crown import Known, lower_bound
 from epsball.bounding.ibp import Intervals, concretise
+from epsball.bounding.mixture import Choice
 from epsball.bounding.relaxation import Elementwise
 from epsball.errors import BadConfig, BadData
 from epsball.graph.operator import Affine, Nonlinear
@@ -56,7 +57,7 @@ def dual_bound(known: Known, rows: Rows, point: Mapping[int, Tensor]) -> Float[T
     shape = rows.values.shape[:2]
     shares = []
     for s, choice in choices.items():
-        if s in point:
+        if s in point and isinstance(choice, Choice):
             node = known.found[s].lower.shape[1:]
             shares.append(choice.take(point[s].expand(*shape, *node)))
         else:

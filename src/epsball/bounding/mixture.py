@@ -82,6 +82,10 @@ class Choice:
         tensors = {f.name: getattr(self, f.name) for f in fields(self)}
         return replace(self, **{k: t.detach() for k, t in tensors.items() if t is not None})
 
+    def at(self, share: Float[Tensor, "P Q m"]) -> Chosen:
+        """The lines at given shares."""
+        return Chosen(self, share)
+
     def take(self, values: Tensor) -> Float[Tensor, "P Q m"]:
         """The entries of `values` (P, Q, *n) at the units with a choice."""
         flat = values.flatten(2)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 
+from epsball.bounding.mixture import Choice
 from epsball.graph.operator import Nonlinear, Relaxed, Slope
 from epsball.interval import Interval
 from epsball.registry import Registry
@@ -46,6 +47,14 @@ class Elementwise(Nonlinear):
 
     def relax(self, *pre: Interval, slope: Slope = "adaptive") -> Relaxed:
         return BetweenLines(self.lines(pre[0], slope))
+
+    def choice(self, rows: Rows, slope: Slope, *pre: Interval) -> Choice | None:
+        flat, steep, first = (self.lines(pre[0], name) for name in ("zero", "one", slope))
+        rise = steep.lower_slope - flat.lower_slope
+        if not bool((rise != 0).any()):
+            return None
+        share = (first.lower_slope - flat.lower_slope) / torch.where(rise == 0, 1, rise)
+        return Choice.over(rows, ~self.linear(*pre), share.clamp(0, 1), flat, steep)
 
 
 @dataclass(frozen=True, eq=False)

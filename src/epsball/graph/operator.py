@@ -8,9 +8,9 @@ cannot serve the arguments it is given raises `UnsupportedOp`. There is no fallb
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 
@@ -19,7 +19,7 @@ from epsball.graph.graph import Node, Shape
 from epsball.interval import Interval
 from epsball.registry import Registry
 from epsball.rows import Rows
-from epsball.types import Tensor
+from epsball.types import Float, Tensor
 from epsball.windows import Windows
 
 Slope = Literal["adaptive", "same", "zero", "one"]
@@ -63,6 +63,26 @@ class Relaxed(ABC):
         """Forms over the arguments whose value is at most `<a, f(x)>` on the box, and their bias (P, Q)."""
 
 
+class Choosable(Protocol):
+    """Linear bounds of one node to choose from: any shares in [0, 1] give sound ones. What alpha-CROWN optimises.
+
+    They are laid out for the rows (P, Q) that arrive at the node.
+    """
+
+    @property
+    def start(self) -> Tensor:
+        """(Q, m) the shares to start from: CROWN's."""
+        ...
+
+    def detach(self) -> Choosable:
+        """The same without gradient."""
+        ...
+
+    def at(self, share: Float[Tensor, "P Q m"]) -> Relaxed:
+        """The bounds at given shares."""
+        ...
+
+
 class Nonlinear(ABC):
     """An operator that a linear method must relax."""
 
@@ -85,6 +105,14 @@ class Nonlinear(ABC):
     def settled(self, *pre: Interval) -> tuple[Tensor, ...]:
         """For each argument, a mask of the elements whose better bounds would change nothing."""
         return (self.linear(*pre),) * len(pre)
+
+    def choice(self, rows: Rows, slope: Slope, *pre: Interval) -> Choosable | None:
+        """The linear bounds to choose from for the rows that arrive; None where there is one pair only."""
+        return None
+
+    def shares(self, sizes: Sequence[int], shape: Shape) -> int:
+        """At most so many shares a row, given the sizes of the arguments and the result's shape: for a memory budget."""
+        return sum(sizes)
 
 
 Operator = Affine | Nonlinear

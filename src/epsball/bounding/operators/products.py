@@ -2,12 +2,14 @@
 
 With centres c and radii r, `x y = c_y x + c_x y - c_x c_y + (x - c_x)(y - c_y)`, and the last term is at most `r_x r_y`.
 McCormick's planes have the slopes (d_y, d_x) with `d = c +- r`. The elementwise product takes the mix of the two lower ones whose
-least value over the box is the greatest: that of the interval. The matrix product takes their mean: four matrix products.
+least value over the box is the greatest: that of the interval. The matrix product takes their mean: four matrix products. Where the
+bound is optimised, each single product has a share of its own between the two planes, in each row.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import torch
 
@@ -19,6 +21,7 @@ from epsball.rows import Rows
 from epsball.types import Tensor
 
 _ELEMENTS = 2**22  # of the products of two matrices that are held at once
+_SHARES = 2**15  # single products of one matrix product; with more of them none is optimised
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,13 +41,32 @@ class Product(Nonlinear):
 
     def relax(self, *pre: Interval, slope: Slope = "adaptive") -> Relaxed:
         x, y = pre
-        below = _plane(x, y)
-        above = _plane(Interval(-x.upper, -x.lower), y)  # -(x y) = (-x) y
-        return BetweenPlanes((below[0], below[1], below[2]), (above[0], -above[1], -above[2]))
+        return BetweenPlanes(*_planes(x, y, *_best(x, y)))
+
+    def choice(self, rows: Rows, slope: Slope, *pre: Interval) -> ProductChoice:
+        x, y = (Interval(rows.at(end.lower), rows.at(end.upper)) for end in pre)
+        return ProductChoice(x, y, torch.cat([rows.at(share).flatten(1) for share in _best(*pre)], 1))
+
+    def shares(self, sizes: Sequence[int], shape: Shape) -> int:
+        return 2 * sum(sizes)
 
 
-def _plane(x: Interval, y: Interval) -> tuple[Tensor, Tensor, Tensor]:
-    """`a x + b y + c <= x y` on the box: the mix of the two lower planes with the greatest least value there."""
+Plane = tuple[Tensor, Tensor, Tensor]
+
+
+def _best(x: Interval, y: Interval) -> tuple[Tensor, Tensor]:
+    """The shares of the plane below and of the one above the product that are best over the box."""
+    return _best_below(x, y), _best_below(Interval(-x.upper, -x.lower), y)  # -(x y) = (-x) y
+
+
+def _planes(x: Interval, y: Interval, below: Tensor, above: Tensor) -> tuple[Plane, Plane]:
+    """`a x + b y + c` below and above the product, at given shares."""
+    high = _mixed(Interval(-x.upper, -x.lower), y, above)
+    return _mixed(x, y, below), (high[0], -high[1], -high[2])
+
+
+def _best_below(x: Interval, y: Interval) -> Tensor:
+    """The share of the two lower planes whose mix has the greatest least value on the box."""
     with torch.no_grad():
         shares = [torch.full_like(x.lower, 0.5), torch.ones_like(x.lower), torch.zeros_like(x.lower)]
         for z in (x, y):  # where a slope is 0
@@ -56,10 +78,10 @@ def _plane(x: Interval, y: Interval) -> tuple[Tensor, Tensor, Tensor]:
             value = _least(x, y, share)
             better = value > least + 1e-6 * least.abs()
             best, least = torch.where(better, share, best), torch.where(better, value, least)
-    return _mixed(x, y, best)
+    return best
 
 
-def _mixed(x: Interval, y: Interval, share: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _mixed(x: Interval, y: Interval, share: Tensor) -> Plane:
     """`share` of the plane through the lower ends, the rest of the one through the upper ends."""
     corners = torch.lerp(x.upper * y.upper, x.lower * y.lower, share)
     return torch.lerp(y.upper, y.lower, share), torch.lerp(x.upper, x.lower, share), -corners
@@ -74,17 +96,49 @@ def _least(x: Interval, y: Interval, share: Tensor) -> Tensor:
 class BetweenPlanes(Relaxed):
     """Two planes `a x + b y + c` around a product, each as (a, b, c)."""
 
-    below: tuple[Tensor, Tensor, Tensor]
-    above: tuple[Tensor, Tensor, Tensor]
+    below: Plane
+    above: Plane
 
     def pull(self, rows: Rows) -> tuple[tuple[Rows, ...], Tensor | None]:
-        negative = rows.values.clamp(max=0)
-        positive = rows.values - negative
-        x, y = (
-            positive * rows.at(low) + negative * rows.at(high) for low, high in zip(self.below[:2], self.above[:2], strict=True)
-        )
-        bias = rows.like(positive).dot(self.below[2]) + rows.like(negative).dot(self.above[2])
-        return (rows.like(x), rows.like(y)), bias
+        below, above = (tuple(rows.at(part) for part in plane) for plane in (self.below, self.above))
+        return _between(rows, (below[0], below[1], below[2]), (above[0], above[1], above[2]))
+
+
+def _between(rows: Rows, below: Plane, above: Plane) -> tuple[tuple[Rows, ...], Tensor | None]:
+    """Forms between planes that are given for each row."""
+    negative = rows.values.clamp(max=0)
+    positive = rows.values - negative
+    x, y, bias = (positive * low + negative * high for low, high in zip(below, above, strict=True))
+    return (rows.like(x), rows.like(y)), bias.flatten(2).sum(2)
+
+
+@dataclass(frozen=True, eq=False)
+class ProductChoice:
+    """A share for the plane below each product and one for the plane above it; the boxes are those of each row."""
+
+    x: Interval
+    y: Interval
+    start: Tensor
+
+    def detach(self) -> ProductChoice:
+        x, y = (Interval(box.lower.detach(), box.upper.detach()) for box in (self.x, self.y))
+        return ProductChoice(x, y, self.start.detach())
+
+    def at(self, share: Tensor) -> ProductAt:
+        return ProductAt(self.x, self.y, share)
+
+
+@dataclass(frozen=True, eq=False)
+class ProductAt(Relaxed):
+    """The planes at given shares (P, Q, 2 n)."""
+
+    x: Interval
+    y: Interval
+    share: Tensor
+
+    def pull(self, rows: Rows) -> tuple[tuple[Rows, ...], Tensor | None]:
+        below, above = (part.view_as(rows.values) for part in self.share.chunk(2, -1))
+        return _between(rows, *_planes(self.x, self.y, below, above))
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +177,19 @@ class MatrixProduct(Nonlinear):
         (cx, rx), (cy, ry) = (p.centre_radius() for p in pre)
         return AroundCentres(cx, cy, cx @ cy, rx @ ry)
 
+    def choice(self, rows: Rows, slope: Slope, *pre: Interval) -> MatrixChoice | None:
+        x, y = pre
+        count = x.lower[0].numel() * y.lower.shape[-1]
+        if count > _SHARES:
+            return None
+        (cx, rx), (cy, ry) = x.centre_radius(), y.centre_radius()
+        start = torch.full((rows.values.shape[1], count), 0.5).to(cx)
+        return MatrixChoice(AroundCentres(cx, cy, cx @ cy, rx @ ry), rows.at(rx), rows.at(ry), start)
+
+    def shares(self, sizes: Sequence[int], shape: Shape) -> int:
+        count = sizes[0] * shape[-1]
+        return sum(sizes) + (count if count <= _SHARES else 0)
+
 
 @dataclass(frozen=True, eq=False)
 class AroundCentres(Relaxed):
@@ -138,6 +205,45 @@ class AroundCentres(Relaxed):
         y = rows.at(self.centre_x).transpose(-1, -2) @ rows.values
         bias = -rows.dot(self.product) - rows.like(rows.values.abs()).dot(self.error)
         return (rows.like(x), rows.like(y)), bias
+
+
+@dataclass(frozen=True, eq=False)
+class MatrixChoice:
+    """A share for each single product `x_ik y_kj` of each row; the radii are those of each row."""
+
+    centres: AroundCentres
+    radius_x: Tensor
+    radius_y: Tensor
+    start: Tensor
+
+    def detach(self) -> MatrixChoice:
+        tensors = (getattr(self.centres, f.name).detach() for f in fields(AroundCentres))
+        return MatrixChoice(AroundCentres(*tensors), self.radius_x.detach(), self.radius_y.detach(), self.start.detach())
+
+    def at(self, share: Tensor) -> MatrixAt:
+        return MatrixAt(self, share)
+
+
+@dataclass(frozen=True, eq=False)
+class MatrixAt(Relaxed):
+    """The planes of McCormick at given shares s: with `t = 1 - 2 s` they are those around the centres, turned by t.
+
+    `a x y >= (a c_y + |a| t r_y) x + (a c_x + a t r_x) y + ...`: at the centres both are equal, at t = 1 and -1 they are the two
+    planes that bound the product on the side of a's sign.
+    """
+
+    choice: MatrixChoice
+    share: Tensor
+
+    def pull(self, rows: Rows) -> tuple[tuple[Rows, ...], Tensor | None]:
+        choice, a = self.choice, rows.values[..., :, None, :]
+        (x, y), bias = choice.centres.pull(rows)
+        *stack, i, j = rows.values.shape
+        turn = (1 - 2 * self.share).view(*stack, i, -1, j)
+        to_x = (a.abs() * turn * choice.radius_y[..., None, :, :]).sum(-1)
+        to_y = (a * turn * choice.radius_x[..., :, :, None]).sum(-3)
+        centred = x.like(to_x).dot(choice.centres.centre_x) + y.like(to_y).dot(choice.centres.centre_y)
+        return (x.like(x.values + to_x), y.like(y.values + to_y)), -centred if bias is None else bias - centred
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ Two pairs of lines, of which each element takes the one that is better at the ce
 - With `d_j = x_j - x_i`, softmax is `p_i = 1 / q_i` with `q_i = 1 + sum of exp(d_j) over j != i`. q is convex in x, between a sum
   of tangents of exp and a sum of chords; 1/q is convex in q, between a tangent and a chord. The steps are those of Shi et al. 2020
   (arXiv:2002.06622), taken on differences, where no number overflows and the interval is exact.
-- Wei et al. 2023 (arXiv:2303.01713): `exp(x_i) / (sum of chords of exp)` is convex and lies below p_i, so that its tangent does too;
+- Wei et al. 2023 (arXiv:2303.01713): `exp(x_i) / (sum of chords of exp)` is convex and lies below p_i, so that its tangent does;
   `log p_i = x_i - LSE(x)` is concave, so that `p_i = exp(log p_i)` lies below a chord of exp at a tangent. Chords over the elements
   are shorter than those over differences.
 """
