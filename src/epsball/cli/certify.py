@@ -8,12 +8,12 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from epsball.cli.common import Data, Device, Index, Json, Model, Output, Quiet, Seed, number, shard
-from epsball.cli.judged import case_of, progress
+from epsball.cli.common import Output, Part, Resume, number, shard
+from epsball.cli.spread import defaults
+from epsball.cli.target import Examples, Setup, folder_of
 
 
 def certify(  # noqa: PLR0913 - one parameter an option
-    model: Model,
     *,
     sigma: Annotated[str, typer.Option("--sigma", help="Scale of the noise, in units of the inputs.")] = "0.25",
     noise: Annotated[str, typer.Option("--noise", help="See `epsball list noises`.")] = "gaussian",
@@ -26,16 +26,13 @@ def certify(  # noqa: PLR0913 - one parameter an option
     denoiser: Annotated[
         Path | None, typer.Option("--denoiser", help="A run of `epsball train denoise`, to put in front of the network.")
     ] = None,
-    data: Data = "mnist",
-    index: Index = "::100",
-    part: Annotated[str | None, typer.Option("--shard", help="i/n: the i-th of n parts of the index, from 1.")] = None,
+    target: Annotated[Examples, defaults(index="::100")],
+    part: Part = None,
     cluster: Annotated[str | None, typer.Option("--cluster", help="Ray cluster: its address, auto, or local.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; default: MODEL/certify-DATA-NOISE-SIGMA.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in that folder.")] = False,
-    seed: Seed = 0,
-    device: Device = "auto",
-    json: Json = False,
-    quiet: Quiet = False,
+    resume: Resume = False,
+    setup: Setup,
+    output: Output,
 ) -> None:
     """Certify the smoothed classifier on test examples: class and radius, or an abstention."""
     from epsball.config import build, options
@@ -47,20 +44,18 @@ def certify(  # noqa: PLR0913 - one parameter an option
     from epsball.smoothing.procedures import procedures
     from epsball.verification.survey import shard as take
 
-    output = Output(as_json=json, quiet=quiet)
     chosen = options(procedures[procedure], settings or [], "procedure")
     i, n = shard(part)
-    case = case_of(model, data, index, "0", norm="l2", seed=seed, device=device, pick=lambda all_: take(all_, i - 1, n))
+    case = target.case(setup, lambda all_: take(all_, i - 1, n))
     scale = next(iter(fields(cast("Any", noises[noise])))).name
     law = build(noises[noise], {scale: number(sigma, "--sigma")}, "noise")
     module = case.network.module if denoiser is None else put_before(denoiser, case.network)
-    smoothed = Smoothed(module, law, case.network.classes, batch=batch, seed=seed, clip=case.data.clip)
+    smoothed = Smoothed(module, law, case.network.classes, batch=batch, seed=setup.seed, clip=case.data.clip)
     goal = None if radius is None else number(radius, "--radius")
-    folder = model if model.is_dir() else model.parent
-    name = f"certify-{data}-{noise}-{sigma}" + ("" if denoiser is None else "-denoised") + (f"-{part}" if part else "")
-    path = out or folder / name.replace("/", "_")
+    name = f"certify-{target.data}-{noise}-{sigma}" + ("" if denoiser is None else "-denoised") + (f"-{part}" if part else "")
+    path = out or folder_of(target.model) / name.replace("/", "_")
     machines = None if cluster is None else Cluster(cluster, gpus=float(case.device.type == "cuda"))
-    with progress(output, "certifying") as told:
+    with output.progress("certifying") as told:
         task = Certification(case, smoothed, chosen, number(alpha, "--alpha"), selection, goal, machines, told, denoiser)
         summary = task.run(path, resume=resume)
     output.result("certify", {"run": str(path), **summary})

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from epsball.cli.common import Data, Device, Eps, Index, Json, Model, NormOption, Output, Quiet, Seed
-from epsball.cli.judged import case_of
+from epsball.cli.common import Output
+from epsball.cli.spread import defaults
+from epsball.cli.target import Balls, Setup
 
 if TYPE_CHECKING:
     from epsball.spec.sets.base import Norm
@@ -16,30 +17,22 @@ if TYPE_CHECKING:
 _CHUNK = 16  # images bounded together
 
 
-def envelope(  # noqa: PLR0913 - one parameter an option
-    model: Model,
+def envelope(
+    target: Annotated[Balls, defaults(index=":10")],
     *,
-    data: Data = "mnist",
-    index: Index = ":10",
-    eps: Eps = "0.1",
-    norm: NormOption = "linf",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder for the record.")] = None,
-    seed: Seed = 0,
-    device: Device = "auto",
-    json: Json = False,
-    quiet: Quiet = False,
+    setup: Setup,
+    output: Output,
 ) -> None:
     """Certify a radius for each example by the distance to its polyhedral envelope, at most eps."""
     import torch
 
     from epsball.bounding.envelope import Envelope
-    from epsball.run.folder import RunFolder
-    from epsball.run.judge import write_header
-    from epsball.run.record import Line, Record
+    from epsball.run.record import Line
+    from epsball.run.written import written
     from epsball.spec.property import robust
 
-    output = Output(as_json=json, quiet=quiet)
-    case = case_of(model, data, index, eps, norm=norm, seed=seed, device=device)
+    case = target.case(setup)
     x, y = case.data.test.inputs(case.index).to(case.device), case.data.test.y[case.index]
     network, lines = case.network.prepare(), list[Line]()
     for part in torch.split(torch.arange(len(y)), _CHUNK):
@@ -50,15 +43,11 @@ def envelope(  # noqa: PLR0913 - one parameter an option
             {"type": "envelope", "index": int(case.index[i]), "label": int(y[i]), "radius": float(r), "nearest": int(k)}
             for i, r, k in zip(part.tolist(), found.radius, nearest, strict=True)
         ]
-    if out is not None:
-        with RunFolder(out) as folder, Record(folder.record) as record:
-            write_header(record, "envelope", case.described(), case)
-            for line in lines:
-                record.append(line)
-            record.append({"type": "done"})
+    with written(out, "envelope", case) as append:
+        append(*lines)
     radii = torch.tensor([line["radius"] for line in lines], dtype=torch.float64)
     output.result("envelope", {"radii": lines, "mean": float(radii.mean())})
     rows = [(str(line["index"]), str(line["label"]), f"{line['radius']:.5g}", str(line["nearest"])) for line in lines]
-    output.table(f"{model}  ball {eps} {norm}", ("example", "label", "certified radius", "nearest class"), rows)
+    output.table(target.title, ("example", "label", "certified radius", "nearest class"), rows)
     whole = int((radii >= case.eps).sum())
     output.text(f"mean {radii.mean():.5g}; {whole} of {len(lines)} reach the ball's own radius: a larger --eps may reach further.")
