@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from epsball.run.judge import Case
     from epsball.spec.problem import Budget
 
+Memory = Annotated[str, typer.Option("--memory", help="Memory for bounds, such as 2GiB, 500MB or a number of bytes.")]
 LONG = 60.0  # seconds from which a run is announced
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 _SAMPLES = 32  # on which an estimate is made
@@ -29,7 +30,7 @@ _SAMPLES = 32  # on which an estimate is made
 class Limits:
     """Memory for bounds, and whether only to say what a run would take."""
 
-    memory: Annotated[str, typer.Option("--memory", help="Memory for bounds, such as 2GiB, 500MB or a number of bytes.")] = "2GiB"
+    memory: Memory = "2GiB"
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what the run would take, and do nothing.")] = False
 
     def budget(self, seconds: float = math.inf) -> Budget:

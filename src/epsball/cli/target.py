@@ -51,6 +51,11 @@ class Examples:
         return "l2", "0"
 
     @property
+    def size_option(self) -> str:
+        """The option that gives the size of the sets, for messages."""
+        return "--eps"
+
+    @property
     def title(self) -> str:
         """The network and the sets, for the heading of a table."""
         return "{}  {} {}".format(self.model, *self.around)
@@ -70,7 +75,7 @@ class Examples:
         kind, size = self.around
         found = load(self.data)
         chosen = torch.tensor(pick(indices(self.index, len(found.test)).tolist()))
-        eps = radius(size, found.clip, kind, where="--eps" if kind in NORMS else "--size")
+        eps = radius(size, found.clip, kind, where=self.size_option)
         return open_case(self.model, found, chosen, eps, norm=kind, seed=setup.seed, device=resolve(setup.device))
 
 
@@ -109,6 +114,11 @@ class Sets(Balls):
     size: Annotated[
         str | None, typer.Option("--size", help="Size of the --perturbation: pixels a side, degrees, pixels, share, ...")
     ] = None
+
+    @property
+    def size_option(self) -> str:
+        """That of the balls, or that of the perturbation."""
+        return super().size_option if self.perturbation is None else "--size"
 
     @property
     def around(self) -> tuple[str, str]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import typer
 
 from epsball.cli.analyse.barrier import barrier
-from epsball.cli.analyse.envelope import envelope
 from epsball.cli.analyse.estimate import estimate
 from epsball.cli.analyse.init import init
 from epsball.cli.analyse.noise import noise
 from epsball.cli.analyse.plane import plane
+from epsball.cli.analyse.radius import radius
 from epsball.cli.analyse.regions import regions
 from epsball.cli.spread import add
 
@@ -20,7 +20,7 @@ add(
         "init": init,
         "plane": plane,
         "barrier": barrier,
-        "envelope": envelope,
+        "radius": radius,
         "estimate": estimate,
         "noise": noise,
         "regions": regions,
