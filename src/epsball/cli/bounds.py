@@ -16,20 +16,28 @@ from epsball.cli.target import Sets, Setup
 def bounds(
     target: Annotated[Sets, defaults(index="0")],
     *,
+    method: Annotated[
+        str,
+        typer.Option(
+            "--method", help="ibp, forward, zonotope, dual, crown-ibp, crown-forward, crown-alone or crown; several with commas."
+        ),
+    ] = "ibp,crown",
     limits: Limits,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder for the record.")] = None,
     setup: Setup,
     output: Output,
 ) -> None:
-    """Show per-layer widths, unstable neurons and output bounds by IBP and CROWN."""
-    from epsball.analysis.tightness import METHODS, layer_lines
+    """Show per-layer widths and unstable neurons by IBP and CROWN, or by other methods."""
+    from epsball.analysis.tightness import check_methods, costs, layer_lines
     from epsball.run.written import written
 
+    names = [part.strip() for part in method.split(",")]
+    check_methods(names)
     case, budget = target.case(setup), limits.budget()
-    if limits.told(output, case, METHODS, budget, rows=0, title=f"{target.title}, {len(case.index)} examples"):
+    if limits.told(output, case, costs(names), budget, rows=0, title=f"{target.title}, {len(case.index)} examples"):
         return
     x = case.data.test.inputs(case.index).to(case.device)
-    lines = layer_lines(case.network, case.ball(x, case.index), budget=budget)
+    lines = layer_lines(case.network, case.ball(x, case.index), names, budget)
     with written(out, "bounds", case) as append:
         append(*lines)
     output.result("bounds", {"layers": lines})
