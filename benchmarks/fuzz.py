@@ -47,11 +47,13 @@ METHODS: dict[str, Bounder] = {
     "forward-zero": Forward(slope="zero"),
     "intersection": Intersection((Ibp(), Crown())),
     "crown-small-budget": Within(Crown(chunk_bytes=2**15)),
+    "crown-full": Crown(full=True),
+    "crown-full-small-budget": Within(Crown(chunk_bytes=2**15, full=True)),
 }
-# at equal intermediate bounds: (the tighter, the looser)
+# at equal intermediate bounds: (the tighter, the looser). Without `full`, rows that settle early depend on the memory there is.
 ORDER = (
     ("alpha-crown", "crown"), ("alpha-ibp", "crown-ibp"), ("intersection", "ibp"), ("intersection", "crown"),
-    ("crown-small-budget", "crown"), ("crown", "crown-small-budget"),
+    ("crown-full-small-budget", "crown-full"), ("crown-full", "crown-full-small-budget"),
 )  # fmt: skip
 
 

@@ -248,7 +248,7 @@ def pre_activation() -> nn.Module:
 
 
 def around_two() -> nn.Module:
-    """A skip around two activations; the shift makes many neurons of the last layer stable, so that they leave CROWN's walk early."""
+    """A skip around two activations; the shift makes many neurons of the last layer stable, so that they leave the walk early."""
 
     def fn(m: Fn, x: Tensor) -> Tensor:
         h = m.stem(x)

@@ -19,6 +19,8 @@ import torch
 
 from epsball.types import Bool, Float, Int, Shaped, Tensor
 
+_CACHE = 2**20  # bytes of rows that are updated at once
+
 
 @dataclass(frozen=True, eq=False)
 class Rows:
@@ -95,7 +97,7 @@ class Rows:
 
     def dot(self, tensor: Float[Tensor, "B *n"]) -> Float[Tensor, "P Q"]:
         """`<a, t>` for a tensor with one value a sample."""
-        return _inner(self.values, self.at(tensor))
+        return inner(self.values, self.at(tensor))
 
     def minimum(self, centre: Float[Tensor, "B *n"], radius: Float[Tensor, "B *n"]) -> Float[Tensor, "P Q"]:
         """The least value of each form over the box centre +- radius: `<a, c> - <|a|, r>`."""
@@ -106,9 +108,18 @@ class Rows:
         return least.sum(tuple(range(2, least.dim())))
 
 
-def _inner(values: Float[Tensor, "P Q *n"], tensor: Float[Tensor, "Q *n"]) -> Float[Tensor, "P Q"]:
+def inner(values: Float[Tensor, "P Q *n"], tensor: Float[Tensor, "Q *n"]) -> Float[Tensor, "P Q"]:
     """Inner products over the node's axes."""
     return (values * tensor).sum(tuple(range(2, values.dim())))
+
+
+def cache_blocks(values: Float[Tensor, "P Q *n"]) -> list[slice]:
+    """Parts of the second axis whose temporaries stay in a core's cache; one part on a GPU, and where gradients are recorded."""
+    size = values.numel() * values.element_size()
+    if size <= _CACHE or values.device.type != "cpu" or torch.is_grad_enabled():
+        return [slice(None)]
+    step = max(1, _CACHE * values.shape[1] // size)
+    return [slice(start, start + step) for start in range(0, values.shape[1], step)]
 
 
 class _Least(torch.autograd.Function):

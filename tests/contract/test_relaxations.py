@@ -15,6 +15,7 @@ from epsball.bounding.relaxations.exponential import Elu, Softplus
 from epsball.bounding.relaxations.hard import Clamp
 from epsball.bounding.relaxations.powers import Power
 from epsball.interval import Interval
+from epsball.rows import Rows, cache_blocks
 
 SLOPES = ("adaptive", "same", "zero", "one")
 ends = st.floats(-50, 50, allow_nan=False)
@@ -182,3 +183,18 @@ def test_gradients_are_finite(name, width):
     total = sum(part.sum() for part in lines if part is not None) + centre.sum()
     total.backward()
     assert bool(torch.isfinite(centre.grad).all())
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_rows_pulled_in_parts_are_those_pulled_at_once(name, monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    lower = 0.2 + torch.rand(2, 3, 4, generator=generator, dtype=torch.float64)
+    lines = ALL[name].relax(Interval(lower, lower + 1))
+    rows = Rows(torch.randn(2, 7, 3, 4, generator=generator, dtype=torch.float64), torch.tensor([0, 1, 1, 0, 0, 1, 0]))
+    with torch.no_grad():
+        ((whole,), bias) = lines.pull(rows)
+        monkeypatch.setattr("epsball.rows._CACHE", 2 * 2 * 3 * 4 * 8)  # two rows a part
+        assert len(cache_blocks(rows.values)) == 4
+        ((parts,), sums) = lines.pull(rows)
+    assert torch.equal(whole.values, parts.values)
+    torch.testing.assert_close(sums, bias, rtol=0, atol=1e-15)

@@ -15,6 +15,7 @@ from torch import nn
 from epsball.data.find import load as load_data
 from epsball.errors import BadConfig
 from epsball.graph.network import Network
+from epsball.run.certifiers import Sampling
 from epsball.run.certify import Certification
 from epsball.run.cluster import Cluster
 from epsball.run.judge import Case
@@ -61,7 +62,7 @@ def test_a_killed_node_loses_nothing(tmp_path, monkeypatch):
     network = Network.capture(nn.Sequential(nn.Flatten(), module.linear), data.test.shape)
     case = Case(tmp_path / "model", network, data, torch.arange(IMAGES), 0.0, "l2")
     smoothed = Smoothed(module, 0.25, 10, batch=BATCH, clip=data.clip)
-    Certification(case, smoothed, Fixed(SAMPLES), selection=100).run(tmp_path / "here")
+    Certification(case, Sampling(smoothed, Fixed(SAMPLES))).run(tmp_path / "here")
 
     machines = Machines(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     try:
@@ -75,7 +76,7 @@ def test_a_killed_node_loses_nothing(tmp_path, monkeypatch):
 
         killer = threading.Thread(target=kill, daemon=True)
         killer.start()
-        away = Certification(case, smoothed, Fixed(SAMPLES), selection=100, cluster=Cluster(machines.address))
+        away = Certification(case, Sampling(smoothed, Fixed(SAMPLES)), cluster=Cluster(machines.address))
         away.run(tmp_path / "away")
         killer.join(timeout=60)
         assert not killer.is_alive()

@@ -142,9 +142,9 @@ def test_no_patch_changes_a_certified_class(shape):
 
     x = torch.rand(2, 1, 6, 6)
     certificates = ablation.certify(f, x, 2)
-    assert max(c.patch for c in certificates) >= 1
+    assert max(c.steps for c in certificates) >= 1
     for certificate, picture in zip(certificates, x, strict=True):
-        side = certificate.patch
+        side = certificate.steps
         for top, left, value in product(range(7 - side), range(7 - side), (0.0, 1.0, 50.0, -50.0)):
             changed = picture.clone()
             changed[:, top : top + side, left : left + side] = value

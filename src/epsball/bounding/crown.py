@@ -52,7 +52,8 @@ class Crown:
             and the better of the two.
         chunk_bytes: memory for the rows of one chunk of neurons; those of a specification may take four times as much.
         full: bound every neuron as well as the method can. Otherwise a ReLU that is proven stable on the way is left there: it is
-            exact whatever its interval.
+            exact whatever its interval. Where that is looked for depends on the first rows of a layer, so that bounds of one set
+            may differ in the fourth digit between batches and budgets; with `full` they do not.
 
     Shapes:  rows (P, Q, K) over the output; result (P, Q).
     Sound:   yes, up to floating point (see docs/explanation/rounding).   Complete: no.

@@ -6,10 +6,12 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
+
 from epsball.graph.operator import Nonlinear, Relaxed, Slope
 from epsball.interval import Interval
 from epsball.registry import Registry
-from epsball.rows import Rows
+from epsball.rows import Rows, cache_blocks, inner
 from epsball.types import Tensor
 
 
@@ -54,15 +56,28 @@ class BetweenLines(Relaxed):
     on_windows = True
 
     def pull(self, rows: Rows) -> tuple[tuple[Rows, ...], Tensor | None]:
-        lines, values = self.lines, rows.values
-        positive = values.clamp(min=0)
-        pulled = values * rows.at(lines.upper_slope)
-        pulled = pulled.addcmul_(positive, rows.at(lines.lower_slope - lines.upper_slope))
-        bias = None if lines.upper_bias is None else rows.like(values.clamp(max=0)).dot(lines.upper_bias)
-        if lines.lower_bias is not None:
-            below = rows.like(positive).dot(lines.lower_bias)
-            bias = below if bias is None else bias + below
-        return (rows.like(pulled).cleaned(),), bias
+        values, lines = rows.values, self.lines
+        steep, flat = rows.at(lines.upper_slope), rows.at(lines.lower_slope)
+        upper, lower = (None if bias is None else rows.at(bias) for bias in (lines.upper_bias, lines.lower_bias))
+        blocks = cache_blocks(values)
+        if len(blocks) == 1:
+            pulled, bias = _below(values, Lines(flat, lower, steep, upper))
+            return (rows.like(pulled).cleaned(),), bias
+        pulled, biases = torch.empty_like(values), list[Tensor]()
+        for s in blocks:
+            part = Lines(flat[s], None if lower is None else lower[s], steep[s], None if upper is None else upper[s])
+            _, bias = _below(values[:, s], part, out=pulled[:, s])
+            biases += [] if bias is None else [bias]
+        return (rows.like(pulled).cleaned(),), torch.cat(biases, 1) if biases else None
+
+
+def _below(values: Tensor, lines: Lines, out: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    """`a+ (lower line) + a- (upper line)`: slopes (P, Q, *n) and bias (P, Q), given the lines of each row."""
+    positive, negative = values.clamp(min=0), values.clamp(max=0)
+    pulled = torch.mul(positive, lines.lower_slope, out=out).addcmul_(negative, lines.upper_slope)
+    above = None if lines.upper_bias is None else inner(negative, lines.upper_bias)
+    below = None if lines.lower_bias is None else inner(positive, lines.lower_bias)
+    return pulled, below if above is None else above if below is None else above + below
 
 
 relaxations: Registry[type[Elementwise]] = Registry("relaxation", modules=("epsball.bounding.relaxations",))

@@ -31,7 +31,15 @@ def show_results(output: Output, path: Path, summary: Mapping[str, Any]) -> None
     output.text(f"{summary['seconds']:.1f} s of training")
     if runs == 1:
         what = f"{summary['classifier']} --denoiser {path}" if "classifier" in summary else path
-        output.text(f"next:  epsball {'certify' if noisy else 'verify'} {what} --data {summary['data']} --{scale}")
+        verb = f"certify {what} --data {summary['data']}{_noise(summary)}" if noisy else f"verify {what} --data {summary['data']}"
+        output.text(f"next:  epsball {verb} --{scale}")
+
+
+def _noise(summary: Mapping[str, Any]) -> str:
+    """What certifying takes besides the scale, where the noise is not Gaussian."""
+    name = summary.get("noise") or "gaussian"
+    hidden = f" --set noise.hidden={summary['hidden']:g}" if name.endswith("ablation") else ""
+    return "" if name == "gaussian" else f" --noise {name}{hidden}"
 
 
 def _parts(summary: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -25,13 +25,15 @@ def _registries() -> dict[str, Registry[Any]]:
     from epsball.data.base import sources
     from epsball.graph.operator import operators
     from epsball.models.base import models
+    from epsball.smoothing.enumeration import enumerations
     from epsball.smoothing.noise import noises
     from epsball.smoothing.procedures import procedures
     from epsball.spec.sets.base import sets
     from epsball.training.base import recipes
     from epsball.verification.base import verifiers
 
-    every = (attacks, verifiers, bounders, sets, recipes, relaxations, operators, models, sources, noises, procedures)
+    smoothing = (noises, enumerations, procedures)
+    every = (attacks, verifiers, bounders, sets, recipes, relaxations, operators, models, sources, *smoothing)
     return {registry.verb: registry for registry in every}
 
 
@@ -47,7 +49,8 @@ def list_(
     kind: Annotated[
         str,
         typer.Argument(
-            help="attacks, verifiers, bounders, sets, recipes, settings, relaxations, ops, models, data, noises or procedures."
+            help="attacks, verifiers, bounders, sets, recipes, settings, relaxations, ops, models, data, noises, exact-noises "
+            "or procedures."
         ),
     ],
     *,

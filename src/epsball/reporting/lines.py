@@ -333,7 +333,7 @@ class Summary(Line):
     protocol: str = ""
     split: str = ""
     splits: dict[str, Part] = {}
-    noise: str = ""
+    noise: str | None = None
     alpha: Share | None = None
     abstained: Share | None = None
     average_radius: dict[str, Real] = {}

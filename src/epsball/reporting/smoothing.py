@@ -74,7 +74,7 @@ def _rows(run: Run) -> list[Row]:
 
 
 def _noise(run: Run) -> str:
-    return run.summary.noise if run.summary else ""
+    return (run.summary.noise or "") if run.summary else ""
 
 
 def _row(run: Run) -> SmoothedRow:

@@ -104,7 +104,7 @@ def summarise(runs: dict[int, Line], seconds: float) -> Line:
     first = next(iter(runs.values()))
     accuracy = {name: spread([run["accuracy"][name]["value"] for run in runs.values()]) for name in first["accuracy"]}
     shared = {key: first[key] for key in ("model", "data", "epochs", "examples", "protocol", "split", "count", "eps", "norm")}
-    shared["sigma"] = first.get("sigma")  # not in the first records
+    shared |= {name: first.get(name) for name in ("sigma", "noise", "hidden")}  # not in the first records
     each = [
         {
             "seed": seed,

@@ -218,7 +218,7 @@ def _summary(last: Finished, job: Job) -> Line:
         "count": last.held,
         "eps": getattr(job.evaluate, "eps", None),
         "norm": getattr(job.evaluate, "norm", "linf"),
-        "sigma": getattr(job.evaluate, "sigma", None),
+        **{name: getattr(job.evaluate, name, None) for name in ("sigma", "noise", "hidden")},
         "accuracy": {name: chosen[name] for name in best.scores.known()},
         "verified_by": {last.verifier: chosen["verified"]} if "verified" in chosen else {},
         "splits": parts,

@@ -2,28 +2,81 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 
 from epsball.errors import BadShape
+from epsball.registry import Registry
 from epsball.smoothing.boundary import Counts
 from epsball.smoothing.noise import Shape
 from epsball.smoothing.sampling import Function, check_mode
 from epsball.types import Float, Tensor
 
 
+@dataclass(frozen=True)
+class ExactCertificate:
+    """What all copies of one input say. Nothing here is a matter of chance.
+
+    Attributes:
+        image: the image's number.
+        label: the smoothed class.
+        radius: in `norm`: l1, strict, over the inputs of the grid; for patches the side of the largest square in pixels, which may
+            lie anywhere and hold anything. 0: nothing is certified.
+        norm: "l1" or "patch".
+        steps: the radius in whole units, ties decided: steps of one level over all coordinates, or pixels.
+        counts: copies by class; the last entry counts outputs that were NaN.
+        claim: what exactly is claimed.
+    """
+
+    image: int
+    label: int
+    radius: float
+    norm: str
+    steps: int
+    counts: tuple[int, ...]
+    claim: str
+
+    def line(self) -> dict[str, Any]:
+        """The certificate as plain values, for a line of a run record; `lower` is the exact share of the class."""
+        total = sum(self.counts)
+        return {**vars(self), "counts": list(self.counts), "lower": self.counts[self.label] / total, "samples": total}
+
+
+@runtime_checkable
 class Enumeration(Protocol):
-    """A frozen dataclass: a finite set of changed copies of an input."""
+    """A frozen dataclass: a finite set of changed copies of an input, and what counting all of them proves."""
+
+    def shape(self, inputs: Shape, /) -> Shape:
+        """Shape of a copy of an input of that shape: what the base classifier takes."""
+        ...
 
     def total(self, inputs: Shape, /) -> int:
         """How many copies there are."""
         ...
 
     def copies(self, x: Float[Tensor, " *x"], first: int, last: int) -> Tensor:
-        """Copies first..last of one input: (last - first, *changed shape)."""
+        """Copies first..last of one input: (last - first, *shape(x))."""
         ...
+
+    def certificate(self, image: int, counts: Counts, inputs: Shape, /) -> ExactCertificate:
+        """What the counts of one image (classes + 1,) prove."""
+        ...
+
+
+enumerations: Registry[type[Enumeration]] = Registry(
+    "exact noise", modules=("epsball.smoothing.splitting", "epsball.smoothing.ablation"), verb="exact-noises"
+)
+
+
+def certify_all(
+    module: Function, kinds: Enumeration, x: Float[Tensor, "B *x"], classes: int, batch: int = 256
+) -> list[ExactCertificate]:
+    """Exact certificates of a batch, numbered from 0; raises what `count_all` does."""
+    counts = count_all(module, kinds, x, classes, batch)
+    return [kinds.certificate(image, row, tuple(x.shape[1:])) for image, row in enumerate(counts)]
 
 
 @torch.no_grad()

@@ -8,7 +8,6 @@ grid, every offset occurs once, and p_A and p_B are counts.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,42 +15,16 @@ import torch
 from epsball.device import generator
 from epsball.errors import BadConfig, BadData
 from epsball.smoothing.boundary import Counts
-from epsball.smoothing.enumeration import count_all, lead
+from epsball.smoothing.enumeration import ExactCertificate, certify_all, enumerations, lead
 from epsball.smoothing.noise import Shape, check_scale
 from epsball.smoothing.sampling import Function
 from epsball.types import Float, Int, Tensor
 
 
-@dataclass(frozen=True)
-class ExactCertificate:
-    """What all copies of one input say. Nothing here is a matter of chance.
-
-    Attributes:
-        image: the image's number.
-        label: the smoothed class.
-        radius: w (p_A - p_B), strict, in `norm`; the class does not change at any grid input that is nearer.
-        norm: "l1".
-        steps: how many steps of one level, over all coordinates, change nothing: the radius in whole steps, ties decided.
-        counts: copies by class; the last entry counts outputs that were NaN.
-        claim: what exactly is claimed.
-    """
-
-    image: int
-    label: int
-    radius: float
-    norm: str
-    steps: int
-    counts: tuple[int, ...]
-    claim: str
-
-    def line(self) -> dict[str, Any]:
-        """The certificate as plain values, for a line of a run record."""
-        return {**vars(self), "counts": list(self.counts)}
-
-
+@enumerations.register("splitting")
 @dataclass(frozen=True)
 class SplittingNoise:
-    """All offsets of a splitting noise.
+    """All offsets of a splitting noise: l1, for inputs on a grid.
 
     Attributes:
         width: w; intervals are 2 w long. Any multiple of 1 / (2 levels).
@@ -81,6 +54,9 @@ class SplittingNoise:
         """2 w levels."""
         return round(2 * self.width * self.levels)
 
+    def shape(self, inputs: Shape) -> Shape:
+        return inputs
+
     def total(self, _inputs: Shape) -> int:
         return self.offsets
 
@@ -99,10 +75,9 @@ class SplittingNoise:
         Raises:
             BadData: an input is not on the grid.
         """
-        counts = count_all(module, self, x, classes, batch)
-        return [self._certificate(k, row) for k, row in enumerate(counts)]
+        return certify_all(module, self, x, classes, batch)
 
-    def _certificate(self, image: int, counts: Counts) -> ExactCertificate:
+    def certificate(self, image: int, counts: Counts, _inputs: Shape) -> ExactCertificate:
         """A step of 1 / levels in one coordinate changes one copy, which moves at most one vote from A to another class."""
         label, margin = lead(counts)
         gap = int(counts[label] - np.delete(counts[:-1], label).max())

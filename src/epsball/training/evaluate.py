@@ -9,12 +9,14 @@ import torch
 
 from epsball.device import exact_arithmetic, generator, tolerance
 from epsball.smoothing import losses
+from epsball.smoothing.draws import copies, named
 from epsball.spec.sets import Box
 from epsball.training.margins import Bounded
 
 if TYPE_CHECKING:
     from epsball.graph.network import Network
     from epsball.training.base import Examples, Recipe
+    from epsball.types import Float, Tensor
 
 _BATCH = 512
 
@@ -93,13 +95,15 @@ class IbpAccuracy:
 
 @dataclass(frozen=True)
 class NoisyAccuracy:
-    """Clean accuracy, and the mean accuracy of the base classifier under Gaussian noise, the same noise after every epoch.
+    """Clean accuracy, and the mean accuracy of the base classifier under the noise of smoothing, the same after every epoch.
 
     Attributes:
-        sigma: standard deviation, in the units of the input.
+        sigma: scale of the noise: for Gaussian noise the standard deviation, in the units of the input.
         draws: of each input.
         seed: of the noise.
         batch: examples at a time.
+        noise: any one of smoothing, by name.
+        hidden: the value of pixels that an ablation hides.
 
     Sound: no, an estimate. `epsball certify` proves, with a stated probability of error.
     """
@@ -108,11 +112,21 @@ class NoisyAccuracy:
     draws: int = 4
     seed: int = 0
     batch: int = _BATCH
+    noise: str = "gaussian"
+    hidden: float = 0.5
     norm: ClassVar[str] = "l2"
 
     @property
     def verifier(self) -> str:
         return ""
+
+    def copies(self, x: Float[Tensor, "B *x"], start: int) -> Float[Tensor, "m B *x"]:
+        """Noisy copies of the examples from number `start` on."""
+        if self.noise == "gaussian":
+            return x + losses.noisy(x, self.sigma, self.draws, generator(x.device, self.seed, start))
+        law = named(self.noise, self.sigma, self.hidden)
+        seeds = self.seed + self.draws * torch.arange(start, start + len(x))
+        return torch.stack([copies(law, x, seeds + draw) for draw in range(self.draws)])
 
     def __call__(self, net: Network, data: Examples) -> Scores:
         counts = []
@@ -121,9 +135,9 @@ class NoisyAccuracy:
             for start in range(0, len(data), self.batch):
                 part = slice(start, start + self.batch)
                 x, y = data.inputs(part).to(network.dtype), data.y[part]
-                noise = losses.noisy(x, self.sigma, self.draws, generator(x.device, self.seed, start))
+                logits = network.forward(self.copies(x, start).flatten(0, 1))
                 right = network.forward(x).argmax(1) == y
-                noisy = losses.under(network.forward, x, noise).argmax(2) == y
+                noisy = logits.view(self.draws, len(x), -1).argmax(2) == y
                 counts.append(torch.stack((right.double().sum(), noisy.double().mean(0).sum())))
             clean, noisy_share = (torch.stack(counts).sum(0) / len(data)).tolist()
         return Scores(clean, None, noisy_share)

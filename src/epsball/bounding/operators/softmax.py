@@ -1,8 +1,13 @@
 """Softmax and log-sum-exp along one axis.
 
-With `d_j = x_j - x_i`, softmax is `p_i = 1 / q_i` with `q_i = 1 + sum of exp(d_j) over j != i`. q is convex in x, between a sum of
-tangents of exp and a sum of chords; 1/q is convex in q, between a tangent and a chord. The steps are those of Shi et al. 2020
-(arXiv:2002.06622), taken on differences, where no number overflows and the interval is exact.
+Two pairs of lines, of which each element takes the one that is better at the centre:
+
+- With `d_j = x_j - x_i`, softmax is `p_i = 1 / q_i` with `q_i = 1 + sum of exp(d_j) over j != i`. q is convex in x, between a sum
+  of tangents of exp and a sum of chords; 1/q is convex in q, between a tangent and a chord. The steps are those of Shi et al. 2020
+  (arXiv:2002.06622), taken on differences, where no number overflows and the interval is exact.
+- Wei et al. 2023 (arXiv:2303.01713): `exp(x_i) / (sum of chords of exp)` is convex and lies below p_i, so that its tangent does too;
+  `log p_i = x_i - LSE(x)` is concave, so that `p_i = exp(log p_i)` lies below a chord of exp at a tangent. Chords over the elements
+  are shorter than those over differences.
 """
 
 from __future__ import annotations
@@ -61,7 +66,10 @@ class Softmax(Nonlinear):
         steep = high.amax(-1, keepdim=True) > _STEEP
         low, high = low.clamp(max=_STEEP), high.clamp(max=_STEEP)
         least, most = (1 + (torch.exp(end) * other).sum(-1, keepdim=True) for end in (low, high))  # of q
-        below, above = self._below(low, high, other, least, most), self._above(low, high, other, least, most)
+        raw = Interval(*(end.movedim(self.axis, -1) for end in pre[0]))
+        middle = torch.lerp(raw.lower, raw.upper, 0.5)
+        below = _better(self._below(low, high, other, least, most), _tangent_below(raw, middle), middle, 1.0)
+        above = _better(self._above(low, high, other, least, most), _tangent_above(low, high, other, middle), middle, -1.0)
         box = self.interval(*pre)
         ends = (end.movedim(self.axis, -1) for end in box)
         flat = steep.squeeze(-1)
@@ -87,6 +95,36 @@ class Softmax(Nonlinear):
         q = 1 + (tangent * (1 - touch)).sum(-1, keepdim=True)
         both = least * most
         return _on_x(-tangent / both), (1 / least + 1 / most - q / both).squeeze(-1)
+
+
+_Line = tuple[Tensor, Tensor]
+
+
+def _tangent_below(pre: Interval, middle: Tensor) -> _Line:
+    """The tangent of `exp(x_i) / sum of chords` in the middle."""
+    shift = pre.upper.amax(-1, keepdim=True)
+    low, high = pre.lower - shift, pre.upper - shift
+    chord = _chord(low, high)
+    total = (torch.exp(low) + chord * (middle - pre.lower)).sum(-1, keepdim=True)
+    value = torch.exp(middle - shift) / total
+    matrix = torch.diag_embed(value) - value[..., :, None] * (chord / total)[..., None, :]
+    return matrix, value - (matrix @ middle[..., None])[..., 0]
+
+
+def _tangent_above(low: Tensor, high: Tensor, other: Tensor, middle: Tensor) -> _Line:
+    """The chord of exp over the range of `log p_i`, at the tangent of `log p_i` in the middle."""
+    least, most = (-torch.log1p((torch.exp(end) * other).sum(-1)) for end in (high, low))
+    chord, share = _chord(least, most), torch.softmax(middle, -1)
+    matrix = chord[..., :, None] * (torch.eye(middle.shape[-1], dtype=middle.dtype, device=middle.device) - share[..., None, :])
+    value = torch.exp(least) + chord * (torch.log_softmax(middle, -1) - least)
+    return matrix, value - (matrix @ middle[..., None])[..., 0]
+
+
+def _better(first: _Line, second: _Line, middle: Tensor, sign: float) -> _Line:
+    """For each element the line with the greater value in the middle, or the lesser for sign -1: the better one on average."""
+    values = [(matrix @ middle[..., None])[..., 0] + bias for matrix, bias in (first, second)]
+    chosen = sign * values[1] > sign * values[0]
+    return torch.where(chosen[..., None], second[0], first[0]), torch.where(chosen, second[1], first[1])
 
 
 def _on_x(on_differences: Tensor) -> Tensor:
