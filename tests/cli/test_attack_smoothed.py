@@ -49,12 +49,12 @@ def test_a_larger_ball_breaks_more_and_an_empty_one_nothing(capsys, model, tmp_p
 
 
 def test_nothing_is_broken_inside_a_certified_radius(capsys, model):
-    smooth = ("--data", "digits", "--index", ":12", "--sigma", "0.25")
-    answer(capsys, "certify", model, *smooth, "--set", "cap=2048", "--out", model / "c")
+    smooth = ("--data", "digits", "--index", ":6", "--sigma", "0.25")
+    answer(capsys, "certify", model, *smooth, "--procedure", "fixed", "--set", "n=1000", "--out", model / "c")
     lines = [line for line in read(model / "c" / "record.jsonl") if line["type"] == "certificate"]
     right = [line for line in lines if line["predicted"] == line["label"] and line["radius"] > 0]
-    assert len(right) > 4
-    for line in right[:5]:
+    assert len(right) > 2
+    for line in right[:2]:
         options = (*smooth[:2], "--index", line["index"], *smooth[4:], "--eps", line["radius"])
         assert answer(capsys, "attack", model, *options, *FEW)["success"]["value"] == 0
 

@@ -62,6 +62,12 @@ class Search:
             raise BadConfig(f"a search of {self.steps} steps", where="--steps", fix="give at least 1")
 
 
+def widest(norm: str, clip: Clip, size: int) -> float:
+    """A radius beyond which nothing is left to try: the width of the valid range, for l2 its diagonal over so many elements."""
+    width = 1.0 if clip is None else clip[1] - clip[0]
+    return width * math.sqrt(size) if norm == "l2" else width
+
+
 @dataclass(frozen=True)
 class EnvelopeRadius:
     """The best radius of envelopes on balls that shrink by the root of 2 until no smaller one can give more.

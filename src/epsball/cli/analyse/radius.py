@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -44,13 +45,11 @@ class Growing(Examples):
         return self.norm, self.high or self._widest()
 
     def _widest(self) -> str:
-        import math
-
+        from epsball.bounding.radii import widest
         from epsball.data.find import load
 
         found = load(self.data)
-        width = 1.0 if found.clip is None else found.clip[1] - found.clip[0]
-        return repr(width if self.norm == "linf" else width * math.sqrt(math.prod(found.test.shape)))
+        return repr(widest(self.norm, found.clip, math.prod(found.test.shape)))
 
 
 def radius(  # noqa: PLR0913 - one parameter an option
