@@ -89,9 +89,8 @@ def _show(output: Output, case: Case, summary: dict[str, Any], lines: list[dict[
         each = found["seconds"] / max(1, summary["count"] - summary["misclassified"])
         output.text(f"{name}: mean {found['mean']:.5g}, median {found['median']:.5g}, {each:.3f} s an example{reach}.")
     if boxed and summary["box"]["gain"] is not None:
-        output.text(
-            f"boxes: mean gain {100 * summary['box']['gain']:.1f} % in geometric-mean width over the uniform box by same-slope CROWN."
-        )
+        gain = f"{100 * summary['box']['gain']:.1f} %"
+        output.text(f"boxes: mean gain {gain} in geometric-mean width over the uniform box by same-slope CROWN.")
     if summary["misclassified"]:
         output.text(f"{summary['misclassified']} of {summary['count']} are misclassified as they are; they count 0 in the means.")
 
