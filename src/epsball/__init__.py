@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from epsball.api import bounds as bounds
     from epsball.api import load as load
     from epsball.api import load_data as load_data
+    from epsball.api import radius as radius
     from epsball.api import smooth as smooth
     from epsball.api import train as train
     from epsball.api import verify as verify
@@ -33,6 +34,7 @@ _WHERE = {
     "attack": "epsball.api",
     "bounds": "epsball.api",
     "verify": "epsball.api",
+    "radius": "epsball.api",
     "train": "epsball.api",
     "smooth": "epsball.api",
     "load_data": "epsball.api",

@@ -1,4 +1,4 @@
-"""The package in five functions. Each takes a captured `Network` or any module that maps (B, *x) to (B, K)."""
+"""The package in a few functions. Each takes a captured `Network` or any module that maps (B, *x) to (B, K)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import nn
 
 from epsball.attacks.base import Attack, attacks
 from epsball.bounding.base import Bounder, bounders, output_interval
+from epsball.bounding.radii import Search, radius_by, widest
 from epsball.bounding.within import Within
 from epsball.config import build
 from epsball.data import find
@@ -159,6 +160,43 @@ def verify(  # noqa: PLR0913 - the public surface names every option
     problem = Problem(network.prepare(), input_set, prop)
     verifier = method if method is not None else Ladder(function=network.module)
     return verifier(problem, Budget(seconds=timeout))
+
+
+def radius(  # noqa: PLR0913 - the public surface names every option
+    net: Net,
+    x: Float[Tensor, "B *x"],
+    y: Int[Tensor, " B"],
+    *,
+    high: float | None = None,
+    norm: Norm = "linf",
+    clip: Clip = UNIT,
+    method: str = "crown",
+    budget: Budget | None = None,
+) -> Float[Tensor, " B"]:
+    """The largest radius that a method certifies around each sample: no input within it changes the answer.
+
+    Args:
+        net: the network.
+        x: (B, *x) inputs in the valid range.
+        y: (B,) labels.
+        high: the largest radius that is tried; the default is the width of the valid range, for l2 its diagonal.
+        norm: "linf" or "l2".
+        clip: the valid range, or None.
+        method: any name that `epsball list bounders` shows, by bisection; "envelope", "lipschitz" or "lipschitz-local".
+        budget: memory; the default is 2 GiB.
+
+    Returns:
+        (B,); every radius was proven, up to the arithmetic. 0 where nothing is proven, and where the answer is not the label.
+
+    Raises:
+        BadConfig: an unknown method or norm, or a budget that does not hold one row of one sample.
+        BadData, BadShape, UnsupportedOp: as for `attack` and `bounds`.
+    """
+    network = captured(net, x)
+    search = Search(widest(norm, clip, x[0].numel()) if high is None else high, norm, clip, budget=budget or Budget())
+    prop = robust(_labels(x, y), network.classes, x.dtype)
+    with exact_arithmetic():
+        return radius_by(method, search)(network.prepare(), x, prop)
 
 
 def smooth(

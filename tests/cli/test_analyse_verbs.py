@@ -1,4 +1,4 @@
-"""The verbs `analyse estimate`, `analyse envelope` and `verify --method sdp`, on a small saved network."""
+"""The verbs `analyse estimate` and `verify --method sdp`, on a small saved network."""
 
 from __future__ import annotations
 
@@ -41,14 +41,6 @@ def test_an_estimate_is_recorded_as_one(capsys, model, tmp_path):
     assert {line["status"] for line in lines} == {"estimate"}
     assert run(["analyse", "estimate", *(str(a) for a in _options(model)), *few]) == 0
     assert "estimates, not proofs" in capsys.readouterr().out
-
-
-def test_an_envelope_certifies_radii_up_to_the_ball(capsys, model, tmp_path):
-    found = _answer(capsys, "analyse", "envelope", *_options(model, ":20"), "--out", tmp_path / "p")
-    radii = [line["radius"] for line in found["radii"]]
-    assert len(radii) == 20
-    assert all(0 <= r <= 1 / 16 for r in radii)
-    assert [line["type"] for line in read(tmp_path / "p" / "record.jsonl")][1:] == ["envelope"] * 20 + ["done"]
 
 
 def test_sdp_is_a_method_of_verify(capsys, model, tmp_path):

@@ -98,3 +98,21 @@ def test_a_long_run_is_announced_and_a_short_one_is_not(capsys):
     assert capsys.readouterr().err == ""
     announce(output, [line])
     assert "about 4000 s (crown 4000 s) within 3 MiB" in capsys.readouterr().err
+
+
+def test_bounds_by_named_methods(capsys, trained):
+    options = ("bounds", trained, "--data", "digits", "--index", ":4", "--eps", "1/16", "--json")
+    code, out, _ = _said(capsys, *options, "--method", "zonotope,crown-ibp")
+    assert code == 0
+    lines = json.loads(out)["layers"]
+    assert list(dict.fromkeys(line["method"] for line in lines)) == ["zonotope", "crown-ibp"]
+    code, out, _ = _said(capsys, *options, "--method", "zonotope,crown-forward", "--dry-run")
+    costs = json.loads(out)["methods"]
+    assert [line["method"] for line in costs] == ["zonotope", "crown-forward"]
+    assert all(line["forward_passes"] > 0 for line in costs)
+    for name, says in (("crwon", "did you mean 'crown"), ("ibp,ibp", "once")):
+        code, out, _ = _said(capsys, *options, "--method", name)
+        error = json.loads(out)["error"]
+        assert code == 2
+        assert error["where"] == "--method"
+        assert says in error["what"] + error["fix"]

@@ -11,6 +11,7 @@ from epsball.bounding.lipschitz import Lipschitz, certified_radius, constants, l
 from epsball.errors import BadConfig, UnsupportedOp
 from epsball.graph.network import Network
 from epsball.graph.operator import Affine
+from epsball.models.base import Normalise
 from epsball.spec.property import robust
 from epsball.spec.sets import Box, LpBall
 
@@ -116,3 +117,35 @@ def test_what_has_no_constant_is_named():
         Lipschitz()(prepared, Box(x, 0.1), rows)
     with pytest.raises(BadConfig):
         Lipschitz("somewhere")
+
+
+def test_local_constants_hold_behind_a_normalisation():
+    """A scaling by a constant: at a zero width its interval has no derivative, and half of the true one came out."""
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        Normalise((0.4,), (0.2,), (1, 3, 3)), nn.Flatten(), nn.Linear(9, 12), nn.ReLU(), nn.Linear(12, 3)
+    ).double()
+    network = Network.capture(module, (1, 3, 3))
+    x = torch.rand(2, 1, 3, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    y, box = module(x).argmax(1), Box(x, 0.2, (0.0, 1.0))
+    rows, generator = robust(y, 3, torch.float64).rows(), torch.Generator().manual_seed(2)
+    steep, least = local_gradient(network.prepare(), box, rows), Lipschitz("local")(network.prepare(), box, rows)
+    for _ in range(50):
+        point = box.sample(generator).requires_grad_()
+        margins = (rows.values * module(point)).sum(-1)
+        assert bool((margins >= least).all())
+        for row, margin in enumerate(margins):
+            (gradient,) = torch.autograd.grad(margin.sum(), point, retain_graph=True)
+            assert bool((gradient.abs() <= steep[row] + 1e-12).all())
+
+
+def test_what_rounding_may_do_to_a_margin_is_taken_off_its_radius():
+    torch.manual_seed(0)
+    layer = nn.Linear(3, 2)
+    network, x = Network.capture(nn.Sequential(layer), (3,)).prepare(), torch.rand(4, 3)
+    outputs = layer(x).detach()
+    weight = layer.weight.detach()
+    margin, constant = (outputs[:, 0] - outputs[:, 1]).abs(), (weight[0] - weight[1]).abs().sum()
+    radius = certified_radius(network, x, robust(outputs.argmax(1), 2).rows(), "linf")
+    assert bool((radius <= (margin - 0.999e-5) / constant).all())
+    torch.testing.assert_close(radius, margin / constant, rtol=1e-2, atol=2e-5)

@@ -9,10 +9,15 @@ from torch import nn
 import sample_records as sample
 import zoo
 from epsball.analysis.curves import verified_against_eps
-from epsball.analysis.tightness import layer_lines
+from epsball.analysis.tightness import METHODS, found_by, layer_lines
+from epsball.bounding.crown import CrownIbp, lower_bound
+from epsball.bounding.ibp import intervals
 from epsball.errors import BadConfig, BadShape
 from epsball.graph.network import Network
+from epsball.graph.operator import Nonlinear
+from epsball.interval import Interval
 from epsball.reporting.lines import Layer
+from epsball.rows import Rows
 from epsball.spec.sets import LpBall
 
 
@@ -42,6 +47,49 @@ def test_crown_is_never_wider_than_ibp(name):
         assert crown[key]["unstable"] <= line["unstable"]
 
 
+def _layers(method: str, network: Network, ball: LpBall) -> list[float]:
+    return [line["width"] for line in layer_lines(network, ball, [method])]
+
+
+@pytest.mark.parametrize("name", ["mlp", "tanh", "conv", "residual"])
+def test_methods_that_meet_another_one_s_bounds_are_never_wider(name):
+    network, ball = _network(name)
+    widths = {method: _layers(method, network, ball) for method in METHODS}
+    for narrow, wide in (("forward", "ibp"), ("crown-ibp", "ibp"), ("crown-forward", "forward"), ("crown", "ibp")):
+        assert all(n <= w + 1e-12 for n, w in zip(widths[narrow], widths[wide], strict=True)), (narrow, wide)
+        assert widths[narrow][-1] < widths[wide][-1] * (1 - 1e-6)
+
+
+def test_zonotope_and_dual_agree_on_every_layer_and_crown_ibp_is_one_pass_over_intervals():
+    """Same-slope bounds of a ReLU network without intersections are one method under three names."""
+    network, ball = _network("mlp")
+    zonotope, dual = (_layers(method, network, ball) for method in ("zonotope", "dual"))
+    assert zonotope == pytest.approx(dual, rel=1e-9)
+    step = [s for s in network.prepare().before_frontier if isinstance(s.op, Nonlinear)][-1]
+    (slot,) = step.args
+    found = CrownIbp().neurons(network.prepare(), ball)[slot]
+    prepared, (_, relaxed) = network.prepare(), CrownIbp().relax(network.prepare(), ball)
+    unit = torch.eye(found.lower.shape[1], dtype=torch.float64)[:, None].expand(-1, len(found.lower), -1)
+    want = lower_bound(prepared, slot, Rows(unit), relaxed, ball).T
+    torch.testing.assert_close(found.lower, torch.maximum(want, intervals(prepared, ball.hull())[slot].lower))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_samples_lie_inside_the_layers_of_every_method(method):
+    network, ball = _network("conv")
+    prepared, generator = network.prepare(), torch.Generator().manual_seed(0)
+    found = found_by(METHODS[method], prepared, ball)
+    points = [ball.sample(generator) for _ in range(20)]
+    for step in prepared.before_frontier:
+        if not isinstance(step.op, Nonlinear):
+            continue
+        for slot in step.args:
+            for x in points:
+                inside = intervals(prepared, Interval(x, x))[slot].lower
+                assert bool((inside >= found[slot].lower - 1e-9).all())
+                assert bool((inside <= found[slot].upper + 1e-9).all())
+
+
 def test_the_first_layer_is_exact():
     """Over a linf ball the pre-activations of a first linear layer have width 2 eps |W| 1, with no loss by any method."""
     torch.manual_seed(0)
@@ -60,8 +108,13 @@ def test_the_first_layer_is_exact():
 
 def test_layers_refuse_unknown_methods_and_foreign_shapes():
     network, ball = _network("mlp")
-    with pytest.raises(BadConfig, match="ibp or crown"):
+    with pytest.raises(BadConfig, match="use ibp, forward, zonotope"):
         layer_lines(network, ball, ["lp"])
+    with pytest.raises(BadConfig, match="did you mean 'zonotope'"):
+        layer_lines(network, ball, ["zonotop"])
+    for names in ([], ["ibp", "ibp"]):
+        with pytest.raises(BadConfig, match="each method once"):
+            layer_lines(network, ball, names)
     with pytest.raises(BadShape):
         layer_lines(network, LpBall(torch.rand(2, 9, dtype=torch.float64), 0.1))
 

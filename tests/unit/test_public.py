@@ -15,7 +15,7 @@ from epsball.errors import BadConfig, BadData, BadShape
 from epsball.spec.sets import LpBall, Patch
 
 PUBLIC = ("Box", "EpsballError", "Interval", "LpBall", "Network", "Property", "Unsound", "Verdict", "attack", "bounds", "load",
-          "load_data", "smooth", "train", "verify")  # fmt: skip
+          "load_data", "radius", "smooth", "train", "verify")  # fmt: skip
 
 
 def test_public_names_are_golden():
@@ -26,7 +26,7 @@ def test_no_submodule_shadows_a_public_name():
     for module in pkgutil.walk_packages(epsball.__path__, "epsball."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
-    functions = ("attack", "bounds", "load", "load_data", "smooth", "train", "verify")
+    functions = ("attack", "bounds", "load", "load_data", "radius", "smooth", "train", "verify")
     assert all(callable(getattr(epsball, name)) and not hasattr(getattr(epsball, name), "__path__") for name in functions)
 
 
@@ -54,6 +54,23 @@ def test_train_attack_bound_and_verify_fit_together(trained):
     assert bool(verified.any())
     interval = epsball.bounds(network, epsball.Box(x, 1 / 16, clip=(0.0, 1.0)), method="crown")
     assert bool(interval.contains(network.module(x), slack=1e-4).all())
+
+
+def test_radii_are_proven_and_wrong_answers_have_none(trained):
+    network, x, y = trained
+    wrong = network.module(x).argmax(1) != y
+    for method in ("crown", "envelope"):
+        found = epsball.radius(network.module, x[:16], y[:16], method=method)
+        assert bool((found[wrong[:16]] == 0).all())
+        assert bool((found[~wrong[:16]] > 0).all())
+        for i in range(2):
+            (verdict,) = epsball.verify(network, x[i : i + 1], y[i : i + 1], eps=0.999 * float(found[i]))
+            assert verdict.status == ("falsified" if wrong[i] else "verified")
+    assert bool((epsball.radius(network, x[:4], y[:4], high=0.01) <= 0.01).all())
+    with pytest.raises(BadConfig, match="no certified radius for 'l1'"):
+        epsball.radius(network, x, y, norm="l1")
+    with pytest.raises(BadData, match="valid range"):
+        epsball.radius(network, x + 2, y)
 
 
 def test_attack_and_verify_take_any_set(trained):

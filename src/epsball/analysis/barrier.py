@@ -8,7 +8,6 @@ relaxing several neurons together, splitting cases, or a stronger attack.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
 from dataclasses import dataclass, field
@@ -21,10 +20,9 @@ from epsball.attacks.pgd import PGD
 from epsball.bounding.crown import Crown
 from epsball.device import exact_arithmetic
 from epsball.device import generator as seeded
-from epsball.run.folder import RunFolder
-from epsball.run.judge import headline, plain, write_header
-from epsball.run.record import Record
+from epsball.run.judge import headline, plain
 from epsball.run.track import unheard
+from epsball.run.written import written
 from epsball.spec.problem import check_input
 from epsball.spec.property import robust
 from epsball.verification.convex.lp import TriangleLp
@@ -217,20 +215,13 @@ def analyse(
         RunInUse, BadConfig: the folder is in use, or holds another run.
     """
     found: list[Line] = []
-    with contextlib.ExitStack() as stack:
-        record = None
-        if path is not None:
-            record = stack.enter_context(Record(stack.enter_context(RunFolder(path)).record))
-            write_header(record, "analyse", case.described(analysis="barrier", **plain(options)), case)
+    with written(path, "analyse", case, analysis="barrier", **plain(options)) as append:
         for line in options.lines(case.network, _samples(case), case.ball, case.dtype):
             found.append(line)
-            if record is not None:
-                record.append(line)
+            append(line)
             progress(len(found), len(case.index))
         summary = summarise(found) | headline(case)
-        if record is not None:
-            record.append(summary)
-            record.append({"type": "done"})
+        append(summary)
     return summary, found
 
 

@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from epsball.bounding.alpha import AlphaCrown
 from epsball.bounding.crown import Crown
+from epsball.bounding.forward import Forward, forward_intervals
 from epsball.bounding.ibp import Ibp, intervals
+from epsball.bounding.intersection import Intersection
 from epsball.bounding.within import Within
+from epsball.bounding.zonotope import Zonotope
 from epsball.device import exact_arithmetic
-from epsball.errors import BadConfig
+from epsball.errors import BadConfig, did_you_mean
 from epsball.graph.operator import Nonlinear
 from epsball.spec.problem import Budget, check_input
 
@@ -25,8 +29,44 @@ if TYPE_CHECKING:
     from epsball.spec.sets import InputSet
 
 
-METHODS: dict[str, Bounder] = {"ibp": Ibp(), "crown": Crown(full=True)}
+# by name: what bounds hidden neurons. "crown-..." says where the bounds of the layers before come from; "crown" takes the tightest
+METHODS: dict[str, Bounder] = {
+    "ibp": Ibp(),
+    "forward": Forward(),
+    "zonotope": Zonotope(),
+    "dual": AlphaCrown(slope="same", intermediate="crown", steps=0),  # as WongKolter bounds its own hidden neurons
+    "crown-ibp": Crown(intermediate="ibp"),
+    "crown-forward": Crown(intermediate="forward"),
+    "crown-alone": Crown(intermediate="crown"),
+    "crown": Crown(full=True),
+}
 _MEANS = ("width", "active", "inactive", "unstable")
+
+
+def check_methods(names: Sequence[str]) -> None:
+    """Raise unless all are names of `METHODS`, each at most once.
+
+    Raises:
+        BadConfig: an unknown one, one that is named twice, or none at all.
+    """
+    for name in names:
+        if name not in METHODS:
+            fix = did_you_mean(name, METHODS) or f"use {', '.join(METHODS)}"
+            raise BadConfig(f"no layer bounds by {name!r}", where="--method", fix=fix)
+    if not names or len(set(names)) < len(names):
+        raise BadConfig("each method once, and at least one", where="--method", fix="name them with commas: ibp,crown")
+
+
+def costs(names: Sequence[str]) -> dict[str, Bounder]:
+    """For an estimate of what the layers take: CROWN bounds every neuron, after those that its source has bounded."""
+    return {name: _cost(METHODS[name]) for name in names}
+
+
+def _cost(method: Bounder) -> Bounder:
+    if not isinstance(method, Crown):
+        return method
+    rows = Crown(full=True)
+    return Intersection((Forward(), rows)) if method.intermediate == "forward" else rows
 
 
 def layer_lines(
@@ -50,9 +90,7 @@ def layer_lines(
         BadConfig: an unknown method, or a budget that does not hold one row.
         BadShape: the set does not fit the network.
     """
-    for name in methods:
-        if name not in METHODS:
-            raise BadConfig(f"no layer bounds by {name!r}", fix=f"use {' or '.join(METHODS)}")
+    check_methods(methods)
     check_input(input_set.centre, network.input_shape)
     prepared = network.prepare()
     layers = [step for step in prepared.before_frontier if isinstance(step.op, Nonlinear)]
@@ -81,8 +119,13 @@ def _joined(lines: Sequence[dict[str, Any]], counts: Sequence[int]) -> dict[str,
     return joined
 
 
-def _find(method: Bounder, prepared: Prepared, input_set: InputSet) -> Mapping[int, Interval]:
-    return method.relax(prepared, input_set)[0] if isinstance(method, Crown) else intervals(prepared, input_set.hull())
+def found_by(method: Bounder, prepared: Prepared, input_set: InputSet) -> Mapping[int, Interval]:
+    """The interval of every slot by one of `METHODS`."""
+    if isinstance(method, Crown | Zonotope):
+        return method.neurons(prepared, input_set)
+    if isinstance(method, Forward):
+        return forward_intervals(prepared, input_set, method.slope)
+    return intervals(prepared, input_set.hull())
 
 
 def _measured(method: Bounder, prepared: Prepared, input_set: InputSet) -> tuple[Mapping[int, Interval], dict[str, float]]:
@@ -91,7 +134,7 @@ def _measured(method: Bounder, prepared: Prepared, input_set: InputSet) -> tuple
         torch.cuda.synchronize(prepared.device)
         torch.cuda.reset_peak_memory_stats(prepared.device)
     start = time.perf_counter()
-    found = _find(method, prepared, input_set)
+    found = found_by(method, prepared, input_set)
     if not cuda:
         return found, {"seconds": time.perf_counter() - start}
     torch.cuda.synchronize(prepared.device)

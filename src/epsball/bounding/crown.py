@@ -122,6 +122,23 @@ class Crown:
             known.found[step.slot] = step.op.interval(*[known.found[slot] for slot in step.args])
         return known.found, known.relaxed
 
+    def neurons(self, network: Prepared, input_set: InputSet) -> Intervals:
+        """The interval of every slot, by rows of this method itself for all that a non-linear operator reads.
+
+        With the sources "crown" and "tightest" these are the intermediate bounds; with another one they are found after those, and
+        are never wider.
+        """
+        found, relaxed = self.relax(network, input_set)
+        if self.intermediate in ("crown", "tightest"):
+            return found
+        known, better = Known(network, input_set, found, relaxed), dict(found)
+        for step in network.before_frontier:
+            for slot in step.args if isinstance(step.op, Nonlinear) else ():
+                if slot and not (input_set.is_box and slot in network.exact_on_boxes):
+                    every = torch.ones_like(found[slot].lower, dtype=torch.bool)
+                    better[slot] = self._neurons(known, step, slot, every).of(found[slot]).intersect(found[slot])
+        return better
+
     def _refine(self, known: Known, step: Bound, slot: int) -> Interval:
         """Better bounds for the arguments of one non-linear step."""
         before = known.found[slot]

@@ -14,6 +14,7 @@ from epsball.bounding.operators.conv import Conv
 from epsball.bounding.operators.linear import Linear
 from epsball.bounding.relaxations.relu import LeakyRelu
 from epsball.bounding.relaxations.s_shaped import SShaped
+from epsball.device import tolerance
 from epsball.errors import BadConfig, UnsupportedOp
 from epsball.graph.operator import Affine, Operator
 from epsball.interval import Interval
@@ -152,12 +153,13 @@ def _pull_interval(
         middle, half = (low + high) / 2, (high - low) / 2
         return [(centre * middle, radius * middle.abs() + (centre.abs() + radius) * half)]
     op, flat = step.op, radius.flatten(0, 1)
-    zeros = [flat.new_zeros(len(flat), *shapes[slot]) for slot in step.args]
+    # linear in positive radii; at 0 the ends of an interval meet, and a derivative of the smaller of the two is not defined
+    ones = [flat.new_ones(len(flat), *shapes[slot]) for slot in step.args]
 
     def spread(*r: Tensor) -> Tensor:
         return op.interval(*[Interval(-x, x) for x in r]).width / 2
 
-    magnitudes = torch.func.vjp(spread, *zeros)[1](flat)
+    magnitudes = torch.func.vjp(spread, *ones)[1](flat)
     pulled = op.pull(centre.flatten(0, 1))
     return [(p.view(*rows, *p.shape[1:]), m.view(*rows, *m.shape[1:])) for p, m in zip(pulled, magnitudes, strict=True)]
 
@@ -211,6 +213,9 @@ def constants(network: Prepared, rows: Rows, norm: Norm) -> Float[Tensor, "P B"]
 
 
 def certified_radius(network: Prepared, x: Tensor, rows: Rows, norm: Norm) -> Float[Tensor, " B"]:
-    """The largest radius that global constants certify: the least of margin / constant over the rows; 0 for a negative margin."""
-    margins = rows.dot(network.forward(x))
+    """The largest radius that global constants certify: the least of margin / constant over the rows; 0 for an unproven margin."""
+    outputs = network.forward(x)
+    margins = rows.dot(outputs)
+    scale = torch.maximum(margins.abs().amax(0), outputs.abs().amax(1)).clamp(min=1)
+    margins = margins - tolerance(x.dtype) * scale  # as in bounding.base.least_margins
     return (margins / constants(network, rows, norm).clamp(min=torch.finfo(x.dtype).tiny)).amin(0).clamp(min=0)

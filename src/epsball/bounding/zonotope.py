@@ -14,6 +14,7 @@ from epsball.graph.operator import Slope
 
 if TYPE_CHECKING:
     from epsball.bounding.cost import Facts
+    from epsball.bounding.ibp import Intervals
     from epsball.graph.plan import Prepared
     from epsball.rows import Rows
     from epsball.spec.sets import InputSet
@@ -47,6 +48,10 @@ class Zonotope:
         """Lower bounds of linear forms of the output over the set."""
         _, forms = walk(network, input_set, self.slope, fresh=True, meet=self.meet, most=self.most)
         return least(pull_back(network, network.plan.output, rows, {}), forms, input_set)
+
+    def neurons(self, network: Prepared, input_set: InputSet) -> Intervals:
+        """The interval of every slot."""
+        return walk(network, input_set, self.slope, fresh=True, meet=self.meet, most=self.most)[0]
 
     def need(self, facts: Facts, rows: int) -> Need:
         """Its memory: a column for each input element and each unit that intervals leave unstable."""

@@ -18,6 +18,7 @@ from epsball.cli.demo import demo
 from epsball.cli.doctor import doctor
 from epsball.cli.report import report
 from epsball.cli.show import list_, show
+from epsball.cli.spread import add
 from epsball.cli.train import train
 from epsball.cli.verify import verify
 from epsball.errors import EpsballError
@@ -33,17 +34,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("doctor")(doctor)
-app.command("list")(list_)
-app.command("show")(show)
+add(app, {"doctor": doctor, "list": list_, "show": show})
 app.add_typer(data.app, name="data")
-app.command("demo")(demo)
-app.command("train")(train)
-app.command("attack")(attack)
-app.command("bounds")(bounds)
-app.command("verify")(verify)
-app.command("certify")(certify)
-app.command("report")(report)
+add(app, {"demo": demo, "train": train, "attack": attack, "bounds": bounds, "verify": verify, "certify": certify, "report": report})
 app.add_typer(analyse.app, name="analyse")
 
 

@@ -1,64 +1,92 @@
-"""`epsball attack`: the upper side of the inequality."""
+"""`epsball attack`: the upper side of the inequality, of a network or of its smoothed classifier."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from epsball.cli.common import (
-    Data,
-    Device,
-    Eps,
-    Index,
-    Json,
-    Model,
-    NormOption,
-    Output,
-    Perturbation,
-    Quiet,
-    Seed,
-    Size,
-    named_set,
-    percent,
-)
-from epsball.cli.judged import case_of
+from epsball.cli.common import Output, number, percent
+from epsball.cli.target import Record, Sets, Setup
+from epsball.errors import BadConfig
 
 
-def attack(  # noqa: PLR0913 - one parameter an option
-    model: Model,
+def attack(
+    target: Sets,
     *,
-    data: Data = "mnist",
-    index: Index = ":",
-    eps: Eps = "0.1",
-    norm: NormOption = "linf",
-    perturbation: Perturbation = None,
-    size: Size = None,
-    method: Annotated[str, typer.Option("--attack", help="See `epsball list attacks`.")] = "pgd",
+    method: Annotated[
+        str | None, typer.Option("--attack", help="See `epsball list attacks`.  [default: pgd]", show_default=False)
+    ] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="option=value of the attack, such as steps=100.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder for the record; default: none is written.")] = None,
-    seed: Seed = 0,
-    device: Device = "auto",
-    json: Json = False,
-    quiet: Quiet = False,
+    sigma: Annotated[
+        str | None, typer.Option("--sigma", help="Attack the classifier smoothed by Gaussian noise of this scale, in an l2 ball.")
+    ] = None,
+    out: Record = None,
+    setup: Setup,
+    output: Output,
 ) -> None:
     """Attack a network on test examples: what survives bounds its robust accuracy from above."""
     from epsball.attacks.base import attacks
     from epsball.config import options
     from epsball.run.assault import assault
 
-    output = Output(as_json=json, quiet=quiet)
-    chosen = options(attacks[method], settings or [], "attack")
-    kind, amount = named_set(norm, eps, perturbation, size)
-    case = case_of(model, data, index, amount, norm=kind, seed=seed, device=device)
-    summary, _ = assault(case, chosen, out)
+    if sigma is not None:
+        if method is not None:
+            raise BadConfig(
+                "a smoothed classifier has an attack of its own",
+                where=f"--attack {method}",
+                fix="leave --attack out; --set has its options: steps, samples, step_size, votes, alpha",
+            )
+        _smoothed(target, sigma, settings or [], out, setup, output)
+        return
+    chosen = options(attacks[method or "pgd"], settings or [], "attack")
+    summary, _ = assault(target.case(setup), chosen, out)
     output.result("attack", {"run": str(out) if out else None, **summary})
-    _show(output, str(model), summary)
+    _show(output, str(target.model), summary)
+
+
+def _smoothed(target: Sets, sigma: str, settings: Sequence[str], out: Path | None, setup: Setup, output: Output) -> None:
+    from epsball.config import build, options
+    from epsball.run.smooth_assault import smooth_assault
+    from epsball.smoothing.attack import SmoothPGD
+    from epsball.smoothing.core import Smoothed
+    from epsball.smoothing.noise import Gaussian
+
+    for name, given, kept in (("--perturbation", target.perturbation, None), ("--norm", target.norm, "l2")):
+        if given not in (None, kept):
+            raise BadConfig("a smoothed classifier is attacked in an l2 ball", where=f"{name} {given}", fix=f"leave {name} out")
+    chosen = options(SmoothPGD, settings, "attack")
+    noise = build(Gaussian, {"sigma": number(sigma, "--sigma")}, "--sigma")
+    case = replace(target, norm="l2").case(setup)
+    smoothed = Smoothed(case.network.module, noise, case.network.classes, seed=setup.seed, clip=case.data.clip)
+    with output.progress("attacking") as told:
+        summary, _ = smooth_assault(case, smoothed, chosen, out, told)
+    output.result("attack", {"run": str(out) if out else None, **summary})
+    _show_smoothed(output, str(target.model), summary)
+
+
+def _table(output: Output, subject: str, summary: dict[str, Any]) -> None:
+    title = f"{subject}  eps {summary['eps']:.6g} {summary['norm']}, {summary['count']} examples"
+    rows = [(name, percent(summary["accuracy"][name])) for name in ("clean", "attacked")]
+    output.table(title, ("accuracy", "[95 % interval]"), rows)
 
 
 def _show(output: Output, model: str, summary: dict[str, Any]) -> None:
-    title = f"{model}  eps {summary['eps']:.6g} {summary['norm']}, {summary['count']} examples"
-    rows = [(name, percent(summary["accuracy"][name])) for name in ("clean", "attacked")]
-    output.table(title, ("accuracy", "[95 % interval]"), rows)
+    _table(output, model, summary)
     output.text(f"{summary['seconds']:.1f} s.  An attack that fails proves nothing: epsball verify {model}")
+
+
+def _show_smoothed(output: Output, model: str, summary: dict[str, Any]) -> None:
+    _table(output, f"{model} smoothed by {summary['noise']}", summary)
+    tried = round(summary["accuracy"]["clean"]["value"] * summary["count"])
+    output.text(
+        f"The attack changed {percent(summary['success'])} of {tried} right answers to another class; on "
+        f"{summary['abstained_under_attack']} more the smoothed classifier now abstains, which is no success. Each answer is the "
+        f"vote of {summary['votes']} noisy copies, and wrong with probability at most {summary['alpha']:g}."
+    )
+    output.text(
+        f"{summary['seconds']:.1f} s.  An attack that fails proves nothing: epsball certify {model} --sigma {summary['sigma']:g}"
+    )

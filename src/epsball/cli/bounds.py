@@ -7,52 +7,39 @@ from typing import Annotated
 
 import typer
 
-from epsball.cli.common import Data, Device, Eps, Index, Json, Model, NormOption, Output, Perturbation, Quiet, Seed, Size, named_set
-from epsball.cli.forecast import DryRun, Memory, announce, forecast, memory, show
-from epsball.cli.judged import case_of
+from epsball.cli.common import Output
+from epsball.cli.forecast import Limits
+from epsball.cli.spread import defaults
+from epsball.cli.target import Sets, Setup
 
 
-def bounds(  # noqa: PLR0913 - one parameter an option
-    model: Model,
+def bounds(
+    target: Annotated[Sets, defaults(index="0")],
     *,
-    data: Data = "mnist",
-    index: Index = "0",
-    eps: Eps = "0.1",
-    norm: NormOption = "linf",
-    perturbation: Perturbation = None,
-    size: Size = None,
-    memory_: Memory = "2GiB",
-    dry_run: DryRun = False,
+    method: Annotated[
+        str,
+        typer.Option(
+            "--method", help="ibp, forward, zonotope, dual, crown-ibp, crown-forward, crown-alone or crown; several with commas."
+        ),
+    ] = "ibp,crown",
+    limits: Limits,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder for the record.")] = None,
-    seed: Seed = 0,
-    device: Device = "auto",
-    json: Json = False,
-    quiet: Quiet = False,
+    setup: Setup,
+    output: Output,
 ) -> None:
-    """Show per-layer widths, unstable neurons and output bounds by IBP and CROWN."""
-    from epsball.analysis.tightness import METHODS, layer_lines
-    from epsball.run.folder import RunFolder
-    from epsball.run.judge import write_header
-    from epsball.run.record import Record
-    from epsball.spec.problem import Budget
+    """Show per-layer widths and unstable neurons by IBP and CROWN, or by other methods."""
+    from epsball.analysis.tightness import check_methods, costs, layer_lines
+    from epsball.run.written import written
 
-    output = Output(as_json=json, quiet=quiet)
-    kind, amount = named_set(norm, eps, perturbation, size)
-    case = case_of(model, data, index, amount, norm=kind, seed=seed, device=device)
-    budget = Budget(bytes=memory(memory_))
-    costs = forecast(case, METHODS, budget, 0)
-    if dry_run:
-        output.result("forecast", {"count": len(case.index), "budget_bytes": budget.bytes, "methods": costs})
-        show(output, f"{model}  {kind} {amount}, {len(case.index)} examples", costs)
+    names = [part.strip() for part in method.split(",")]
+    check_methods(names)
+    case, budget = target.case(setup), limits.budget()
+    if limits.told(output, case, costs(names), budget, rows=0, title=f"{target.title}, {len(case.index)} examples"):
         return
-    announce(output, costs)
     x = case.data.test.inputs(case.index).to(case.device)
-    lines = layer_lines(case.network, case.ball(x, case.index), budget=budget)
-    if out is not None:
-        with RunFolder(out) as folder, Record(folder.record) as record:
-            write_header(record, "bounds", case.described(), case)
-            for line in (*lines, {"type": "done"}):
-                record.append(line)
+    lines = layer_lines(case.network, case.ball(x, case.index), names, budget)
+    with written(out, "bounds", case) as append:
+        append(*lines)
     output.result("bounds", {"layers": lines})
     rows = [
         (
@@ -68,4 +55,4 @@ def bounds(  # noqa: PLR0913 - one parameter an option
         for line in lines
     ]
     columns = ("before", "method", "neurons", "mean width", "active", "inactive", "unstable", "seconds (all layers)")
-    output.table(f"{model}  {kind} {amount}", columns, rows)
+    output.table(target.title, columns, rows)

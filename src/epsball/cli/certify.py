@@ -8,8 +8,9 @@ from typing import Annotated, Any, TypeVar, cast
 
 import typer
 
-from epsball.cli.common import Data, Device, Index, Json, Model, Output, Quiet, Seed, number, shard
-from epsball.cli.judged import case_of, progress
+from epsball.cli.common import Output, Part, Resume, number, shard
+from epsball.cli.spread import defaults
+from epsball.cli.target import Examples, Setup, folder_of
 from epsball.errors import BadConfig
 
 T = TypeVar("T")
@@ -18,7 +19,6 @@ _BATCH = 256
 
 
 def certify(  # noqa: PLR0913 - one parameter an option
-    model: Model,
     *,
     sigma: Annotated[str, typer.Option("--sigma", help="Scale of the noise, in units of the inputs.")] = "0.25",
     noise: Annotated[
@@ -38,16 +38,13 @@ def certify(  # noqa: PLR0913 - one parameter an option
     denoiser: Annotated[
         Path | None, typer.Option("--denoiser", help="A run of `epsball train denoise`, to put in front of the network.")
     ] = None,
-    data: Data = "mnist",
-    index: Index = "::100",
-    part: Annotated[str | None, typer.Option("--shard", help="i/n: the i-th of n parts of the index, from 1.")] = None,
+    target: Annotated[Examples, defaults(index="::100")],
+    part: Part = None,
     cluster: Annotated[str | None, typer.Option("--cluster", help="Ray cluster: its address, auto, or local.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; default: MODEL/certify-DATA-NOISE-SIGMA.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in that folder.")] = False,
-    seed: Seed = 0,
-    device: Device = "auto",
-    json: Json = False,
-    quiet: Quiet = False,
+    resume: Resume = False,
+    setup: Setup,
+    output: Output,
 ) -> None:
     """Certify the smoothed classifier on test examples: class and radius, or an abstention."""
     from epsball.config import options
@@ -61,11 +58,10 @@ def certify(  # noqa: PLR0913 - one parameter an option
     from epsball.smoothing.procedures import procedures
     from epsball.verification.survey import shard as take
 
-    output = Output(as_json=json, quiet=quiet)
     own = [text.removeprefix(_OF_NOISE) for text in settings or [] if text.startswith(_OF_NOISE)]
     rest = [text for text in settings or [] if not text.startswith(_OF_NOISE)]
     i, n = shard(part)
-    case = case_of(model, data, index, "0", norm="l2", seed=seed, device=device, pick=lambda all_: take(all_, i - 1, n))
+    case = target.case(setup, lambda all_: take(all_, i - 1, n))
     module = case.network.module if denoiser is None else put_before(denoiser, case.network)
     certifier: Certifier
     if noise in enumerations:
@@ -73,14 +69,13 @@ def certify(  # noqa: PLR0913 - one parameter an option
         certifier = Counting(module, _law(enumerations[noise], sigma, own), case.network.classes, batch or _BATCH)
     else:
         law, chosen = _law(noises[noise], sigma, own), options(procedures[procedure or "sequential"], rest, "procedure")
-        smoothed = Smoothed(module, law, case.network.classes, batch=batch, seed=seed, clip=case.data.clip)
+        smoothed = Smoothed(module, law, case.network.classes, batch=batch, seed=setup.seed, clip=case.data.clip)
         goal = None if radius is None else number(radius, "--radius")
         certifier = Sampling(smoothed, chosen, number(alpha, "--alpha"), selection, goal)
-    folder = model if model.is_dir() else model.parent
-    name = f"certify-{data}-{noise}-{sigma}" + ("" if denoiser is None else "-denoised") + (f"-{part}" if part else "")
-    path = out or folder / name.replace("/", "_")
+    name = f"certify-{target.data}-{noise}-{sigma}" + ("" if denoiser is None else "-denoised") + (f"-{part}" if part else "")
+    path = out or folder_of(target.model) / name.replace("/", "_")
     machines = None if cluster is None else Cluster(cluster, gpus=float(case.device.type == "cuda"))
-    with progress(output, "certifying") as told:
+    with output.progress("certifying") as told:
         summary = Certification(case, certifier, machines, told, denoiser).run(path, resume=resume)
     output.result("certify", {"run": str(path), **summary})
     _show(output, path, summary)

@@ -1,53 +1,50 @@
-"""What every verb shares: its common options, its output, and how it reads ranges and shards."""
+"""What every verb shares: its output, and how it reads numbers, ranges and shards."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
+from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from epsball.errors import BadConfig, did_you_mean
+from epsball.errors import BadConfig
+from epsball.run.track import unheard
 
 if TYPE_CHECKING:
     import torch
 
-_NORMS = ("linf", "l2", "l1", "l0")  # those of spec.sets, which would import torch
-
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object with a versioned schema instead of text.")]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, ...")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print results only.")]
-Data = Annotated[str, typer.Option("--data", help="Data set: see `epsball list data`.")]
-Eps = Annotated[
-    str, typer.Option("--eps", help="Radius in units of the inputs (pixels in [0, 1]); fractions such as 8/255 are exact.")
-]
-NormOption = Annotated[str, typer.Option("--norm", help="linf, l2, l1 or l0 (--eps features change to any value).")]
-Perturbation = Annotated[
-    str | None,
-    typer.Option(
-        "--perturbation",
-        help="patch, rotation, translation, brightness, contrast, or words (synonyms), instead of a ball: `epsball list sets`.",
-    ),
-]
-Size = Annotated[str | None, typer.Option("--size", help="Size of the --perturbation: pixels a side, degrees, pixels, share, ...")]
-Index = Annotated[str, typer.Option("--index", help="Test examples: 7, 0:200, :200, ::20 or 1,5,9.")]
-Model = Annotated[Path, typer.Argument(help="A run folder, a .safetensors checkpoint or an .onnx file.")]
+Part = Annotated[str | None, typer.Option("--shard", help="i/n: the i-th of n parts of the index, from 1.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in that folder.")]
+Told = Callable[[int, int], None]
 
 
+@dataclass(frozen=True, kw_only=True)
 class Output:
     """Where a verb's results go: text for people, or one JSON object."""
 
-    def __init__(self, *, as_json: bool, quiet: bool) -> None:
-        self.as_json, self.quiet = as_json, quiet
-        self.console = Console(highlight=False, soft_wrap=True)
-        self.notes = Console(stderr=True, highlight=False, soft_wrap=True)
+    as_json: Json = False
+    quiet: Quiet = False
+
+    @cached_property
+    def console(self) -> Console:
+        """For results."""
+        return Console(highlight=False, soft_wrap=True)
+
+    @cached_property
+    def notes(self) -> Console:
+        """For progress and messages, on the error stream."""
+        return Console(stderr=True, highlight=False, soft_wrap=True)
 
     def say(self, text: str) -> None:
         """A line of progress, on the error stream."""
@@ -75,6 +72,26 @@ class Output:
         if self.as_json:
             sys.stdout.write(json.dumps({"schema": f"epsball.{schema}/1", **body}, default=str) + "\n")
 
+    @contextlib.contextmanager
+    def progress(self, what: str) -> Iterator[Told]:
+        """A bar on a terminal, a plain line now and then elsewhere, nothing if quiet."""
+        if self.quiet or self.as_json:
+            yield unheard
+            return
+        if not self.notes.is_terminal:
+            yield lambda done, total: self.say(f"{what}: {done} of {total}")
+            return
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self.notes, transient=True) as bar:
+            task = bar.add_task(what, total=None)
+            yield lambda done, total: bar.update(task, completed=done, total=total)
+
 
 def number(text: str, name: str) -> float:
     """A float from "0.1", "8/255" or "1e-3".
@@ -84,47 +101,24 @@ def number(text: str, name: str) -> float:
     """
     try:
         return float(Fraction(text.strip()))
-    except (ValueError, ZeroDivisionError) as error:
+    except (ValueError, ZeroDivisionError, OverflowError) as error:
         raise BadConfig(f"{text!r} is not a number", where=name, fix="give 0.1, 1e-3 or an exact fraction such as 8/255") from error
 
 
-def named_set(norm: str, eps: str, perturbation: str | None, size: str | None) -> tuple[str, str]:
-    """The kind of set that the options name, and its size.
-
-    Raises:
-        BadConfig: an unknown norm, a perturbation without its size, or a size without a perturbation.
-    """
-    if perturbation is None:
-        if size is not None:
-            raise BadConfig("a size belongs to a perturbation", where="--size", fix="give --perturbation NAME, or --eps for a ball")
-        if norm not in _NORMS:
-            hint = did_you_mean(norm, _NORMS)
-            raise BadConfig(f"unknown norm {norm!r}", where="--norm", fix=hint or f"use {', '.join(_NORMS)}")
-        return norm, eps
-    if perturbation in _NORMS:
-        raise BadConfig(f"{perturbation} is a norm", where="--perturbation", fix=f"use --norm {perturbation} --eps ...")
-    if size is None:
-        raise BadConfig(
-            f"how large a {perturbation}?", where="--size", fix="give --size, in the unit that `epsball list sets` shows"
-        )
-    return perturbation, size
-
-
-def radius(text: str, clip: tuple[float, float] | None, kind: str = "linf") -> float:
+def radius(text: str, clip: tuple[float, float] | None, kind: str = "linf", *, where: str = "--eps") -> float:
     """A size that makes sense: for linf, with inputs in a valid range, no more than the range.
 
     Raises:
         BadConfig: negative, or larger than the range itself.
     """
-    where = "--eps" if kind in _NORMS else "--size"
     eps = number(text, where)
     if eps < 0:
         raise BadConfig(f"{where[2:]} {text} is negative", where=where, fix="give a radius of at least 0")
     if kind == "linf" and clip is not None and eps > clip[1] - clip[0]:
         raise BadConfig(
-            f"eps {text} is larger than the whole valid range {clip}",
-            where="--eps",
-            fix="eps is in units of the inputs: 8/255, not 8",
+            f"{where[2:]} {text} is larger than the whole valid range {clip}",
+            where=where,
+            fix=f"{where[2:]} is in units of the inputs: 8/255, not 8",
         )
     return eps
 

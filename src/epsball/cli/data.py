@@ -2,59 +2,56 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from epsball.cli.common import Json, Output, Quiet
+from epsball.cli.common import Output
+from epsball.cli.spread import add as register
 
-app = typer.Typer(help="Fetch, add and check data sets.", no_args_is_help=True, rich_markup_mode=None)
 Name = Annotated[str, typer.Argument(help="A data set: see `epsball list data`.")]
 
 
-@app.command("get")
 def get(
     name: Name,
     *,
     folder: Annotated[Path | None, typer.Option("--folder", help="Where to; default: the user's cache.")] = None,
     given: Annotated[Path | None, typer.Option("--from", help="A copy of your own to take: an archive or a folder.")] = None,
-    json: Json = False,
-    quiet: Quiet = False,
+    output: Output,
 ) -> None:
     """Fetch a data set: says what and how big, verifies its hashes, prints its terms."""
     from epsball.data.fetch import get as fetch
 
-    out = Output(as_json=json, quiet=False)
-    written = fetch(name, folder, say=out.say, given=given)
-    out.result("data", {"name": name, "folder": str(written)})
-    if not quiet:
-        out.text(f"{name} is in {written}")
+    written = fetch(name, folder, say=replace(output, quiet=False).say, given=given)
+    output.result("data", {"name": name, "folder": str(written)})
+    if not output.quiet:
+        output.text(f"{name} is in {written}")
 
 
-@app.command("add")
 def add(
     name: Name,
     path: Annotated[Path, typer.Argument(help="A folder of idx files, an .npz of four arrays, or Tiny ImageNet's layout.")],
     *,
-    json: Json = False,
-    quiet: Quiet = False,
+    output: Output,
 ) -> None:
     """Add a data set of your own under a name."""
     from epsball.data.user import add as add_set
 
-    out = Output(as_json=json, quiet=quiet)
     written = add_set(name, path)
-    out.result("data", {"name": name, "folder": str(written)})
-    out.text(f"{name} is in {written}")
+    output.result("data", {"name": name, "folder": str(written)})
+    output.text(f"{name} is in {written}")
 
 
-@app.command("check")
-def check(name: Name, *, json: Json = False, quiet: Quiet = False) -> None:
+def check(name: Name, *, output: Output) -> None:
     """Check a data set that is here: hashes, shapes, labels."""
     from epsball.data.user import check as check_set
 
-    out = Output(as_json=json, quiet=quiet)
     found = check_set(name)
-    out.result("data", {"name": name, **found})
-    out.table(name, ("what", "value"), [(str(k), str(v)) for k, v in found.items()])
+    output.result("data", {"name": name, **found})
+    output.table(name, ("what", "value"), [(str(k), str(v)) for k, v in found.items()])
+
+
+app = typer.Typer(help="Fetch, add and check data sets.", no_args_is_help=True, rich_markup_mode=None)
+register(app, {"get": get, "add": add, "check": check})

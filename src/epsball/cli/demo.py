@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from epsball.cli.common import Device, Json, Output, Quiet, Seed, percent
+from epsball.cli.common import Output, percent
+from epsball.cli.target import Balls, Setup
 from epsball.errors import EpsballError
 
 if TYPE_CHECKING:
@@ -39,21 +40,18 @@ def demo(
     *,
     out: Annotated[Path, typer.Option("--out", "-o", help="Run folder; an older demo in it is replaced.")] = Path("runs/demo"),
     epochs: Annotated[int, typer.Option("--epochs", help="Passes over the training examples.")] = 8,
-    seed: Seed = 0,
-    device: Device = "auto",
-    json: Json = False,
-    quiet: Quiet = False,
+    setup: Setup,
+    output: Output,
 ) -> None:
     """Train a provably robust network on MNIST, attack it, verify it, and write a report: about two minutes on two cores."""
     import torch
 
     # the network is small: a second thread gains little on an idle machine, and costs threefold on a busy one (it waits spinning)
     torch.set_num_threads(1)
-    output = Output(as_json=json, quiet=quiet)
     began = time.monotonic()
     data, eps = _data(output), 0.1
-    trained = _train(output, out, CONFIG.format(**_settings(data, epochs, eps, seed)), device)
-    judged = _verify(output, out, data, eps, seed, device)
+    trained = _train(output, out, CONFIG.format(**_settings(data, epochs, eps, setup.seed)), setup.device)
+    judged = _verify(output, out, data, eps, setup)
     report = _report(output, out)
     seconds = time.monotonic() - began
     output.result("demo", {"run": str(out), "report": report, "train": trained, "verify": judged, "seconds": seconds})
@@ -102,28 +100,24 @@ def _train(output: Output, out: Path, config: str, device: str) -> Line:
     return start(load(config), out / "train", tracker, device=resolve(device))
 
 
-def _verify(output: Output, out: Path, data: str, eps: float, seed: int, device: str) -> Line:
+def _verify(output: Output, out: Path, data: str, eps: float, setup: Setup) -> Line:
     from epsball.analysis.tightness import layer_lines
     from epsball.attacks.pgd import PGD
-    from epsball.cli.judged import case_of, progress
-    from epsball.run.folder import RunFolder
-    from epsball.run.judge import Judgement, write_header
-    from epsball.run.record import Record
+    from epsball.run.judge import Judgement
+    from epsball.run.written import written
     from epsball.verification.ladder import Ladder
 
     output.say("2/4  attack and verify the whole test set")
     attack = PGD(steps=20, loss="margin", stop="success")
-    ladder = Ladder(attack=attack, everywhere=("attack", "ibp", "crown-ibp"), seed=seed)
-    case = case_of(out / "train", data, ":", str(eps), norm="linf", seed=seed, device=device)
-    with progress(output, "verified") as told:
+    ladder = Ladder(attack=attack, everywhere=("attack", "ibp", "crown-ibp"), seed=setup.seed)
+    case = Balls(out / "train", data, ":", str(eps)).case(setup)
+    with output.progress("verified") as told:
         judged = Judgement(case, ladder, 60.0, told).run(out / "verify")
     output.say("3/4  bounds of each layer")
-    some = case_of(out / "train", data, ":32", str(eps), norm="linf", seed=seed, device=device)
+    some = Balls(out / "train", data, ":32", str(eps)).case(setup)
     x = some.data.test.inputs(some.index).to(some.device)
-    with RunFolder(out / "bounds") as folder, Record(folder.record) as record:
-        write_header(record, "bounds", some.described(), some)
-        for line in (*layer_lines(some.network, some.ball(x, some.index)), {"type": "done"}):
-            record.append(line)
+    with written(out / "bounds", "bounds", some) as append:
+        append(*layer_lines(some.network, some.ball(x, some.index)))
     return judged
 
 

@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from epsball.cli.common import Json, Output, Quiet
+from epsball.cli.common import Output
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,14 +20,13 @@ _OPTIONAL = {
 }
 
 
-def doctor(*, json: Json = False, quiet: Quiet = False) -> None:
+def doctor(*, output: Output) -> None:
     """Show what this machine has: versions, device, threads, solvers, data and disk."""
     import torch
 
     from epsball.data.base import sources
     from epsball.data.find import where
 
-    out = Output(as_json=json, quiet=quiet)
     found: dict[str, Any] = {
         "versions": {name: _version(name) for name in ("epsball", "torch", "numpy", "scipy")},
         "device": "cuda: " + torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
@@ -36,16 +35,16 @@ def doctor(*, json: Json = False, quiet: Quiet = False) -> None:
         "data": {name: _place(name, where) for name in sources},
         "disk_free_gib": round(shutil.disk_usage(Path.cwd()).free / 2**30, 1),
     }
-    out.result("doctor", found)
+    output.result("doctor", found)
     rows = [(name, value) for name, value in found["versions"].items()]
     rows += [("device", found["device"]), ("threads", str(found["threads"])), ("disk", f"{found['disk_free_gib']} GiB free")]
     for extra, packages in found["extras"].items():
         have = ", ".join(f"{name} {v}" for name, v in packages.items())
         rows.append((f"extra [{extra}]", have))
     rows += [(f"data {name}", place) for name, place in found["data"].items()]
-    out.table("", ("what", "here"), rows)
+    output.table("", ("what", "here"), rows)
     if "torchvision" in _installed():
-        out.say("torchvision is installed; epsball does not use it, and beside a CPU build of torch it does not import")
+        output.say("torchvision is installed; epsball does not use it, and beside a CPU build of torch it does not import")
 
 
 def _place(name: str, where: Callable[[str], Path | None]) -> str:

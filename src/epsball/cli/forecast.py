@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,10 +21,37 @@ if TYPE_CHECKING:
     from epsball.spec.problem import Budget
 
 Memory = Annotated[str, typer.Option("--memory", help="Memory for bounds, such as 2GiB, 500MB or a number of bytes.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what the run would take, and do nothing.")]
 LONG = 60.0  # seconds from which a run is announced
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 _SAMPLES = 32  # on which an estimate is made
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Memory for bounds, and whether only to say what a run would take."""
+
+    memory: Memory = "2GiB"
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what the run would take, and do nothing.")] = False
+
+    def budget(self, seconds: float = math.inf) -> Budget:
+        """With so many seconds for one instance.
+
+        Raises:
+            BadConfig: not an amount of memory, or no time.
+        """
+        from epsball.spec.problem import Budget
+
+        return Budget(seconds=seconds, bytes=memory(self.memory))
+
+    def told(self, output: Output, case: Case, methods: Mapping[str, Bounder], budget: Budget, *, rows: int, title: str) -> bool:
+        """Announce a run that may be long. True if the estimate is all that was asked for: it has been shown."""
+        costs = forecast(case, methods, budget, rows)
+        if self.dry_run:
+            output.result("forecast", {"count": len(case.index), "budget_bytes": budget.bytes, "methods": costs})
+            show(output, title, costs)
+            return True
+        announce(output, costs)
+        return False
 
 
 def memory(text: str) -> int:

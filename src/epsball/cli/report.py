@@ -7,21 +7,19 @@ from typing import Annotated
 
 import typer
 
-from epsball.cli.common import Json, Output, Quiet
+from epsball.cli.common import Output
 
 
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders; the runs inside a folder come along.")],
     *,
     out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")] = Path("report.html"),
-    json: Json = False,
-    quiet: Quiet = False,
+    output: Output,
 ) -> None:
     """Write one self-contained HTML report from run folders."""
     from epsball.reporting.html import write_report
     from epsball.run.folder import is_run
 
-    output = Output(as_json=json, quiet=quiet)
     below = [folder.parent for run in runs if run.is_dir() for folder in sorted(run.glob("*/record.jsonl"))]
     written = write_report([*(run for run in runs if is_run(run) or run not in {b.parent for b in below}), *below], out)
     output.result("report", {"report": str(written), "bytes": written.stat().st_size})

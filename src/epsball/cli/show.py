@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from epsball.cli.common import Json, Output, Quiet
+from epsball.cli.common import Output
 from epsball.errors import BadConfig, did_you_mean
 
 if TYPE_CHECKING:
@@ -54,14 +54,12 @@ def list_(
         ),
     ],
     *,
-    json: Json = False,
-    quiet: Quiet = False,
+    output: Output,
 ) -> None:
     """List what is registered under a kind."""
     verb, entries = _settings() if kind in _SETTINGS else _registered(kind)
-    out = Output(as_json=json, quiet=quiet)
-    out.result("list", {"kind": verb, "entries": entries})
-    out.table("", (verb, "what it is"), list(entries.items()))
+    output.result("list", {"kind": verb, "entries": entries})
+    output.table("", (verb, "what it is"), list(entries.items()))
 
 
 def _registered(kind: str) -> tuple[str, dict[str, str]]:
@@ -79,24 +77,22 @@ def show(
     kind: Annotated[str, typer.Argument(help="attack, verifier, bounder, set, recipe, setting, relaxation, op, model or data.")],
     name: Annotated[str, typer.Argument(help="A name that `epsball list` shows.")],
     *,
-    json: Json = False,
-    quiet: Quiet = False,
+    output: Output,
 ) -> None:
     """Show one entry: what it does, its options and their defaults."""
-    out = Output(as_json=json, quiet=quiet)
     if kind in _SETTINGS:
         from epsball.training.settings import text as setting
 
-        out.result("show", {"name": name, "text": setting(name)})
-        out.text(setting(name).rstrip())
+        output.result("show", {"name": name, "text": setting(name)})
+        output.text(setting(name).rstrip())
         return
     entry = _registry(kind)[name]
     options = _options(entry)
     text = inspect.getdoc(entry if callable(entry) else type(entry)) or ""
-    out.result("show", {"name": name, "doc": text, "options": options})
-    out.text(text)
+    output.result("show", {"name": name, "doc": text, "options": options})
+    output.text(text)
     if options:
-        out.table("\noptions", ("option", "default"), list(options.items()))
+        output.table("\noptions", ("option", "default"), list(options.items()))
 
 
 def _first_line(entry: object) -> str:

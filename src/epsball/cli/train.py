@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from epsball.cli.common import Device, Json, Output, Quiet
+from epsball.cli.common import Output
 from epsball.cli.results import show_results
+from epsball.cli.target import Device
 from epsball.errors import BadConfig, did_you_mean
 
 if TYPE_CHECKING:
@@ -40,14 +41,12 @@ def train(  # noqa: PLR0913 - one parameter an option
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random; default: 0.")] = None,
     seeds: Annotated[str | None, typer.Option("--seeds", help="Several runs: a count, or a list such as 0,3,17.")] = None,
     device: Device = "auto",
-    json: Json = False,
-    quiet: Quiet = False,
+    output: Output,
 ) -> None:
     """Train a network. Ctrl-C leaves a whole checkpoint; go on with --resume."""
     from epsball.config import load
     from epsball.run.seeds import parse_seeds, seeds_of
 
-    output = Output(as_json=json, quiet=quiet)
     given = {
         "recipe.eps": eps, "train.epochs": epochs, "train.batch": batch, "train.protocol": protocol, "train.seed": seed,
         "train.certify_train": certify_train,
@@ -64,7 +63,7 @@ def train(  # noqa: PLR0913 - one parameter an option
         config = load(_source(recipe, model or "cnn-small", epochs), [*overrides, *(settings or [])])
     path = resume or out or Path("runs") / f"{config.data.name}-{_stem(recipe)}-{time.strftime('%Y%m%d-%H%M%S')}"
     several = seeds_of(path) if resume else parse_seeds(seeds, config.train.seed) if seeds else None
-    summary = _run(config, path, several, device=device, resume=resume is not None, quiet=quiet or json)
+    summary = _run(config, path, several, device=device, resume=resume is not None, quiet=output.quiet or output.as_json)
     if not summary:
         return  # another process leads the run, and tells of it
     output.result("train", {"run": str(path), **summary})

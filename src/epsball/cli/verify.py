@@ -7,26 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from epsball.cli.common import (
-    Data,
-    Device,
-    Eps,
-    Index,
-    Json,
-    Model,
-    NormOption,
-    Output,
-    Perturbation,
-    Quiet,
-    Seed,
-    Size,
-    named_set,
-    number,
-    percent,
-    shard,
-)
-from epsball.cli.forecast import DryRun, Memory, announce, forecast, memory, show
-from epsball.cli.judged import case_of, progress
+from epsball.cli.common import Output, Part, Resume, number, percent, shard
+from epsball.cli.forecast import Limits
+from epsball.cli.target import Sets, Setup, folder_of
 from epsball.errors import BadConfig, did_you_mean
 
 if TYPE_CHECKING:
@@ -35,14 +18,8 @@ if TYPE_CHECKING:
 
 
 def verify(  # noqa: PLR0913 - one parameter an option
-    model: Model,
+    target: Sets,
     *,
-    data: Data = "mnist",
-    index: Index = ":",
-    eps: Eps = "0.1",
-    norm: NormOption = "linf",
-    perturbation: Perturbation = None,
-    size: Size = None,
     cells: Annotated[
         int,
         typer.Option(
@@ -54,44 +31,35 @@ def verify(  # noqa: PLR0913 - one parameter an option
     ] = "auto",
     timeout: Annotated[str, typer.Option("--timeout", help="Seconds for one instance.")] = "60",
     float64: Annotated[bool, typer.Option("--float64", help="Bounds in float64 instead of float32.")] = False,
-    part: Annotated[str | None, typer.Option("--shard", help="i/n: the i-th of n parts of the index, from 1.")] = None,
+    part: Part = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; default: MODEL/verify-DATA-NORM-EPS.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in that folder.")] = False,
-    memory_: Memory = "2GiB",
-    dry_run: DryRun = False,
+    resume: Resume = False,
+    limits: Limits,
     gate: Annotated[bool, typer.Option("--gate", help="Exit with 0 if all are verified, 1 if any is falsified, else 2.")] = False,
-    seed: Seed = 0,
-    device: Device = "auto",
-    json: Json = False,
-    quiet: Quiet = False,
+    setup: Setup,
+    output: Output,
 ) -> None:
     """Verify a network on test examples by attack, IBP, CROWN-IBP and CROWN. Unknown is never counted as an answer."""
     import torch
 
     from epsball.run.judge import Judgement
-    from epsball.spec.problem import Budget
     from epsball.verification.cells import Cells
     from epsball.verification.ladder import Ladder
     from epsball.verification.survey import shard as take
 
-    output = Output(as_json=json, quiet=quiet)
     steps = _steps(method)
     i, n = shard(part)
-    kind, amount = named_set(norm, eps, perturbation, size)
-    case = case_of(model, data, index, amount, norm=kind, seed=seed, device=device, pick=lambda all_: take(all_, i - 1, n))
+    case = target.case(setup, lambda all_: take(all_, i - 1, n))
     if float64:
         case = case.in_precision(torch.float64)
-    ladder = Ladder(steps=steps, seed=seed)
-    verifier = ladder if perturbation is None else Cells(cells, ladder)
-    budget = Budget(seconds=number(timeout, "--timeout"), bytes=memory(memory_))
-    lines = forecast(case, _bounders(steps), budget, case.network.classes - 1)
-    if dry_run:
-        output.result("forecast", {"count": len(case.index), "budget_bytes": budget.bytes, "methods": lines})
-        show(output, f"{model}  {kind} {amount}, {len(case.index)} examples, if all of them reach every step", lines)
+    ladder = Ladder(steps=steps, seed=setup.seed)
+    verifier = ladder if target.perturbation is None else Cells(cells, ladder)
+    budget = limits.budget(number(timeout, "--timeout"))
+    title = f"{target.title}, {len(case.index)} examples, if all of them reach every step"
+    if limits.told(output, case, _bounders(steps), budget, rows=case.network.classes - 1, title=title):
         return
-    announce(output, lines)
-    path = out or _default(model, data, kind, amount, part)
-    with progress(output, "verifying") as told:
+    path = out or _default(target, part)
+    with output.progress("verifying") as told:
         summary = Judgement(case, verifier, budget.seconds, told, budget.bytes).run(path, resume=resume)
     output.result("verify", {"run": str(path), **summary})
     _show(output, path, summary)
@@ -121,10 +89,9 @@ def _bounders(steps: tuple[str | Step, ...]) -> dict[str, Bounder]:
     return {step: bounders[step]() for step in steps if isinstance(step, str) and step in bounders}
 
 
-def _default(model: Path, data: str, kind: str, size: str, part: str | None) -> Path:
-    folder = model if model.is_dir() else model.parent
-    name = f"verify-{data}-{kind}-{size}" + (f"-{part}" if part else "")
-    return folder / name.replace("/", "_")
+def _default(target: Sets, part: str | None) -> Path:
+    name = "-".join(("verify", target.data, *target.around)) + (f"-{part}" if part else "")
+    return folder_of(target.model) / name.replace("/", "_")
 
 
 def _gate(status: dict[str, int], count: int) -> int:

@@ -17,6 +17,7 @@ from epsball.reporting.layers_over_time import relu_figure, tightness_figures
 from epsball.reporting.lines import STATUSES, Layer, Witness
 from epsball.reporting.pictures import picture
 from epsball.reporting.planes import plane_figure
+from epsball.reporting.radii import radii_panel
 from epsball.reporting.regions import region_figures
 from epsball.reporting.results import results
 from epsball.reporting.runs import read_runs
@@ -53,6 +54,7 @@ _BOUNDS = "epsball bounds {model} --data {data} --index 0 --eps {eps}"
 _CERTIFY = "epsball certify {model} --data {data} --sigma 0.25"
 _NOISE = "epsball analyse noise --data {data} --index 0:3"
 _TRAIN = "epsball train fast-ibp --data {data}"
+_RADIUS = "epsball analyse radius {model} --data {data} --index :20 --method crown,ibp"
 _PLANE = "epsball analyse plane {model}"
 SECTIONS = (
     Section("inequality", "Verified ≤ true ≤ attacked", "Inequality", "No verification in these runs.", _VERIFY),
@@ -64,6 +66,7 @@ SECTIONS = (
     Section("training", "Training", "Training", "No training in these runs.", _TRAIN),
     Section("planes", "Decision boundaries", "Boundaries", "No plane through inputs in these runs.", _PLANE),
     Section("layers", "Tightness by layer", "Layers", "No bounds of layers in these runs.", _BOUNDS),
+    Section("radii", "Certified radii", "Radii", "No certified radii in these runs.", _RADIUS),
     Section("smoothing", "Randomized smoothing", "Smoothing", "No smoothing in these runs.", _CERTIFY),
     Section("noise", "What the noise leaves", "Noise", "No noisy pictures in these runs.", _NOISE),
     Section("reproduce", "Run it again", "Reproduce", "", ""),
@@ -124,6 +127,7 @@ def render(story: Story) -> str:
         training=[(run, [*training_figures(run), *tightness_figures(run)], tables.best_epoch(run)) for run in story.trained],
         planes=[(run, figure) for run in story.runs if (figure := plane_figure(run)) is not None],
         layers=[(run, figures.layer_figures(run), run.of(Layer), _layer_sheet(run)) for run in story.layered],
+        radii=[(run, panel) for run in story.runs if (panel := radii_panel(run)) is not None],
         smoothing=smoothing_page(story),
         regions=[(run, found) for run in story.runs if (found := region_figures(run))],
         noise=[(run, noise_tables(run)) for run in story.shown],

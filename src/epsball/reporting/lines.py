@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Real = Annotated[float, Field(ge=-1e30, le=1e30)]  # what axes can be drawn for
+Radius = Annotated[float, Field(ge=0, le=1e30)]
 Status = Literal["verified", "falsified", "unknown", "timeout", "error"]
 STATUSES: tuple[Status, ...] = ("verified", "falsified", "unknown", "timeout", "error")
 
@@ -206,11 +207,42 @@ class Certificate(Line):
     index: Count
     label: int
     predicted: int | None = None
-    radius: Annotated[float, Field(ge=0, le=1e30)]
+    radius: Radius
     norm: str = ""
     lower: Share
     samples: Count
     seconds: Real | None = None
+
+
+class Box(Line):
+    """A certified box with a radius of its own for each input element, flat in the order of `shape`."""
+
+    uniform: Radius
+    gain: Real | None = None
+    narrowest: Radius
+    widest: Radius
+    shape: list[Annotated[int, Field(gt=0)]]
+    radius: list[Radius]
+    x: list[Real] | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        size = math.prod(self.shape)
+        if len(self.radius) != size or (self.x is not None and len(self.x) != size):
+            raise ValueError(f"{len(self.radius)} radii do not fill the shape {self.shape}, or the input does not")
+        return self
+
+
+class RadiusLine(Line):
+    """Certified radii of one input, by method; `done`, or `misclassified` without any perturbation."""
+
+    index: Count
+    label: int
+    predicted: int
+    status: Literal["done", "misclassified"]
+    radii: dict[str, Radius]
+    seconds: dict[str, Radius] = {}
+    box: Box | None = None
 
 
 class RegionsLine(Line):
@@ -232,7 +264,7 @@ class RegionsLine(Line):
     low: list[Share]
     high: list[Share]
     p_a: Share
-    radius: Annotated[float, Field(ge=0, le=1e30)]
+    radius: Radius
     norm: str = ""
     window: Annotated[list[Real], Field(min_length=4, max_length=4)]
     resolution: Annotated[int, Field(ge=1, le=1000)]
@@ -301,7 +333,7 @@ class Summary(Line):
     protocol: str = ""
     split: str = ""
     splits: dict[str, Part] = {}
-    noise: str = ""
+    noise: str | None = None
     alpha: Share | None = None
     abstained: Share | None = None
     average_radius: dict[str, Real] = {}
@@ -319,6 +351,7 @@ KINDS: dict[str, type[Line]] = {
     "layer": Layer,
     "plane": PlaneLine,
     "certificate": Certificate,
+    "radius": RadiusLine,
     "regions": RegionsLine,
     "picture": Shown,
     "summary": Summary,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     Pixels = NDArray[np.float64]
 
+PictureCell = tuple[str, str, int, int]  # data: link, note, width and height in pixels
 _LESS, _MORE = np.array([0.72, 0.28, 0.13]), np.array([0.06, 0.42, 0.40])
 
 
@@ -43,6 +44,21 @@ class Picture:
     @property
     def id(self) -> str:
         return f"witness-{self.run.id}-{self.witness.index}"
+
+
+@dataclass(frozen=True)
+class PictureTable:
+    """Pictures side by side.
+
+    Attributes:
+        title: of the group.
+        columns: headings.
+        rows: (name, one cell a column, or None).
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[PictureCell | None, ...]], ...]
 
 
 def picture(run: Run, witness: Witness) -> Picture:

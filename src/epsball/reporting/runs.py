@@ -84,7 +84,8 @@ class Run:
         ball = f"{found.norm} eps {found.eps:g}" if found.eps is not None else ""
         count = f"{found.count:,} inputs" if found.count is not None else ""
         subject = " on ".join(part for part in (found.model, found.data) if part)
-        return ", ".join(part for part in (subject, ball.strip(), count) if part) or self.name
+        noise = f"smoothed by {found.noise}" if found.noise and found.verb in ("attack", "certify") else ""
+        return ", ".join(part for part in (subject, noise, ball.strip(), count) if part) or self.name
 
 
 @dataclass(frozen=True)

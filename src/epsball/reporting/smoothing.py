@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,10 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import ndtri
 
-from epsball.reporting.drawing import ACCENT, ACCENT_2, ACCENT_3, ALARM, GREY, INK, MUTED, SOFT, draw
-from epsball.reporting.figures import WIDE, Figure, short
+from epsball.reporting.certified_curves import Curve, certified_figure
+from epsball.reporting.drawing import ACCENT, ALARM, INK, MUTED, SOFT, draw
+from epsball.reporting.figures import WIDE, Figure
 from epsball.reporting.lines import Certificate, Shown
-from epsball.reporting.pictures import png
+from epsball.reporting.pictures import PictureCell, PictureTable, png
 from epsball.reporting.sheet import Sheet
 from epsball.smoothing.log import Row, abstentions, average_radius, curve
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from epsball.reporting.runs import Run, Story
 
-_LOOKS = ((ACCENT, "-"), (ACCENT_2, "--"), (INK, ":"), (ACCENT_3, "-"), (GREY, "-."), (MUTED, "--"))
-_MOST_POINTS = 400
 _GAUSSIAN = re.compile(r"Gaussian\(sigma=([\d.e-]+)\)")
 _TICKS = (0.5, 0.9, 0.99, 0.999, 0.9999)
 
@@ -76,7 +74,7 @@ def _rows(run: Run) -> list[Row]:
 
 
 def _noise(run: Run) -> str:
-    return run.summary.noise if run.summary else ""
+    return (run.summary.noise or "") if run.summary else ""
 
 
 def _row(run: Run) -> SmoothedRow:
@@ -90,36 +88,13 @@ def _row(run: Run) -> SmoothedRow:
 
 
 def _curves(runs: Sequence[Run]) -> Figure:
-    """Certified accuracy against radius with 95 % bands, one curve a run."""
-    points = {}
-    for run in runs:
-        rows = _rows(run)
-        radii = sorted({0.0, *(row.radius for row in rows if row.correct)})
-        points[run.id] = curve(rows, [*radii[:: max(1, len(radii) // _MOST_POINTS)], math.nextafter(radii[-1], math.inf)])
-    norm = runs[0].of(Certificate)[0].norm
-
-    def paint(axes: Axes) -> None:
-        for position, run in enumerate(runs):
-            colour, dash = _LOOKS[position % len(_LOOKS)]
-            at = [p.radius for p in points[run.id]]
-            low, high = [100 * p.low for p in points[run.id]], [100 * p.high for p in points[run.id]]
-            axes.fill_between(at, low, high, step="pre", color=colour, alpha=0.14, linewidth=0)
-            label = short(f"{run.name} {_noise(run)}".strip(), 40)
-            axes.step(at, [100 * p.accuracy for p in points[run.id]], where="pre", color=colour, linestyle=dash, label=label)
-        axes.set_xlabel(f"radius ({norm})" if norm else "radius")
-        axes.set_ylim(0, 100)
-        axes.set_xlim(left=0)
-        axes.yaxis.set_major_formatter("{x:g} %")
-        axes.legend()
-
-    cells = tuple((run.name, p.radius, p.accuracy, p.low, p.high) for run in runs for p in points[run.id])
-    alt = f"Certified accuracy against radius of {len(runs)} runs."
-    return Figure(
-        "figure-certified", "Certified accuracy against radius", (draw(paint, alt=alt, ident="certified", size=(5.2, 3.0)),),
-        Sheet("certified-accuracy.csv", ("run", "radius", "accuracy", "low_95", "high_95"), cells),
+    """Certified accuracy against radius, one curve a run."""
+    caption = (
         "Share of all inputs that are classified rightly with at least this certified radius. The bands are 95 % limits over the "
-        "choice of inputs; that each single radius holds is the smaller, stated probability of the table.",
-    )  # fmt: skip
+        "choice of inputs; that each single radius holds is the smaller, stated probability of the table."
+    )
+    curves = [Curve(run.name, f"{run.name} {_noise(run)}".strip(), _rows(run)) for run in runs]
+    return certified_figure("certified", curves, runs[0].of(Certificate)[0].norm, "run", caption)
 
 
 def _votes(run: Run) -> Figure:
@@ -202,22 +177,7 @@ def _half_space(sigma: float, reach: float) -> Callable[[Axes], None]:
     return paint
 
 
-@dataclass(frozen=True)
-class NoiseTable:
-    """Pictures side by side.
-
-    Attributes:
-        title: of the group.
-        columns: headings.
-        rows: (name, one (data: link, note, width, height) a column, or None).
-    """
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, tuple[tuple[str, str, int, int] | None, ...]], ...]
-
-
-def noise_tables(run: Run) -> list[NoiseTable]:
+def noise_tables(run: Run) -> list[PictureTable]:
     """The pictures of a run by group, in the record's order of rows and columns."""
     groups: dict[str, list[Shown]] = {}
     for line in run.of(Shown):
@@ -225,13 +185,13 @@ def noise_tables(run: Run) -> list[NoiseTable]:
     return [_noise_table(title, lines) for title, lines in groups.items()]
 
 
-def _noise_table(title: str, lines: list[Shown]) -> NoiseTable:
+def _noise_table(title: str, lines: list[Shown]) -> PictureTable:
     columns = tuple(dict.fromkeys(line.column for line in lines))
     rows = tuple(dict.fromkeys(line.row for line in lines))
     cells = {(line.row, line.column): _cell(line) for line in lines}
-    return NoiseTable(title, columns, tuple((row, tuple(cells.get((row, column)) for column in columns)) for row in rows))
+    return PictureTable(title, columns, tuple((row, tuple(cells.get((row, column)) for column in columns)) for row in rows))
 
 
-def _cell(line: Shown) -> tuple[str, str, int, int]:
+def _cell(line: Shown) -> PictureCell:
     pixels = np.frombuffer(line.values, np.uint8).reshape(line.shape).transpose(1, 2, 0) / 255
     return png(pixels), line.note, line.shape[2], line.shape[1]

@@ -92,7 +92,7 @@ def headlines(story: Story) -> list[Headline]:
 
 
 def _key(summary: Summary) -> tuple[Cell, ...]:
-    return summary.model, summary.data, summary.count, summary.eps, summary.norm
+    return summary.model, summary.data, summary.count, summary.eps, summary.norm, summary.noise
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from epsball.device import generator as seeded
-from epsball.run.folder import RunFolder
-from epsball.run.judge import Case, batches, headline, plain, write_header
-from epsball.run.record import Line, Record
+from epsball.run.judge import Case, batches, headline, plain
+from epsball.run.record import Line
+from epsball.run.written import written
 from epsball.spec.property import robust
 from epsball.verification.binomial import clopper_pearson
 
@@ -27,7 +27,18 @@ def assault(case: Case, attack: Attack, path: Path | None) -> tuple[Line, list[L
     Returns:
         The summary line, and the lines of the instances.
     """
-    lines = [line for batch in batches(case.index.tolist()) for line in _assaulted(case, attack, batch)]
+    with written(path, "attack", case, attack=plain(attack)) as append:
+        lines: list[Line] = []
+        for batch in batches(case.index.tolist()):
+            found = list(_assaulted(case, attack, batch))
+            append(*found)
+            lines += found
+        summary = _summary(case, lines)
+        append(summary)
+    return summary, lines
+
+
+def _summary(case: Case, lines: list[Line]) -> Line:
     count = len(lines)
     hits = {
         "clean": sum(line["by"] != "clean" for line in lines),
@@ -38,7 +49,7 @@ def assault(case: Case, attack: Attack, path: Path | None) -> tuple[Line, list[L
         for name, n in hits.items()
         for low, high in [clopper_pearson(n, count)]
     }
-    summary: Line = {
+    return {
         "type": "summary",
         "verb": "attack",
         "count": count,
@@ -46,12 +57,6 @@ def assault(case: Case, attack: Attack, path: Path | None) -> tuple[Line, list[L
         "seconds": sum(line["seconds"] for line in lines),
         **headline(case),
     }
-    if path is not None:
-        with RunFolder(path) as folder, Record(folder.record) as record:
-            write_header(record, "attack", case.described(attack=plain(attack)), case)
-            for line in (*lines, summary, {"type": "done"}):
-                record.append(line, sync=line.get("type") == "done")
-    return summary, lines
 
 
 def _assaulted(case: Case, attack: Attack, index: list[int]) -> Iterator[Line]:

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 import torch
 
 from epsball.errors import BadConfig
+from epsball.smoothing.binomial import check_alpha
 from epsball.smoothing.core import Smoothed
+from epsball.smoothing.log import ABSTAINED
 from epsball.spec.sets import LpBall
 from epsball.types import Float, Int, Tensor
 
@@ -24,11 +26,13 @@ class SmoothResult:
         x: (B, *x) the perturbed inputs; where nothing was found, the last ones tried.
         radius: (B,) l2 distance from the nominal inputs.
         success: (B,) True where PREDICT, on fresh noise, returns another class than the label, without abstaining.
+        predicted: (B,) what PREDICT returns there; `ABSTAINED` for an abstention.
     """
 
     x: Tensor
     radius: Tensor
     success: Tensor
+    predicted: Tensor
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,12 @@ class SmoothPGD:
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.samples < 1 or self.votes < 1 or not self.step_size > 0:
-            raise BadConfig("an attack needs steps, samples, votes and a step size above 0", where=repr(self))
+            raise BadConfig(
+                "an attack needs steps, samples, votes and a step size above 0",
+                where=repr(self),
+                fix="leave out what is 0: see its defaults",
+            )
+        check_alpha(self.alpha)
 
     def __call__(
         self, smoothed: Smoothed, x: Float[Tensor, "B *x"], y: Int[Tensor, " B"], eps: float, *, images: Sequence[int] | None = None
@@ -78,10 +87,10 @@ class SmoothPGD:
             length = torch.linalg.vector_norm(gradient.flatten(1), dim=1).clamp(min=torch.finfo(x.dtype).tiny)
             size = eps * self.step_size * (1 - step / self.steps)
             moved = ball.project(moved + size * gradient / length.view(-1, *(1,) * (x.dim() - 1)))
-        predictions = smoothed.predict(moved, self.votes, self.alpha, images=numbers)
-        success = [p.label is not None and p.label != int(label) for p, label in zip(predictions, y, strict=True)]
+        labels = [p.label for p in smoothed.predict(moved, self.votes, self.alpha, images=numbers)]
+        predicted = torch.tensor([ABSTAINED if label is None else label for label in labels], device=x.device)
         radius = torch.linalg.vector_norm((moved - x).flatten(1), dim=1)
-        return SmoothResult(moved, radius, torch.tensor(success, device=x.device))
+        return SmoothResult(moved, radius, (predicted != y) & (predicted != ABSTAINED), predicted)
 
     def _gradient(self, smoothed: Smoothed, x: Tensor, y: Tensor, numbers: list[int], step: int) -> Tensor:
         at = x.detach().requires_grad_()

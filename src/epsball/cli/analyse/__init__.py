@@ -5,21 +5,27 @@ from __future__ import annotations
 import typer
 
 from epsball.cli.analyse.barrier import barrier
-from epsball.cli.analyse.envelope import envelope
 from epsball.cli.analyse.estimate import estimate
 from epsball.cli.analyse.init import init
 from epsball.cli.analyse.noise import noise
 from epsball.cli.analyse.plane import plane
+from epsball.cli.analyse.radius import radius
 from epsball.cli.analyse.regions import regions
+from epsball.cli.spread import add
 
 app = typer.Typer(help="Analyses of networks, bounds and noise.", no_args_is_help=True, rich_markup_mode=None)
-app.command("init")(init)
-app.command("plane")(plane)
-app.command("barrier")(barrier)
-app.command("envelope")(envelope)
-app.command("estimate")(estimate)
-app.command("noise")(noise)
-app.command("regions")(regions)
+add(
+    app,
+    {
+        "init": init,
+        "plane": plane,
+        "barrier": barrier,
+        "radius": radius,
+        "estimate": estimate,
+        "noise": noise,
+        "regions": regions,
+    },
+)
 
 
 @app.callback()

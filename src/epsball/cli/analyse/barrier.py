@@ -8,49 +8,43 @@ from typing import Annotated, Any
 import typer
 
 from epsball.cli.analyse.svg import check_place, save
-from epsball.cli.common import Data, Device, Eps, Index, Json, Model, NormOption, Output, Quiet, Seed, number
+from epsball.cli.common import Output, number
+from epsball.cli.spread import defaults
+from epsball.cli.target import Balls, Record, Setup
 
 
-def barrier(  # noqa: PLR0913 - one parameter an option
-    model: Model,
+def barrier(
+    target: Annotated[Balls, defaults(index=":10")],
     *,
-    data: Data = "mnist",
-    index: Index = ":10",
-    eps: Eps = "0.1",
-    norm: NormOption = "linf",
     groups: Annotated[
         bool, typer.Option("--multi-neuron", help="Also try groups of three neurons, which pass the barrier.")
     ] = False,
     timeout: Annotated[str, typer.Option("--timeout", help="Seconds for one image.")] = "60",
     figure: Annotated[Path | None, typer.Option("--figure", help="Draw the margins into this SVG file.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder for the record; default: none is written.")] = None,
-    seed: Seed = 0,
-    device: Device = "auto",
-    json: Json = False,
-    quiet: Quiet = False,
+    out: Record = None,
+    setup: Setup,
+    output: Output,
 ) -> None:
     """How much of the gap between CROWN and an attack no relaxation of single neurons can close (Salman et al. 2019)."""
     import torch
 
     from epsball.analysis.barrier import Barrier, analyse
-    from epsball.cli.judged import case_of, progress
     from epsball.spec.problem import Budget
 
-    output = Output(as_json=json, quiet=quiet)
     seconds = number(timeout, "--timeout")
     Budget(seconds=seconds)  # a bad one fails here, before a folder is made
     if figure:
         check_place(figure)
-    case = case_of(model, data, index, eps, norm=norm, seed=seed, device=device).in_precision(torch.float64)
-    with progress(output, "bounding") as told:
-        summary, lines = analyse(case, Barrier(groups=groups, seconds=seconds, seed=seed), out, told)
+    case = target.case(setup).in_precision(torch.float64)
+    with output.progress("bounding") as told:
+        summary, lines = analyse(case, Barrier(groups=groups, seconds=seconds, seed=setup.seed), out, told)
     if figure:
         from epsball.reporting.barrier import barrier_figure
 
         save(figure, barrier_figure(lines))
     run = {"run": str(out) if out else None, "figure": str(figure) if figure else None}
     output.result("analyse", {**run, "images": lines, "summary": summary})
-    _show_barrier(output, str(model), summary, lines)
+    _show_barrier(output, str(target.model), summary, lines)
 
 
 def _show_barrier(output: Output, model: str, summary: dict[str, Any], lines: list[dict[str, Any]]) -> None:

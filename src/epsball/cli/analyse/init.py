@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from epsball.cli.analyse.svg import check_place, save
-from epsball.cli.common import Json, Output, Quiet, Seed
+from epsball.cli.common import Output
+from epsball.cli.target import Seed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,13 +21,11 @@ def init(
     trials: Annotated[int, typer.Option("--trials", help="Random trials of each entry.")] = 100,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Draw Figure 3.1 into this SVG file.")] = None,
     seed: Seed = 0,
-    json: Json = False,
-    quiet: Quiet = False,
+    output: Output,
 ) -> None:
     """Print the difference gain of each initialisation, closed form beside random trials (Table 3.1); draw Figure 3.1."""
     from epsball.analysis.init import FAN_INS, TABLE, difference_gains, widths
 
-    output = Output(as_json=json, quiet=quiet)
     gains = difference_gains(trials, seed)
     by_name = {name: [gain for gain in gains if gain.name == name] for name in TABLE}
     figure = {name: widths(name, seed=seed) for name in ("xavier-uniform", "ibp")} if out else {}

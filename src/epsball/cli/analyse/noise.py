@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from epsball.cli.common import Data, Index, Json, Output, Quiet, Seed, indices, number
+from epsball.cli.common import Output, indices, number
+from epsball.cli.target import Data, Index, Seed
 
 
 def noise(  # noqa: PLR0913 - one parameter an option
@@ -19,8 +20,7 @@ def noise(  # noqa: PLR0913 - one parameter an option
     index: Index = "0:3",
     out: Annotated[Path, typer.Option("--out", "-o", help="Run folder for `epsball report`.")] = Path("runs/noise"),
     seed: Seed = 0,
-    json: Json = False,
-    quiet: Quiet = False,
+    output: Output,
 ) -> None:
     """Show pictures under Gaussian noise: a gallery of sigmas, or the same sigma at several resolutions."""
     from epsball.analysis.noise import gallery, square
@@ -29,7 +29,6 @@ def noise(  # noqa: PLR0913 - one parameter an option
     from epsball.run.folder import RunFolder
     from epsball.run.record import Record
 
-    output = Output(as_json=json, quiet=quiet)
     scales = [number(text, "--sigmas") for text in sigmas.split(",")]
     config = {"pictures": [str(path) for path in pictures or []], "sigmas": scales, "sizes": sizes, "data": data, "index": index}
     if pictures:

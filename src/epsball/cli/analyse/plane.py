@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from epsball.cli.common import Device, Json, Output, Quiet, indices, radius
+from epsball.cli.common import Output, indices, radius
+from epsball.cli.target import Device, folder_of
 
 
 def plane(  # noqa: PLR0913 - one parameter an option
@@ -24,8 +25,7 @@ def plane(  # noqa: PLR0913 - one parameter an option
     resolution: Annotated[int, typer.Option("--resolution", help="Cells a side.")] = 120,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; default: plane-I-J-K inside the last run.")] = None,
     device: Device = "auto",
-    json: Json = False,
-    quiet: Quiet = False,
+    output: Output,
 ) -> None:
     """Record the classes of two networks in a plane through three test inputs, for `epsball report` to draw."""
     from epsball.analysis.boundaries import Planar, initial, three, trained
@@ -33,7 +33,7 @@ def plane(  # noqa: PLR0913 - one parameter an option
     from epsball.device import resolve
     from epsball.errors import BadConfig
 
-    output, where, last = Output(as_json=json, quiet=quiet), resolve(device), after or run
+    where, last = resolve(device), after or run
     shown, told = trained(last, where)
     first = trained(run, where)[0] if after else initial(run, where)
     name, width = data or told.get("data"), eps or told.get("eps")
@@ -41,7 +41,7 @@ def plane(  # noqa: PLR0913 - one parameter an option
         raise BadConfig("the checkpoint names no data set or no radius", where=str(last), fix="give --data and --eps")
     found = load_data(str(name))
     chosen = tuple(indices(index, len(found.test)).tolist()) if index else three(found)
-    folder = out or (last if last.is_dir() else last.parent) / ("plane-" + "-".join(map(str, chosen)))
+    folder = out or folder_of(last) / ("plane-" + "-".join(map(str, chosen)))
     lines = Planar((first, shown), found, chosen, radius(str(width), found.clip), resolution).write(folder)
     kept = ("network", "index", "labels", "predicted", "verified", "verifier", "eps")
     output.result("analyse", {"run": str(folder), "planes": [{key: line[key] for key in kept} for line in lines]})

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from epsball.cli.common import Device, Json, Model, Output, Quiet, Seed, indices, number
+from epsball.cli.common import Output, indices, number
+from epsball.cli.target import Model, Setup, folder_of
 
 if TYPE_CHECKING:
     from epsball.run.record import Line
@@ -23,10 +24,8 @@ def regions(  # noqa: PLR0913 - one parameter an option
     alpha: Annotated[str, typer.Option("--alpha", help="Probability that a limit, or the radius, is wrong.")] = "0.001",
     resolution: Annotated[int, typer.Option("--resolution", help="Cells a side.")] = 200,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; default: MODEL/regions-DATA-INDEX-SIGMA.")] = None,
-    seed: Seed = 0,
-    device: Device = "auto",
-    json: Json = False,
-    quiet: Quiet = False,
+    setup: Setup,
+    output: Output,
 ) -> None:
     """Record the decision regions around a test example, its certified radius and its noisy votes, for `epsball report`."""
     from epsball.analysis.boundaries import trained
@@ -36,15 +35,14 @@ def regions(  # noqa: PLR0913 - one parameter an option
     from epsball.errors import BadConfig
     from epsball.run.judge import Case
 
-    output = Output(as_json=json, quiet=quiet)
-    shown, told = trained(model, resolve(device))
+    shown, told = trained(model, resolve(setup.device))
     name, scale = data or told.get("data"), sigma or told.get("sigma") or 0.25
     if name is None:
         raise BadConfig("the checkpoint names no data set", where=str(model), fix="give --data")
     found = load_data(str(name))
-    case = Case(model, shown.network, found, indices(index, len(found.test)), 0.0, "l2", seed)
+    case = Case(model, shown.network, found, indices(index, len(found.test)), 0.0, "l2", setup.seed)
     drawn = Regions(case, number(str(scale), "--sigma"), samples, number(alpha, "--alpha"), resolution=resolution)
-    folder = out or (model if model.is_dir() else model.parent) / f"regions-{name}-{index}-{scale}".replace("/", "_")
+    folder = out or folder_of(model) / f"regions-{name}-{index}-{scale}".replace("/", "_")
     line = drawn.write(folder)
     output.result("analyse", {"run": str(folder), **{key: value for key, value in line.items() if key not in ("type", "classes")}})
     order = sorted(range(len(line["votes"])), key=lambda c: -line["votes"][c])

@@ -1,0 +1,150 @@
+"""What a verb looks at, as its options name it: a network on test examples, in balls or other sets around them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from epsball.cli.common import indices, radius
+from epsball.errors import BadConfig, did_you_mean
+
+if TYPE_CHECKING:
+    from epsball.run.judge import Case
+
+NORMS = ("linf", "l2", "l1", "l0")  # those of spec.sets, which would import torch
+_EPS, _NORM = "0.1", "linf"
+# typer would show a default of None as nothing, and another text as "(0.1)"
+_EPS_HELP = f"Radius in units of the inputs (pixels in [0, 1]); fractions such as 8/255 are exact.  [default: {_EPS}]"
+_NORM_HELP = f"linf, l2, l1 or l0 (--eps features change to any value).  [default: {_NORM}]"
+
+Model = Annotated[Path, typer.Argument(help="A run folder, a .safetensors checkpoint or an .onnx file.")]
+Data = Annotated[str, typer.Option("--data", help="Data set: see `epsball list data`.")]
+Index = Annotated[str, typer.Option("--index", help="Test examples: 7, 0:200, :200, ::20 or 1,5,9.")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, ...")]
+Record = Annotated[Path | None, typer.Option("--out", "-o", help="Run folder for the record; default: none is written.")]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What every run over a network is made with."""
+
+    seed: Seed = 0
+    device: Device = "auto"
+
+
+@dataclass(frozen=True)
+class Examples:
+    """A network, and test examples."""
+
+    model: Model
+    data: Data = "mnist"
+    index: Index = ":"
+
+    @property
+    def around(self) -> tuple[str, str]:
+        """The kind of the sets around the examples, and their size as it was given; here each example is alone."""
+        return "l2", "0"
+
+    @property
+    def size_option(self) -> str:
+        """The option that gives the size of the sets, for messages."""
+        return "--eps"
+
+    @property
+    def title(self) -> str:
+        """The network and the sets, for the heading of a table."""
+        return "{}  {} {}".format(self.model, *self.around)
+
+    def case(self, setup: Setup, pick: Callable[[Sequence[int]], Sequence[int]] = lambda chosen: chosen) -> Case:
+        """The network beside its examples; `pick` takes some of the indices.
+
+        Raises:
+            BadConfig, BadFile, BadShape, BadData: what the options name does not exist, cannot be read, or does not fit.
+        """
+        import torch
+
+        from epsball.data.find import load
+        from epsball.device import resolve
+        from epsball.run.judge import open_case
+
+        kind, size = self.around
+        found = load(self.data)
+        chosen = torch.tensor(pick(indices(self.index, len(found.test)).tolist()))
+        eps = radius(size, found.clip, kind, where=self.size_option)
+        return open_case(self.model, found, chosen, eps, norm=kind, seed=setup.seed, device=resolve(setup.device))
+
+
+@dataclass(frozen=True)
+class Balls(Examples):
+    """A network in balls around test examples. None stands for the default, so that it is known what was given."""
+
+    eps: Annotated[str | None, typer.Option("--eps", help=_EPS_HELP, show_default=False)] = None
+    norm: Annotated[str | None, typer.Option("--norm", help=_NORM_HELP, show_default=False)] = None
+
+    @property
+    def around(self) -> tuple[str, str]:
+        """Norm and radius.
+
+        Raises:
+            BadConfig: an unknown norm.
+        """
+        norm = self.norm or _NORM
+        if norm not in NORMS:
+            hint = did_you_mean(norm, NORMS)
+            raise BadConfig(f"unknown norm {norm!r}", where="--norm", fix=hint or f"use {', '.join(NORMS)}")
+        return norm, self.eps or _EPS
+
+
+@dataclass(frozen=True)
+class Sets(Balls):
+    """A network in balls around test examples, or in sets of another kind."""
+
+    perturbation: Annotated[
+        str | None,
+        typer.Option(
+            "--perturbation",
+            help="patch, rotation, translation, brightness, contrast, or words (synonyms), instead of a ball: `epsball list sets`.",
+        ),
+    ] = None
+    size: Annotated[
+        str | None, typer.Option("--size", help="Size of the --perturbation: pixels a side, degrees, pixels, share, ...")
+    ] = None
+
+    @property
+    def size_option(self) -> str:
+        """That of the balls, or that of the perturbation."""
+        return super().size_option if self.perturbation is None else "--size"
+
+    @property
+    def around(self) -> tuple[str, str]:
+        """Norm and radius, or perturbation and size.
+
+        Raises:
+            BadConfig: an unknown norm, a perturbation without its size or beside a ball, or a size without a perturbation.
+        """
+        kind, size = self.perturbation, self.size
+        if kind is None:
+            if size is not None:
+                raise BadConfig(
+                    "a size belongs to a perturbation", where="--size", fix="give --perturbation NAME, or --eps for a ball"
+                )
+            return super().around
+        if kind in NORMS:
+            raise BadConfig(f"{kind} is a norm", where="--perturbation", fix=f"use --norm {kind} --eps ...")
+        for name, value in (("--eps", self.eps), ("--norm", self.norm)):
+            if value is not None:
+                fix = f"leave {name} out: the size of a {kind} is --size; or leave --perturbation out"
+                raise BadConfig(f"{name} is of balls, and a {kind} was asked for", where=f"{name} {value}", fix=fix)
+        if size is None:
+            raise BadConfig(f"how large a {kind}?", where="--size", fix="give --size, in the unit that `epsball list sets` shows")
+        return kind, size
+
+
+def folder_of(model: Path) -> Path:
+    """Where runs over a network go by default: its own run folder, or the one that its file lies in."""
+    return model if model.is_dir() else model.parent
