@@ -7,7 +7,7 @@ method that takes longer than --long seconds is run once. Memory is the peak of 
 a child process of its own. The allocator is glibc's, with its thresholds raised by `epsball.device.recycle_memory` before
 anything is timed, the same for all arms. Networks, inputs and specification are those of benchmarks/networks.py: the nine
 margins of the predicted class, bounded from below, float32, linf, valid range [0, 1]. With --peer (see benchmarks/peer.py)
-auto_LiRPA runs in the same rounds, under the same allocator.
+auto_LiRPA runs in the same rounds, under the same allocator. The records of a run are in benchmarks/records/bounds.jsonl.
 """
 
 from __future__ import annotations
@@ -122,6 +122,7 @@ def main() -> None:
     parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--peer", help="folders with auto_LiRPA and what it needs, separated by colons")
+    parser.add_argument("--peer-methods", default=",".join(peer.METHODS), help="the methods that the peer runs, of those asked for")
     options = parser.parse_args()
     torch.set_num_threads(1)
     present = peer.use(options.peer)
@@ -132,7 +133,7 @@ def main() -> None:
         print(json.dumps(memory(name, int(batch), float(eps), method)))
         return
     methods = options.methods.split(",")
-    methods += [_PEER + m for m in methods if m in peer.METHODS] if present else []
+    methods += [_PEER + m for m in methods if m in options.peer_methods.split(",")] if present else []
     for name in options.nets.split(","):
         for batch in map(int, options.batches.split(",")):
             single = {m: child(name, batch, options.eps, m, options.peer) for m in methods}
