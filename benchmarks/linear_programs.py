@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python -m benchmarks.linear_programs train --out runs/lp
     OMP_NUM_THREADS=1 python -m benchmarks.linear_programs measure --network runs/lp --eps 0.03 --images 100 --out lp-0.03.jsonl
     OMP_NUM_THREADS=1 python -m benchmarks.linear_programs measure --network runs/lp --eps 0.05 --images 24 --out lp-0.05.jsonl
-    python -m benchmarks.linear_programs table benchmarks/records/linear-programs-0.03.jsonl benchmarks/records/linear-programs-0.05.jsonl
+    python -m benchmarks.linear_programs table lp-0.03.jsonl lp-0.05.jsonl
 
 `train` makes the network by
 
