@@ -116,7 +116,7 @@ def _bounds_hold(network: Network, x: torch.Tensor, y: torch.Tensor, eps: float)
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize("name", NAMES[:2])
+@pytest.mark.parametrize("name", NAMES[:1])  # the deeper ones: benchmarks/resnets.py
 def test_crown_proves_labels_of_a_trained_resnet_on_small_pictures(shared, pictures, name):
     """The networks take any size: at 8 x 8 pixels, full CROWN comes within a twentieth of the attack."""
     x = F.avg_pool2d(pictures[0][:1], 4)
