@@ -55,14 +55,23 @@ BATCH = 8
 ATTACK = PGD(targets="all", loss="margin")
 
 
-def train(out: Path) -> None:
-    """Both networks; one that is complete is left alone, one that was killed goes on."""
-    for name, options in RECIPES.items():
-        record = out / name / "record.jsonl"
-        if record.is_file() and any(line["type"] == "done" for line in read(record)):
-            continue
-        arguments = ("--resume", str(out / name)) if record.is_file() else (*options, "--out", str(out / name))
-        subprocess.run([sys.executable, "-m", "epsball", "train", *arguments, "--quiet"], check=True)
+def train(out: Path, options: tuple[str, ...]) -> None:
+    """One network; a run that is complete is left alone, one that was killed goes on."""
+    record = out / "record.jsonl"
+    if record.is_file() and any(line["type"] == "done" for line in read(record)):
+        return
+    arguments = ("--resume", str(out)) if record.is_file() else (*options, "--out", str(out))
+    subprocess.run([sys.executable, "-m", "epsball", "train", *arguments, "--quiet"], check=True)
+
+
+def lines_of(record: Record, config: Line, dtype: torch.dtype) -> list[Line]:
+    """What a record of this measurement holds after its header, which is written if it is new."""
+    if not record.path.stat().st_size:
+        record.header("benchmark", config, seed=0, device="cpu", arithmetic=arithmetic(dtype))
+    header, *known = read(record.path)
+    if header["config_hash"] != digest(config):
+        raise BadConfig("this file holds another measurement", where=str(record.path), fix="give another --out")
+    return known
 
 
 def sampled(network: Network, box: Box, prop: Property) -> list[float]:
@@ -130,25 +139,21 @@ def measure(out: Path, shared: Path) -> None:
         config = {"weights": hashlib.sha256(model.read_bytes()).hexdigest()[:12], "command": ["epsball", "train", *options]}
         file = out / f"{name}.jsonl"
         with Record(file) as record:
-            if not file.stat().st_size:
-                record.header("benchmark", config, seed=0, device="cpu", arithmetic=arithmetic(torch.float32))
-            header, *known = read(file)
-            if header["config_hash"] != digest(config):
-                raise BadConfig("this file holds another measurement", where=str(file), fix="give another --out")
-            done = {line.get("index") for line in known}
+            done = {line.get("index") for line in lines_of(record, config, torch.float32)}
             todo = [i for i in right if i not in done]
             for start in range(0, len(todo), BATCH):
                 part = todo[start : start + BATCH]
                 lines = some(network, images[part].float() / 255, robust(labels[part], 10))
                 for i, line in zip(part, lines, strict=True):
-                    record.append({"type": "region", "index": i, "label": int(labels[i]), **_short(line)})
+                    record.append({"type": "region", "index": i, "label": int(labels[i]), **short(line)})
 
 
-def _short(value: Any) -> Any:
+def short(value: Any) -> Any:
+    """Every number of a line to five digits."""
     if isinstance(value, list):
-        return [_short(v) for v in value]
+        return [short(v) for v in value]
     if isinstance(value, dict):
-        return {key: _short(v) for key, v in value.items()}
+        return {key: short(v) for key, v in value.items()}
     return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
@@ -188,7 +193,8 @@ def main() -> int:
     args = parser.parse_args()
     try:
         if args.verb == "train":
-            train(args.out)
+            for name, options in RECIPES.items():
+                train(args.out / name, options)
         elif args.verb == "measure":
             measure(args.out, args.shared or shared_folder())
         else:

@@ -68,38 +68,6 @@ class Steps(nn.Module):
         return self.head(self.lstm(x)[0][:, -1])
 
 
-class Block(nn.Module):
-    """A residual block of CIFAR ResNets; its shortcut drops every second pixel and pads channels with zeros (option A)."""
-
-    def __init__(self, before: int, after: int, stride: int) -> None:
-        super().__init__()
-        self.conv1, self.bn1 = nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after)
-        self.conv2, self.bn2 = nn.Conv2d(after, after, 3, 1, 1, bias=False), nn.BatchNorm2d(after)
-        self.stride, self.more = stride, (after - before) // 2
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        short = x if self.stride == 1 else F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.more, self.more))
-        return F.relu(self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))) + short)
-
-
-class ResNet(nn.Module):
-    """He et al.'s ResNet of 6 n + 2 layers for CIFAR-10."""
-
-    def __init__(self, n: int) -> None:
-        super().__init__()
-        self.conv1, self.bn1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16)
-
-        def stage(before: int, after: int) -> nn.Module:
-            return nn.Sequential(*(Block(before if i == 0 else after, after, 1 + (i == 0 and before != after)) for i in range(n)))
-
-        self.layer1, self.layer2, self.layer3 = stage(16, 16), stage(16, 32), stage(32, 64)
-        self.linear = nn.Linear(64, 10)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        h = self.layer3(self.layer2(self.layer1(F.relu(self.bn1(self.conv1(x))))))
-        return self.linear(F.avg_pool2d(h, h.shape[3]).view(h.shape[0], -1))
-
-
 def _least(network: Network, ball: LpBall, y: torch.Tensor, steps: int = 6) -> torch.Tensor:
     """The least margins found among samples and by gradient steps on each margin."""
     generator = torch.Generator().manual_seed(4)
@@ -143,13 +111,3 @@ def test_bounds_hold_and_linear_ones_are_tighter(name):
     assert bounds["crown"].mean() > bounds["crown-ibp"].mean()
     if name != "unet":
         assert bool((bounds["crown"] > 0).any())  # and something is proven
-
-
-@pytest.mark.shared
-def test_bounds_of_a_trained_cifar_resnet_hold(shared):
-    path = shared / "data/models/akamaster-cifar10-resnet/resnet20-12fca82f.th"
-    state = torch.load(path, weights_only=True, map_location="cpu")["state_dict"]
-    module = ResNet(3)
-    module.load_state_dict({k.removeprefix("module."): v for k, v in state.items()})
-    bounds = _check(module, torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1)), 1e-5, ("ibp", "crown-ibp"))
-    assert bounds["crown-ibp"].mean() > bounds["ibp"].mean()

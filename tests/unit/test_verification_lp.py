@@ -99,7 +99,7 @@ def test_no_time_is_a_timeout_and_never_an_answer(network, monkeypatch):
     solved = ["lp.exact" in v.stats for v in good]
 
     def late(session, encoding, cost, offset, until):
-        return engine.Optimum(9.0, "limit", None, np.zeros(0))
+        return engine.Optimum(-math.inf, "limit", None, np.zeros(0))
 
     monkeypatch.setattr(engine, "solve", late)
     for needed, verdict in zip(solved, LpVerifier()(problem, Budget()), strict=True):
@@ -119,6 +119,86 @@ def test_what_a_solver_does_not_finish_proves_nothing(network, monkeypatch, solv
         assert verdict.status in {crown.status, "unknown"}
         if verdict.status == "unknown":
             assert "did not finish" in verdict.note
+
+
+@pytest.mark.parametrize("outcome", ["failed", "limit"])
+@pytest.mark.parametrize("solver", ["scipy", "highspy"])
+def test_multipliers_of_a_solver_that_did_not_finish_still_prove(network, monkeypatch, solver, outcome):
+    """All of the LP's proofs are there, with a note; without a minimiser nothing is falsified, and a limit ends the search."""
+    problem, method = _problem(network, 0.15, 20), TriangleLp(solver=solver)
+    good = LpVerifier(method)(problem, Budget())
+    kind = type(method.open(problem.network, problem.take(torch.tensor([0])).input_set).session)
+    real = kind.minimise
+
+    def unfinished(self, cost, seconds):
+        found = real(self, cost, seconds)
+        return Solution(outcome, None, found.multipliers)
+
+    monkeypatch.setattr(kind, "minimise", unfinished)
+    crown = [v.margin for v in Incomplete("crown")(problem, Budget())]
+    gained = 0
+    for before, proven, verdict in zip(crown, good, LpVerifier(method)(problem, Budget()), strict=True):
+        needed = "lp.exact" in proven.stats
+        assert ("did not finish" in verdict.note) == needed
+        assert verdict.margin >= before - 1e-9
+        if proven.status != "falsified":  # a witness ends the search, here it goes on
+            assert verdict.margin <= proven.margin + 1e-6
+        if outcome == "failed" and proven.status == "verified":
+            assert verdict.margin == pytest.approx(proven.margin, abs=1e-6)
+        gained += verdict.status == "verified" and before <= 0
+        left = "timeout" if outcome == "limit" and needed else "unknown"
+        assert verdict.status in {"verified", left}
+        assert verdict.witness is None
+    assert gained >= 1
+
+
+def test_rows_that_contradict_each_other_by_rounding_prove_nothing(network, monkeypatch):
+    """Rows miss each other by 1e-11: multipliers of 1e13 lift their own bound by 100, those of a failed solver by nothing."""
+    problem = _problem(network, 0.2, 1)
+    relaxation = TriangleLp().open(problem.network, problem.input_set)
+    forms = relaxation.output(problem.prop.rows())
+    least = relaxation.least(forms, 0).bound
+    program = relaxation.encoding.program
+    row = np.zeros((2, program.count))
+    row[:, 0] = 1.0
+    middle = float(program.lower[0] + program.upper[0]) / 2
+    bad = program.with_rows(row, np.array([middle + 1e-11, -math.inf]), np.array([math.inf, middle]))
+    many = np.zeros(len(bad.low))
+    many[-2:] = 1e13, -1e13
+    assert bad.proven(forms.cost(0, bad.count), 0.0, many, 0.0) > least
+    session = relaxation.session
+    session.program = bad
+    monkeypatch.setattr(type(session), "minimise", lambda *_: Solution("failed", None, many))
+    assert relaxation.least(forms, 0).bound < least
+
+
+def test_groups_keep_what_was_proven_before_a_program_failed(network, monkeypatch):
+    problem = _problem(network, 0.2, 20)
+    real, calls = MultiNeuron().open(problem.network, problem.take(torch.tensor([0])).input_set).session, 0
+    minimise = type(real).minimise
+
+    def second_fails(self, cost, seconds):
+        nonlocal calls
+        calls += self.program.count > 7  # the groups' own programs have seven variables
+        found = minimise(self, cost, seconds)
+        return found if calls < 2 else Solution("failed", None, np.zeros(len(self.program.low)))
+
+    monkeypatch.setattr(type(real), "minimise", second_fails)
+    seen = 0
+    for i in range(20):
+        one, calls = problem.take(torch.tensor([i])), 0
+        method = MultiNeuron()
+        relaxation = method.open(one.network, one.input_set)
+        best = method.least(relaxation, relaxation.output(one.prop.rows()), 0)
+        first = TriangleLp().open(one.network, one.input_set)
+        calls = -9
+        want = first.least(first.output(one.prop.rows()), 0)
+        assert best.bound == pytest.approx(want.bound, abs=1e-7)
+        if best.outcome == "failed":
+            seen += 1
+            assert len(best.earlier) == 1  # the minimiser of the program before still meets the network
+            assert best.v is None
+    assert seen >= 3
 
 
 def test_time_runs_out_inside_a_solver():

@@ -21,7 +21,8 @@ from epsball.verification.incomplete import told
 if TYPE_CHECKING:
     from epsball.spec.problem import Budget, Problem
     from epsball.types import Float, Tensor
-    from epsball.verification.convex.lp import Relaxation
+    from epsball.verification.convex.lp import Optimum, Relaxation
+    from epsball.verification.convex.program import Array
 
 _ATTAINED = 1e-6  # a relaxation is exact where the network comes this near to its optimum, relative to it
 
@@ -42,7 +43,7 @@ class LpVerifier:
         method: the relaxation and its options.
         label: the name in verdicts; empty for the method's own.
 
-    Sound:   yes: bounds are proven from the solver's multipliers; nothing that a solver did not finish is "verified".
+    Sound:   yes: bounds are proven from the solver's multipliers. One that did not finish counts for what its multipliers prove.
     Complete: no.
     Raises:  MissingExtra; BadShape, UnsupportedOp. Anything else is the verdict "error" of its sample.
     Paper:   Ehlers 2017, arXiv:1705.01320; Wong and Kolter 2018, arXiv:1711.00851.
@@ -157,17 +158,21 @@ class _Search:
         forms = self.relaxation.output(self.problem.prop.rows())
         for row in self.open_rows():
             best = method.least(self.relaxation, forms, row)
-            if best.outcome == "limit":
-                self.late = True
-                return
-            if best.outcome == "failed" or best.v is None:
-                self.note = "the solver did not finish a program"
-                continue
             self.bounds[row] = max(float(self.bounds[row]), math.nextafter(best.bound, -math.inf))
-            for v in (*best.earlier, best.v):
+            for v in (*best.earlier, *self._minimiser(best)):
                 self._try(self.relaxation.encoding.point(v), row)
                 if self.witness is not None:
                     return
+            if best.outcome == "limit":
+                self.late = True
+                return
+
+    def _minimiser(self, best: Optimum) -> list[Array]:
+        """The point where a program attains its optimum; none where the solver did not finish, which is noted."""
+        if best.outcome == "optimal" and best.v is not None:
+            return [best.v]
+        self.note = "the solver did not finish a program"
+        return []
 
     def _try(self, x: Tensor, row: int) -> None:
         """Feed a minimiser to the network."""
@@ -192,4 +197,4 @@ class _Search:
             status = "falsified"
         elif status != "verified" and self.late:
             status = "timeout"
-        return _Answer(status, margin, self.witness, MappingProxyType(facts), "" if status == "verified" else self.note)
+        return _Answer(status, margin, self.witness, MappingProxyType(facts), self.note)

@@ -13,6 +13,7 @@ import torch
 
 from epsball.bounding.crown import Crown, Known, lower_bound
 from epsball.bounding.relaxation import Elementwise
+from epsball.device import tolerance
 from epsball.errors import BadConfig
 from epsball.interval import Interval
 from epsball.rows import Rows
@@ -33,7 +34,7 @@ class Optimum:
     """What is known of the least value of one form.
 
     Attributes:
-        bound: proven, from the multipliers.
+        bound: proven, from the multipliers, however the solver ended; minus infinity where they prove nothing.
         outcome: how the solver ended.
         v: where the relaxation attains it, or None.
         multipliers: of the program's rows.
@@ -86,16 +87,19 @@ class Relaxation:
 
 
 def solve(session: Session, encoding: Encoding, cost: Array, offset: float, until: float) -> Optimum:
-    """Minimise, and prove a bound from the multipliers; on a time limit those that are there still prove one."""
+    """Minimise, and prove a bound from the multipliers: those of a solver that did not finish still prove one."""
     found = session.minimise(cost, until - time.monotonic())
-    bound = session.program.proven(cost, offset, found.multipliers)
+    # rows that only rounding makes contradict each other would "prove" anything, by multipliers without end
+    error = 0.0 if found.outcome == "optimal" else tolerance(encoding.known.network.dtype)
+    bound = session.program.proven(cost, offset, found.multipliers, error)
     if not encoding.known.input_set.is_box:
-        bound = max(bound, _over_the_set(session, encoding, cost, offset, found.multipliers))
+        bound = max(bound, _over_the_set(session, encoding, (cost, offset, found.multipliers), error))
     return Optimum(bound, found.outcome, found.v, found.multipliers)
 
 
-def _over_the_set(session: Session, encoding: Encoding, cost: Array, offset: float, multipliers: Array) -> float:
-    """The same bound with the input's share minimised over the set itself instead of its hull."""
+def _over_the_set(session: Session, encoding: Encoding, proof: tuple[Array, float, Array], error: float) -> float:
+    """The same bound, of (cost, offset, multipliers), with the input's share minimised over the set itself instead of its hull."""
+    cost, offset, multipliers = proof
     program, count, input_set = session.program, encoding.inputs, encoding.known.input_set
     left, rows, size = program.reduced(cost, multipliers)
     at = np.where(left > 0, program.lower, program.upper)[count:]
@@ -103,7 +107,7 @@ def _over_the_set(session: Session, encoding: Encoding, cost: Array, offset: flo
     centre = input_set.centre
     form = Rows(torch.from_numpy(left[:count]).view(1, *centre.shape).to(centre.device))
     least = float(input_set.to(torch.float64, centre.device).minimise(form))
-    return least + hidden + rows + offset - program.slack(size + abs(offset))
+    return program.lowered(least + hidden + rows + offset, size + abs(offset), error)
 
 
 @dataclass(frozen=True)

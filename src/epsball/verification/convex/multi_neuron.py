@@ -141,7 +141,7 @@ class MultiNeuron(TriangleLp):
             before, last = last, relaxation.least(forms, row)
             stalled = 0 if last.bound > before.bound + self.gain * abs(before.bound) else stalled + 1
             if last.outcome != "optimal":
-                return replace(last, bound=max(last.bound, best.bound))
+                return replace(last, bound=max(last.bound, best.bound), earlier=tuple(points))
             best = max(best, last, key=lambda found: found.bound)
         return replace(best, earlier=tuple(points))
 

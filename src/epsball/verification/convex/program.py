@@ -108,13 +108,21 @@ class Program:
         reach = np.where(np.isfinite(self._reach), self._reach, 0.0)
         return left, float(m @ ends), float(spread @ reach + np.abs(m) @ np.abs(ends))
 
-    def proven(self, cost: Array, offset: float, multipliers: Array) -> float:
-        """A lower bound of `cost v + offset` over all feasible v, whatever the multipliers: (M,)."""
+    def proven(self, cost: Array, offset: float, multipliers: Array, error: float = 0.0) -> float:
+        """A lower bound of `cost v + offset` over all feasible v, whatever the multipliers: minus infinity if there is none.
+
+        Args:
+            cost: (N,).
+            offset: added to it.
+            multipliers: (M,) of the rows.
+            error: relative, of the program's own numbers; what it may do is given away as well.
+        """
         left, rows, size = self.reduced(cost, multipliers)
         at = np.where(left > 0, self.lower, self.upper)
         least = float(np.where(left == 0, 0.0, left) @ np.where(left == 0, 0.0, at)) + rows + offset
-        return least - self.slack(size + abs(offset)) if math.isfinite(least) else -math.inf
+        return self.lowered(least, size + abs(offset), error)
 
-    def slack(self, size: float) -> float:
-        """What rounding may do to a sum of so many terms of that size in all, twice over."""
-        return 2 * (self.count + 2 * len(self.low) + 8) * _UNIT * size
+    def lowered(self, value: float, size: float, error: float = 0.0) -> float:
+        """A sum of terms of that size in all, less what rounding may do to it, twice over; minus infinity if not finite."""
+        found = value - (2 * (self.count + 2 * len(self.low) + 8) * _UNIT + error) * size
+        return found if math.isfinite(found) else -math.inf
