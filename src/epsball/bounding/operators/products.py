@@ -21,7 +21,7 @@ from epsball.rows import Rows
 from epsball.types import Tensor
 
 _ELEMENTS = 2**22  # of the products of two matrices that are held at once
-_SHARES = 2**15  # single products of one matrix product; with more of them none is optimised
+_SHARES = 2**17  # single products of one matrix product; with more of them none is optimised
 
 
 @dataclass(frozen=True, eq=False)
