@@ -47,11 +47,11 @@ def _vector(draw: random.Random, shape: Shape) -> nn.Module:
 
 def _map(draw: random.Random, shape: Shape) -> nn.Module:
     c, h, w = shape
-    k, out = draw.choice([1, 2, 3]), draw.randint(1, 3)
+    k, out = min(draw.choice([1, 2, 3]), h, w), draw.randint(1, 3)
     groups = c if draw.random() < 0.2 else 1
     options: list[Callable[[], nn.Module]] = [
         lambda: nn.Conv2d(c, out * groups, k, draw.choice([1, 2]), draw.choice([0, 1]) if k > 1 else 0, groups=groups),
-        lambda: nn.Conv2d(c, out, 3, padding=draw.choice([1, 2]), dilation=draw.choice([1, 2]), bias=False),
+        lambda: nn.Conv2d(c, out, 3, padding=2, dilation=draw.choice([1, 2]), bias=False),
         lambda: nn.BatchNorm2d(c),
         lambda: zoo.Fn(lambda f, x: torch.relu(f.inner(x)) + x, inner=nn.Conv2d(c, c, 3, padding=1)),
         lambda: zoo.Fn(lambda f, x: f.a(x) - 0.5 * f.b(x), a=nn.Conv2d(c, out, 3, padding=1), b=nn.Conv2d(c, out, 1)),
