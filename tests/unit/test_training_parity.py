@@ -143,7 +143,15 @@ CASES: list[tuple[str, type[Recipe], dict, Formula]] = [
 ]
 
 
-UNDER_NOISE = {"gaussian", "smoothadv", "consistency", "macer", "smoothmix", "denoise"}  # test_training_smoothing, test_denoised
+UNDER_NOISE = {
+    "gaussian",
+    "noise",
+    "smoothadv",
+    "consistency",
+    "macer",
+    "smoothmix",
+    "denoise",
+}  # test_training_smoothing, test_denoised
 
 
 def test_every_recipe_has_its_formula() -> None:

@@ -13,6 +13,7 @@ from scipy.stats import norm
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from epsball.device import generator
 from epsball.errors import BadConfig, BadData
 from epsball.graph.network import Network
 from epsball.training.base import Batch, Examples, Progress, recipes
@@ -22,6 +23,7 @@ from epsball.training.loop import Epoch, Finished, Stepped, fit
 from epsball.training.recipes.consistency import Consistency
 from epsball.training.recipes.gaussian import Gaussian
 from epsball.training.recipes.macer import Macer
+from epsball.training.recipes.noise import Noise
 from epsball.training.recipes.smoothadv import SmoothAdv
 from epsball.training.recipes.smoothmix import SmoothMix
 from epsball.training.recipes.standard import Standard
@@ -74,6 +76,24 @@ def test_gaussian_is_the_plain_formula(module, batch, samples):
     found = loss(Gaussian(SIGMA, samples=samples), module, batch)
     assert found.total.item() == pytest.approx(plain(module, batch.x, noise, batch.y)[1], rel=1e-5)
     assert found.parts["regulariser"].item() == 0
+
+
+def test_any_noise_is_the_plain_formula(module, batch):
+    """Uniform noise drawn input by input, each from its own seed; and blocks of seen pixels at a place drawn so."""
+    torch.manual_seed(7)
+    seeds = torch.randint(2**62, (B,)).tolist()
+    own = [generator(torch.device("cpu"), seed) for seed in seeds]
+    noise = torch.stack([torch.empty(1, 5, 5).uniform_(-SIGMA, SIGMA, generator=g) for g in own])
+    expected = plain(module, batch.x, noise[None], batch.y)[1]
+    assert loss(Noise("uniform", SIGMA), module, batch).total.item() == pytest.approx(expected, rel=1e-5)
+    places = [int(torch.randint(25, (), generator=generator(torch.device("cpu"), seed))) for seed in seeds]
+    hidden = torch.full_like(batch.x, 0.25)
+    for b, place in enumerate(places):
+        for row in (place // 5, (place // 5 + 1) % 5):
+            for column in (place % 5, (place % 5 + 1) % 5):
+                hidden[b, 0, row, column] = batch.x[b, 0, row, column]
+    expected = plain(module, hidden, torch.zeros(1, B, 1, 5, 5), batch.y)[1]
+    assert loss(Noise("block-ablation", 2, hidden=0.25), module, batch).total.item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_consistency_is_the_plain_formula(module, batch):
