@@ -171,3 +171,20 @@ def test_hidden_is_not_black():
         Ablation(3).shape((10,))
     with pytest.raises(BadConfig, match="keeps 50 of 36"):
         Ablation(50).shape((1, 6, 6))
+
+
+@pytest.mark.parametrize("noise", [SplittingNoise(0.5, levels=4), BlockAblation(2, hidden=0.5)])
+def test_a_network_that_answers_nan_has_no_class(noise):
+    """Class 0 would be the first of equals: an error must not be counted as an answer."""
+    (nothing,) = noise.certify(lambda x: torch.full((len(x), 3), math.nan), torch.full((1, 1, 4, 4), 0.5), 3)
+    assert (nothing.label, nothing.radius, nothing.steps) == (None, 0, 0)
+    assert nothing.counts[:-1] == (0, 0, 0)
+    assert nothing.line()["label"] is None
+    assert nothing.line()["lower"] == 0
+
+    def some(x):  # NaN for all copies but those that are bright at one place
+        return torch.where((x[:, :, 0, 0] >= 0.5)[..., 0:1], torch.tensor([0.0, 1.0, 0.0]), math.nan)
+
+    (found,) = noise.certify(some, torch.full((1, 1, 4, 4), 0.75), 3)
+    assert found.label == 1
+    assert found.counts[1] > 0

@@ -12,7 +12,7 @@ import torch
 
 from epsball.errors import BadConfig, BadShape
 from epsball.smoothing.boundary import Counts
-from epsball.smoothing.enumeration import ExactCertificate, certify_all, enumerations, lead
+from epsball.smoothing.enumeration import ExactCertificate, certify_all, enumerations, lead, winner
 from epsball.smoothing.noise import Shape, check_radius, noises
 from epsball.smoothing.sampling import Function
 from epsball.types import Bool, Float, Tensor
@@ -151,9 +151,9 @@ class BlockAblation:
 
     def certificate(self, image: int, counts: Counts, inputs: Shape) -> ExactCertificate:
         """A loses and another class wins at most the positions that the patch touches."""
-        label, margin = lead(counts)
+        _, margin = lead(counts)
         patch = 0
         while patch < min(inputs[1:]) and 2 * self.touched(patch + 1, inputs) <= margin:
             patch += 1
         claim = f"any square of that side, exact: all {self.total(inputs)} positions were counted"
-        return ExactCertificate(image, label, float(patch), "patch", patch, tuple(counts.tolist()), claim)
+        return ExactCertificate(image, winner(counts), float(patch), "patch", patch, tuple(counts.tolist()), claim)

@@ -22,7 +22,7 @@ class ExactCertificate:
 
     Attributes:
         image: the image's number.
-        label: the smoothed class.
+        label: the smoothed class, or None: no copy gave any class, as of a network that answers NaN.
         radius: in `norm`: l1, strict, over the inputs of the grid; for patches the side of the largest square in pixels, which may
             lie anywhere and hold anything. 0: nothing is certified.
         norm: "l1" or "patch".
@@ -32,7 +32,7 @@ class ExactCertificate:
     """
 
     image: int
-    label: int
+    label: int | None
     radius: float
     norm: str
     steps: int
@@ -42,7 +42,7 @@ class ExactCertificate:
     def line(self) -> dict[str, Any]:
         """The certificate as plain values, for a line of a run record; `lower` is the exact share of the class."""
         total = sum(self.counts)
-        return {**vars(self), "counts": list(self.counts), "lower": self.counts[self.label] / total, "samples": total}
+        return {**vars(self), "counts": list(self.counts), "lower": max(self.counts[:-1]) / total, "samples": total}
 
 
 @runtime_checkable
@@ -98,6 +98,12 @@ def count_all(module: Function, kinds: Enumeration, x: Float[Tensor, "B *x"], cl
             predicted = torch.where(logits.sum(1).isnan(), classes, logits.argmax(1))
             counts[image] += torch.bincount(predicted, minlength=classes + 1).cpu().numpy()
     return counts
+
+
+def winner(counts: Counts) -> int | None:
+    """The class that `lead` names, if any copy gave it."""
+    label, _ = lead(counts)
+    return label if counts[label] else None
 
 
 def lead(counts: Counts) -> tuple[int, int]:

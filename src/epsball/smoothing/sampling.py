@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from epsball.device import generator, recycle_memory
+from epsball.device import generator
 from epsball.errors import BadConfig, BadShape
 from epsball.smoothing.boundary import Counts
 from epsball.smoothing.noise import Noise
@@ -81,7 +81,6 @@ class Sampler:
     def __post_init__(self) -> None:
         shape = (max(self.batch, BLOCK), *self.noise.shape(self.inputs))
         object.__setattr__(self, "_buffer", torch.empty(shape, dtype=self.dtype, device=self.device))
-        recycle_memory(self.device)
 
     @property
     def room(self) -> int:

@@ -15,7 +15,7 @@ import torch
 from epsball.device import generator
 from epsball.errors import BadConfig, BadData
 from epsball.smoothing.boundary import Counts
-from epsball.smoothing.enumeration import ExactCertificate, certify_all, enumerations, lead
+from epsball.smoothing.enumeration import ExactCertificate, certify_all, enumerations, lead, winner
 from epsball.smoothing.noise import Shape, check_scale
 from epsball.smoothing.sampling import Function
 from epsball.types import Float, Int, Tensor
@@ -82,7 +82,7 @@ class SplittingNoise:
         label, margin = lead(counts)
         gap = int(counts[label] - np.delete(counts[:-1], label).max())
         claim = f"every input k/{self.levels} nearer than the radius, exact: all {self.offsets} offsets were counted"
-        return ExactCertificate(image, label, gap / (2 * self.levels), "l1", margin // 2, tuple(counts.tolist()), claim)
+        return ExactCertificate(image, winner(counts), gap / (2 * self.levels), "l1", margin // 2, tuple(counts.tolist()), claim)
 
     def _on_grid(self, x: Tensor) -> Int[Tensor, " *x"]:
         steps = (x.double() * self.levels).round()
