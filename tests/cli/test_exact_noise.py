@@ -75,6 +75,8 @@ def test_splitting_goes_on_where_it_stopped(capsys, trained, tmp_path):
         (("--noise", "splitting", "--sigma", "0.5", "--procedure", "fixed"), "nothing is sampled"),
         (("--noise", "splitting", "--sigma", "0.5", "--radius", "1"), "nothing is sampled"),
         (("--noise", "splitting", "--sigma", "0.5", "--set", "cap=1000"), "nothing is sampled"),
+        (("--noise", "splitting", "--sigma", "0.5", "--alpha", "0.01"), "nothing is sampled"),
+        (("--noise", "splitting", "--sigma", "0.5", "--selection", "100"), "nothing is sampled"),
         (("--noise", "splitting", "--sigma", "0.51", "--set", "noise.levels=16"), "use a width of"),
         (("--noise", "splitting", "--sigma", "0.5", "--set", "noise.level=16"), "did you mean 'levels'"),
         (("--noise", "splitting", "--sigma", "0.5", "--set", "noise.levels=7"), "not of the form k/7"),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -13,32 +13,82 @@ from epsball.cli.spread import defaults
 from epsball.cli.target import Examples, Setup, folder_of
 from epsball.errors import BadConfig
 
+if TYPE_CHECKING:
+    from epsball.run.certifiers import Certifier
+    from epsball.run.judge import Case
+    from epsball.smoothing.sampling import Function
+
 T = TypeVar("T")
 _OF_NOISE = "noise."
-_BATCH = 256
+_BATCH, _ALPHA, _SELECTION = 256, "0.001", 100
 
 
-def certify(  # noqa: PLR0913 - one parameter an option
-    *,
-    sigma: Annotated[str, typer.Option("--sigma", help="Scale of the noise, in units of the inputs.")] = "0.25",
+@dataclass(frozen=True)
+class Smoothing:
+    """The noise, and how its certificates are found. None stands for the default, so that it is known what was given."""
+
+    sigma: Annotated[str, typer.Option("--sigma", help="Scale of the noise, in units of the inputs.")] = "0.25"
     noise: Annotated[
         str, typer.Option("--noise", help="See `epsball list noises`, and `epsball list exact-noises` for those without chance.")
-    ] = "gaussian",
-    radius: Annotated[str | None, typer.Option("--radius", help="Certify at this radius; default: the largest one.")] = None,
-    procedure: Annotated[
-        str | None, typer.Option("--procedure", help="See `epsball list procedures`; default: sequential.")
-    ] = None,
+    ] = "gaussian"
+    radius: Annotated[str | None, typer.Option("--radius", help="Certify at this radius; default: the largest one.")] = None
+    procedure: Annotated[str | None, typer.Option("--procedure", help="See `epsball list procedures`; default: sequential.")] = None
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", help="option=value of the procedure, such as cap=10000; noise.KEY=value: of the noise."),
-    ] = None,
-    alpha: Annotated[str, typer.Option("--alpha", help="Probability of a wrong certificate, for each image.")] = "0.001",
-    selection: Annotated[int, typer.Option("--selection", help="Samples that choose the class.")] = 100,
-    batch: Annotated[int | None, typer.Option("--batch", help="Samples of one forward pass.")] = None,
+    ] = None
+    alpha: Annotated[
+        str | None, typer.Option("--alpha", help=f"Probability of a wrong certificate, for each image; default: {_ALPHA}.")
+    ] = None
+    selection: Annotated[int | None, typer.Option("--selection", help=f"Samples that choose the class; default: {_SELECTION}.")] = (
+        None
+    )
+    batch: Annotated[int | None, typer.Option("--batch", help="Samples of one forward pass.")] = None
+
+    def certifier(self, module: Function, case: Case, seed: int) -> Certifier:
+        """What certifies the inputs of a case.
+
+        Raises:
+            BadConfig: an unknown noise or procedure, an option that it does not have, or one of sampling beside an exact noise.
+        """
+        from epsball.config import options
+        from epsball.run.certifiers import Counting, Sampling
+        from epsball.smoothing.core import Smoothed
+        from epsball.smoothing.enumeration import enumerations
+        from epsball.smoothing.noise import noises
+        from epsball.smoothing.procedures import procedures
+
+        own = [text.removeprefix(_OF_NOISE) for text in self.settings or [] if text.startswith(_OF_NOISE)]
+        rest = [text for text in self.settings or [] if not text.startswith(_OF_NOISE)]
+        if self.noise in enumerations:
+            self._nothing_sampled(rest)
+            law = _law(enumerations[self.noise], self.sigma, own)
+            return Counting(module, law, case.network.classes, self.batch or _BATCH)
+        chosen = options(procedures[self.procedure or "sequential"], rest, "procedure")
+        noise = _law(noises[self.noise], self.sigma, own)
+        smoothed = Smoothed(module, noise, case.network.classes, batch=self.batch, seed=seed, clip=case.data.clip)
+        goal = None if self.radius is None else number(self.radius, "--radius")
+        selection = _SELECTION if self.selection is None else self.selection
+        return Sampling(smoothed, chosen, number(self.alpha or _ALPHA, "--alpha"), selection, goal)
+
+    def _nothing_sampled(self, rest: list[str]) -> None:
+        sampled = {"radius": self.radius, "procedure": self.procedure, "alpha": self.alpha, "selection": self.selection}
+        for name, value in {**sampled, "set": rest or None}.items():
+            if value is not None:
+                raise BadConfig(
+                    f"{self.noise} noise is counted without chance: nothing is sampled",
+                    where=f"--{name}",
+                    fix="leave it out; --set noise.KEY=VALUE sets an option of the noise",
+                )
+
+
+def certify(  # noqa: PLR0913 - one parameter an option
+    target: Annotated[Examples, defaults(index="::100")],
+    *,
+    smoothing: Smoothing,
     denoiser: Annotated[
         Path | None, typer.Option("--denoiser", help="A run of `epsball train denoise`, to put in front of the network.")
     ] = None,
-    target: Annotated[Examples, defaults(index="::100")],
     part: Part = None,
     cluster: Annotated[str | None, typer.Option("--cluster", help="Ray cluster: its address, auto, or local.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; default: MODEL/certify-DATA-NOISE-SIGMA.")] = None,
@@ -47,32 +97,17 @@ def certify(  # noqa: PLR0913 - one parameter an option
     output: Output,
 ) -> None:
     """Certify the smoothed classifier on test examples: class and radius, or an abstention."""
-    from epsball.config import options
-    from epsball.run.certifiers import Certifier, Counting, Sampling
     from epsball.run.certify import Certification
     from epsball.run.cluster import Cluster
     from epsball.run.denoise import put_before
-    from epsball.smoothing.core import Smoothed
-    from epsball.smoothing.enumeration import enumerations
-    from epsball.smoothing.noise import noises
-    from epsball.smoothing.procedures import procedures
     from epsball.verification.survey import shard as take
 
-    own = [text.removeprefix(_OF_NOISE) for text in settings or [] if text.startswith(_OF_NOISE)]
-    rest = [text for text in settings or [] if not text.startswith(_OF_NOISE)]
     i, n = shard(part)
     case = target.case(setup, lambda all_: take(all_, i - 1, n))
     module = case.network.module if denoiser is None else put_before(denoiser, case.network)
-    certifier: Certifier
-    if noise in enumerations:
-        _nothing_sampled(noise, {"--radius": radius, "--procedure": procedure, "--set": rest})
-        certifier = Counting(module, _law(enumerations[noise], sigma, own), case.network.classes, batch or _BATCH)
-    else:
-        law, chosen = _law(noises[noise], sigma, own), options(procedures[procedure or "sequential"], rest, "procedure")
-        smoothed = Smoothed(module, law, case.network.classes, batch=batch, seed=setup.seed, clip=case.data.clip)
-        goal = None if radius is None else number(radius, "--radius")
-        certifier = Sampling(smoothed, chosen, number(alpha, "--alpha"), selection, goal)
-    name = f"certify-{target.data}-{noise}-{sigma}" + ("" if denoiser is None else "-denoised") + (f"-{part}" if part else "")
+    certifier = smoothing.certifier(module, case, setup.seed)
+    name = f"certify-{target.data}-{smoothing.noise}-{smoothing.sigma}"
+    name += ("" if denoiser is None else "-denoised") + (f"-{part}" if part else "")
     path = out or folder_of(target.model) / name.replace("/", "_")
     machines = None if cluster is None else Cluster(cluster, gpus=float(case.device.type == "cuda"))
     with output.progress("certifying") as told:
@@ -82,21 +117,11 @@ def certify(  # noqa: PLR0913 - one parameter an option
 
 
 def _law(kind: type[T], sigma: str, settings: list[str]) -> T:
-    """The noise of that kind whose first option is its scale."""
+    """The noise of that kind, of this scale."""
     from epsball.config import options
+    from epsball.smoothing.draws import scale_of
 
-    scale = next(iter(fields(cast("Any", kind)))).name
-    return options(kind, [f"{scale}={number(sigma, '--sigma')!r}", *settings], "noise")
-
-
-def _nothing_sampled(noise: str, given: dict[str, Any]) -> None:
-    for name, value in given.items():
-        if value:
-            raise BadConfig(
-                f"{noise} noise is counted without chance: nothing is sampled",
-                where=name,
-                fix="leave it out; --set noise.KEY=VALUE sets an option of the noise",
-            )
+    return options(kind, [f"{scale_of(kind)}={number(sigma, '--sigma')!r}", *settings], "noise")
 
 
 def _show(output: Output, path: Path, summary: dict[str, Any]) -> None:

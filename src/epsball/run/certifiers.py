@@ -119,7 +119,7 @@ class Counting:
 
     def stream(self, x: Tensor, images: list[int]) -> Iterator[Line]:
         inputs = tuple(x.shape[1:])
-        self.kinds.copies(x[0], 0, 1)
+        self.kinds.copies(x[0], 0, 1)  # raises for inputs off the grid before a generator would
         return (
             self.kinds.certificate(image, count_all(self.module, self.kinds, one[None], self.classes, self.batch)[0], inputs).line()
             for image, one in zip(images, x, strict=True)

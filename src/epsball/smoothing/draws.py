@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast, get_type_hints
 
 import torch
 
@@ -31,12 +31,17 @@ def named(name: str, scale: float, hidden: float) -> Noise | Enumeration:
         BadConfig: an unknown name, or a scale that it cannot have.
     """
     kind = cast("Any", enumerations[name] if name in enumerations else noises[name])
-    first, *others = (option.name for option in fields(kind))
-    whole = kind.__annotations__[first] == "int"
+    first, hints = scale_of(kind), get_type_hints(kind)
+    whole = hints[first] is int
     if whole and scale != int(scale):
         raise BadConfig(f"the {first} of {name} noise is a whole number, not {scale}", fix=f"give {round(scale)}")
-    made: Noise | Enumeration = kind(int(scale) if whole else scale, **({"hidden": hidden} if "hidden" in others else {}))
+    made: Noise | Enumeration = kind(int(scale) if whole else scale, **({"hidden": hidden} if "hidden" in hints else {}))
     return made
+
+
+def scale_of(kind: type[object]) -> str:
+    """The option that is a noise's scale: the first one."""
+    return fields(cast("Any", kind))[0].name
 
 
 def copies(noise: Noise | Enumeration, x: Float[Tensor, "B *x"], seeds: Int[Tensor, " B"]) -> Float[Tensor, "B *x"]:

@@ -47,9 +47,6 @@ class Product(Nonlinear):
         x, y = (Interval(rows.at(end.lower), rows.at(end.upper)) for end in pre)
         return ProductChoice(x, y, torch.cat([rows.at(share).flatten(1) for share in _best(*pre)], 1))
 
-    def shares(self, sizes: Sequence[int], shape: Shape) -> int:
-        return 2 * sum(sizes)
-
 
 Plane = tuple[Tensor, Tensor, Tensor]
 
