@@ -62,7 +62,7 @@ def calls(name: str, batch: int, eps: float, methods: list[str]) -> tuple[dict[s
     module, x, given = case(name, batch, eps)
     theirs = {}
     if any(m.startswith(_PEER) for m in methods):
-        theirs = {_PEER + m: call for m, call in peer.calls(module, x, module(x).argmax(1), eps).items()}
+        theirs = {_PEER + m: call for m, call in peer.calls(module, given[1].box, module(x).argmax(1)).items()}
     ours = {m: (lambda m=m: METHODS[m](*given)) for m in methods if m in METHODS}
     return {m: (ours | theirs)[m] for m in methods}, lambda: module(x)
 

@@ -24,13 +24,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from benchmarks.command import ended
 from benchmarks.regions import ATTACK, Line, lines_of, short, train
 from benchmarks.tightness import fingerprint, network_of
 from benchmarks.wong_kolter import shared_folder, test_set
 from epsball.bounding.alpha import AlphaCrown
 from epsball.bounding.crown import Crown
 from epsball.device import tolerance
-from epsball.errors import EpsballError
 from epsball.graph.network import Network
 from epsball.run.record import Record, read
 from epsball.spec.property import robust
@@ -170,7 +170,7 @@ def table(files: list[Path]) -> None:
             print(f"{name} strictly above the LP: {t.above(name, 'crown')}, of those that the LP leaves {t.above(name, 'lp')}.")
 
 
-def main() -> int:
+def main() -> None:
     """Train, measure, or print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True)
@@ -185,18 +185,13 @@ def main() -> int:
     shown = verbs.add_parser("table")
     shown.add_argument("files", nargs="+", type=Path)
     args = parser.parse_args()
-    try:
-        if args.verb == "train":
-            train(args.out, RECIPE)
-        elif args.verb == "measure":
-            measure(args)
-        else:
-            table(args.files)
-    except EpsballError as error:
-        print(f"{type(error).__name__}: {error}")
-        return error.exit_code
-    return 0
+    if args.verb == "train":
+        train(args.out, RECIPE)
+    elif args.verb == "measure":
+        measure(args)
+    else:
+        table(args.files)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(ended(main))

@@ -14,6 +14,8 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor, nn
 
+from epsball.spec.sets import Box
+
 NAME = "auto_LiRPA"
 METHODS = {"ibp": "IBP", "crown-ibp": "CROWN-IBP", "crown": "CROWN", "alpha-crown": "CROWN-Optimized"}
 STEPS = 20
@@ -25,18 +27,20 @@ def use(folders: str | None) -> bool:
     return find_spec(NAME) is not None
 
 
-def calls(module: nn.Module, x: Tensor, y: Tensor, eps: float) -> dict[str, Callable[[], Tensor]]:
-    """By our own method's name: the peer's lower bounds of the margins. The conversion is not part of a call."""
+def calls(module: nn.Module, box: Box, y: Tensor, classes: int = 10) -> dict[str, Callable[[], Tensor]]:
+    """By our own method's name: the peer's lower bounds of the margins over a box. The conversion is not part of a call."""
     warnings.filterwarnings("ignore")
     import auto_LiRPA as peer
 
     options = {"optimize_bound_args": {"iteration": STEPS, "lr_alpha": 0.1, "early_stop_patience": 1000}}
-    network = peer.BoundedModule(module, x[:1], bound_opts=options)
+    x = box.centre
+    with torch.no_grad():
+        network = peer.BoundedModule(module, x[:1], bound_opts=options)
     network.eval()
-    unit = torch.eye(10, dtype=x.dtype)
+    unit = torch.eye(classes, dtype=x.dtype)
     margins = unit[y][:, None] - unit[None]
-    margins = margins[~unit[y].bool()].view(len(x), 9, 10)
-    ball = peer.PerturbationLpNorm(norm=float("inf"), eps=eps, x_L=(x - eps).clamp(0, 1), x_U=(x + eps).clamp(0, 1))
+    margins = margins[~unit[y].bool()].view(len(x), classes - 1, classes)
+    ball = peer.PerturbationLpNorm(norm=float("inf"), x_L=box.lower, x_U=box.upper)
     given = peer.BoundedTensor(x, ball)
 
     def bound(method: str, **known: object) -> Tensor:

@@ -30,12 +30,13 @@ from typing import Any
 
 import torch
 
+from benchmarks.command import ended
 from benchmarks.wong_kolter import shared_folder, test_set
 from epsball.attacks.pgd import PGD
 from epsball.bounding.crown import Crown
 from epsball.bounding.region import NonUniform, Radius, Region, holds
 from epsball.device import arithmetic
-from epsball.errors import BadConfig, EpsballError
+from epsball.errors import BadConfig
 from epsball.graph.network import Network
 from epsball.models.store import load_model
 from epsball.run.record import Record, digest, read
@@ -183,7 +184,7 @@ def _mean(gains: list[float]) -> float:
     return math.exp(sum(math.log1p(gain) for gain in gains) / len(gains)) - 1
 
 
-def main() -> int:
+def main() -> None:
     """Train, measure, or print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("verb", choices=("train", "measure", "table"))
@@ -191,19 +192,14 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("runs/regions"))
     parser.add_argument("--shared", type=Path, default=None)
     args = parser.parse_args()
-    try:
-        if args.verb == "train":
-            for name, options in RECIPES.items():
-                train(args.out / name, options)
-        elif args.verb == "measure":
-            measure(args.out, args.shared or shared_folder())
-        else:
-            table(args.files)
-    except EpsballError as error:
-        print(f"{type(error).__name__}: {error}")
-        return error.exit_code
-    return 0
+    if args.verb == "train":
+        for name, options in RECIPES.items():
+            train(args.out / name, options)
+    elif args.verb == "measure":
+        measure(args.out, args.shared or shared_folder())
+    else:
+        table(args.files)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(ended(main))

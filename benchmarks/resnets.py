@@ -26,6 +26,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from benchmarks.command import ended
 from benchmarks.wong_kolter import shared_folder
 from epsball.attacks.pgd import PGD
 from epsball.bounding.base import bounders
@@ -33,7 +34,7 @@ from epsball.bounding.ibp import Ibp
 from epsball.bounding.within import Within
 from epsball.data.find import load as load_data
 from epsball.device import exact_arithmetic
-from epsball.errors import EpsballError, Unsound
+from epsball.errors import Unsound
 from epsball.graph.network import Network
 from epsball.models.base import Normalise
 from epsball.models.foreign import load_state_dict_file
@@ -223,7 +224,7 @@ def large(eps: float = 1e-5) -> None:
     print(f"{peak:.0f} MiB above the network; least margin {float(margins.min()):.4g}, nearest point above a bound {gap:.3g}")
 
 
-def main() -> int:
+def main() -> None:
     """Print one of the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("cifar", "resnet50"))
@@ -235,16 +236,11 @@ def main() -> int:
     parser.add_argument("--shared", type=Path, default=None)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    try:
-        if args.what == "cifar":
-            cifar(args)
-        else:
-            large()
-    except EpsballError as error:
-        print(f"{type(error).__name__}: {error}")
-        return error.exit_code
-    return 0
+    if args.what == "cifar":
+        cifar(args)
+    else:
+        large()
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(ended(main))

@@ -26,7 +26,13 @@ from epsball.smoothing.sampling import Sampler, Stream, blocks_of
 from epsball.smoothing.sequential import Sequential, Ville
 
 CAP, FIXED, SELECTION = 131_072, 100_096, 100  # 100,096: the first whole block above 100,000
-PROCEDURES = {"sequential": Sequential(cap=CAP), "ville": Ville(cap=CAP), "staged": Staged(), "fixed": Fixed(FIXED)}
+PROCEDURES = {
+    "sequential": Sequential(cap=CAP),
+    "sequential, gives up sooner": Sequential(cap=CAP, give_up=0.5),
+    "ville": Ville(cap=CAP),
+    "staged": Staged(),
+    "fixed": Fixed(FIXED),
+}
 
 
 def mnist(folder: Path, part: str) -> tuple[Tensor, Tensor]:
@@ -83,6 +89,7 @@ def compare(sigma: float, labels: np.ndarray, selected: np.ndarray, hits: np.nda
                 "samples": round(float(samples.mean()), 1),
                 "fewer": round((100_000 + SELECTION) / float(samples.mean()), 1),
                 "median": int(np.median(samples)),
+                "half_by": int((np.sort(samples)[::-1].cumsum() < samples.sum() / 2).sum()) + 1,  # images that take half of all
             }
         print(json.dumps(row), flush=True)
 

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from benchmarks.command import ended
 from benchmarks.wong_kolter import load, shared_folder, test_set
 from epsball.attacks.pgd import PGD
 from epsball.bounding.alpha import AlphaCrown
@@ -38,7 +39,7 @@ from epsball.bounding.dual import WongKolter
 from epsball.bounding.ibp import Ibp
 from epsball.bounding.zonotope import Zonotope
 from epsball.device import arithmetic, exact_arithmetic, tolerance
-from epsball.errors import BadConfig, EpsballError
+from epsball.errors import BadConfig
 from epsball.graph.network import Network
 from epsball.models.store import load_model
 from epsball.run.record import Record, digest, read
@@ -326,7 +327,7 @@ def _cells(found: Found, name: str, indices: list[int], statuses: Iterable[str],
     return " | ".join((NAMES[name], str(len(lines)), *counts, mean, seconds))
 
 
-def main() -> int:
+def main() -> None:
     """Measure, print the tables, or write a compact record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True)
@@ -344,19 +345,14 @@ def main() -> int:
     short.add_argument("file", type=Path)
     short.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    try:
-        if args.verb == "measure":
-            measure(args)
-        elif args.verb == "compact":
-            compact(args.file, args.out)
-        else:
-            for file in args.files:
-                table(file)
-    except EpsballError as error:
-        print(f"{type(error).__name__}: {error}")
-        return error.exit_code
-    return 0
+    if args.verb == "measure":
+        measure(args)
+    elif args.verb == "compact":
+        compact(args.file, args.out)
+    else:
+        for file in args.files:
+            table(file)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(ended(main))

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks import peer
 from benchmarks.wong_kolter import shared_folder
 from epsball.attacks.base import attacks
 from epsball.bounding.base import bounders, least_margins
@@ -47,8 +48,11 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=20)
     parser.add_argument("--network", default="", help="only instances of networks whose name starts with this, such as ibp or pgd")
     parser.add_argument("--methods", default="ibp,crown-ibp,crown,alpha-crown")
+    parser.add_argument("--peer", help="folders with auto_LiRPA and what it needs: its CROWN beside ours")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    if options.peer and not peer.use(options.peer):
+        parser.error(f"{peer.NAME} cannot be imported from {options.peer}")
     folder = shared_folder() / "vnncomp"
     known = {
         (r["onnx"], r["vnnlib"]): r["consensus"] for r in csv.DictReader((folder / "expected.csv").open()) if r["set"] == "vit_2023"
@@ -62,7 +66,7 @@ def main() -> None:
     verified, seconds, attacked = Counter[str](), Counter[str](), 0
     for number, (onnx, prop, _) in enumerate(rows):
         if onnx not in networks:
-            module = load_onnx(folder / f"{onnx}.gz")
+            module = load_onnx(folder / f"{onnx}.gz").requires_grad_(requires_grad=False)
             networks[onnx] = Network.capture(module, module.input_shape)
         network = networks[onnx]
         box, label = read_box(folder / f"{prop}.gz", network.input_shape)
@@ -79,10 +83,17 @@ def main() -> None:
             verified[name] += proven
             if found[name] > found["attack"] + 1e-4 or (proven and known[onnx, prop] == "sat"):
                 raise Unsound(f"{name} proves {found[name]} of {prop}, where the attack reaches {found['attack']}")
+        if options.peer:
+            call, begin = peer.calls(network.module, box, torch.tensor([label]), network.classes)["crown"], time.perf_counter()
+            with torch.no_grad():
+                found["peer crown"] = float(call().min())
+            seconds["peer crown"] += time.perf_counter() - begin
         print(f"{number:3} {Path(prop).stem:24} {known[onnx, prop]:10}", *(f"{k} {v:.4g}" for k, v in found.items()), flush=True)
     print(f"{len(rows)} instances, {attacked} falsified by PGD; consensus", dict(Counter(known[r[0], r[1]] for r in rows)))
     for name in names:
         print(f"{name}: {verified[name]} verified, {seconds[name] / len(rows):.3f} s each")
+    if options.peer:
+        print(f"CROWN by {peer.NAME}: {seconds['peer crown'] / len(rows):.3f} s each")
 
 
 if __name__ == "__main__":

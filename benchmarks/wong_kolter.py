@@ -24,10 +24,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from benchmarks.command import ended
 from epsball.bounding.crown import Crown
 from epsball.bounding.ibp import Ibp
 from epsball.device import arithmetic, exact_arithmetic, tolerance
-from epsball.errors import BadConfig, EpsballError
+from epsball.errors import BadConfig
 from epsball.graph.network import Network
 from epsball.run.record import Record, digest, read
 from epsball.spec.property import robust
@@ -199,7 +200,7 @@ def _shard(text: str) -> tuple[int, int]:
     return int(part), int(parts)
 
 
-def main() -> int:
+def main() -> None:
     """Measure one shard, or summarise some."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shard", type=_shard, default=(0, 1), metavar="i/n")
@@ -213,16 +214,11 @@ def main() -> int:
     args = parser.parse_args()
     if not args.summarise and not args.out:
         parser.error("give --out FILE.jsonl, or --summarise FILE.jsonl ...")
-    try:
-        if args.summarise:
-            print(json.dumps(summary(args.summarise), indent=2))
-        else:
-            measure(args)
-    except EpsballError as error:
-        print(f"{type(error).__name__}: {error}")
-        return error.exit_code
-    return 0
+    if args.summarise:
+        print(json.dumps(summary(args.summarise), indent=2))
+    else:
+        measure(args)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(ended(main))
