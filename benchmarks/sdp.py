@@ -24,7 +24,7 @@ from scipy.optimize import linprog
 from torch import nn
 
 from epsball.bounding.alpha import AlphaCrown
-from epsball.bounding.crown import Crown, lower_bound
+from epsball.bounding.crown import Crown, Known
 from epsball.data.find import load as load_data
 from epsball.graph.network import Network
 from epsball.spec.property import Property, robust
@@ -97,7 +97,7 @@ def small() -> Iterator[Line]:
             "net": "-".join(map(str, widths)),
             "relus": sum(widths[1:-1]),
             "unstable": lifted.units,
-            "crown": float(lower_bound(network, network.plan.output, rows, relaxed, box)),
+            "crown": float(Known(network, box, found, relaxed).lower_bound(network.plan.output, rows)),
             "lp": triangles,
             "sdp": bound,
             "clarabel": best,
@@ -137,7 +137,7 @@ def mnist(images: list[int], eps: float, path: Path, method: Sdp) -> Iterator[Li
         x, y = test.inputs(torch.tensor([i])).double(), test.y[i : i + 1]
         ball, prop = LpBall(x, eps, "linf", (0.0, 1.0)), robust(y, 10, torch.float64)
         found, relaxed = Crown().relax(network, ball)
-        bounds = lower_bound(network, network.plan.output, prop.rows(), relaxed, ball)[:, 0]
+        bounds = Known(network, ball, found, relaxed).lower_bound(network.plan.output, prop.rows())[:, 0]
         worst = int(bounds.argmin())
         one = Property(prop.C[worst : worst + 1]).rows()
         with torch.no_grad():

@@ -28,6 +28,11 @@ class Interval(NamedTuple):
     def width(self) -> Tensor:
         return self.upper - self.lower
 
+    @property
+    def magnitude(self) -> Tensor:
+        """The largest absolute value."""
+        return torch.maximum(-self.lower, self.upper)
+
     def centre_radius(self) -> tuple[Tensor, Tensor]:
         """Centre and radius, in two operations."""
         centre = torch.lerp(self.lower, self.upper, 0.5)

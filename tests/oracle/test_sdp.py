@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import zoo
-from epsball.bounding.crown import Crown, lower_bound
+from epsball.bounding.crown import Crown, Known
 from epsball.errors import BadConfig, UnsupportedOp
 from epsball.graph.network import Network
 from epsball.spec.problem import Budget, Problem
@@ -51,7 +51,7 @@ def _mlp(seed: int, sizes: tuple[int, ...], radius: float):
 def _dual(seed: int = 0, sizes: tuple[int, ...] = (3, 6, 6, 2), radius: float = 0.4) -> tuple[Dual, float]:
     network, _, box, rows = _mlp(seed, sizes, radius)
     found, relaxed = Crown().relax(network, box)
-    return Dual(lift(network, box, found, rows), 0), float(lower_bound(network, network.plan.output, rows, relaxed, box))
+    return Dual(lift(network, box, found, rows), 0), float(Known(network, box, found, relaxed).lower_bound(network.plan.output, rows))
 
 
 @pytest.mark.parametrize("name", ["leaky", "conv", "residual", "affine_only"])

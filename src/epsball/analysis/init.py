@@ -91,7 +91,7 @@ def widths(name: str, *, seed: int = 0, eps: float = 8 / 255, width: int = 64, t
         box = training_box(torch.rand(2, *shape), eps, (0.0, 1.0))
         for _ in range(trials):
             initialise(name)(net)
-            prepared = net.prepare()
+            prepared = net.prepare(covers="nothing")
             found = Bounded(prepared, intervals(prepared, box))
             totals.append(torch.stack([box.width.mean(), *(pre.width.mean() for _, pre in found.relus)]))
     return [float(value) for value in torch.stack(totals).double().mean(0)]

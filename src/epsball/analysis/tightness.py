@@ -92,7 +92,7 @@ def layer_lines(
     """
     check_methods(methods)
     check_input(input_set.centre, network.input_shape)
-    prepared = network.prepare()
+    prepared = network.prepare(covers="nothing")  # widths are compared, nothing is proven
     layers = [step for step in prepared.before_frontier if isinstance(step.op, Nonlinear)]
     lines = []
     with torch.no_grad(), exact_arithmetic():

@@ -15,7 +15,7 @@ import torch
 from epsball.bounding.backward import pull_back
 from epsball.bounding.base import bounders
 from epsball.bounding.cost import FORM, Need, Work, in_parts, shares
-from epsball.bounding.crown import Crown, Known, Settled, minimum
+from epsball.bounding.crown import Crown, Known, Settled
 from epsball.errors import BadConfig
 from epsball.graph.operator import Choosable, Nonlinear, Relaxed, Slope
 from epsball.rows import Rows
@@ -104,8 +104,8 @@ class AlphaCrown(Crown):
         """
         seen: list[tuple[int, Rows]] = []
         watched = {s: _Watched(s, lines, seen) for s, lines in known.relaxed.items()}
-        pulled = pull_back(known.network, slot, rows, watched)
-        start = minimum(pulled, known.input_set)
+        pulled = pull_back(known.network, slot, rows, watched, known.losses)
+        start = known.minimum(pulled)
         choices = _choices(known, seen, self.slope)
         size = sum(form.values[0, 0].numel() for _, form in seen) + pulled.widest
         if self.steps == 0 or not choices:
@@ -163,7 +163,7 @@ def bound_at(known: Known, slot: int, rows: Rows, choices: dict[int, Choosable],
     """Lower bounds of forms over one node at given shares (P, Q, sum of m): sound whatever they are in [0, 1]."""
     parts = torch.split(shares, [c.start.shape[-1] for c in choices.values()], -1)
     chosen = {s: c.at(part) for (s, c), part in zip(choices.items(), parts, strict=True)}
-    return minimum(pull_back(known.network, slot, rows, {**known.relaxed, **chosen}), known.input_set)
+    return known.lower_bound(slot, rows, chosen)
 
 
 def _choices(known: Known, seen: list[tuple[int, Rows]], start: Slope) -> dict[int, Choosable]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
 
+from epsball.bounding.losses import Losses, weigh
 from epsball.graph.operator import Affine, Relaxed
 from epsball.rows import Rows
 from epsball.types import Int, Tensor
@@ -49,6 +50,7 @@ def pull_back(
     start: int,
     rows: Rows,
     relaxed: Mapping[int, Relaxed],
+    losses: Losses | None = None,
     *,
     mirror: bool = False,
     leave: Exit | None = None,
@@ -60,6 +62,7 @@ def pull_back(
         start: slot of the node the forms are over.
         rows: the forms.
         relaxed: a pair of linear bounds for each non-linear slot that may be passed; the walk stops at the others.
+        losses: what rounding takes from a form at each node; None: nothing.
         mirror: the rows are single forms a, and the pairs (a, -a) are asked for: they differ from the first relaxation on only.
         leave: asked before each relaxation but the first; the terms are those of the rows that went all the way.
     """
@@ -71,6 +74,9 @@ def pull_back(
         if step.slot not in pending:
             continue
         form = pending.pop(step.slot)
+        lost = None if losses is None else losses.passing(step)
+        if lost is not None and (isinstance(step.op, Affine) or step.slot in relaxed):
+            gains.lose(weigh(form, lost))
         widest = max(widest, math.prod(form.values.shape[2:]))
         if isinstance(step.op, Affine):
             pulled, gained = _through_affine(step.op, form)
@@ -89,7 +95,10 @@ def pull_back(
             continue
         gains.add(gained)
         for slot, part in zip(step.args, pulled, strict=True):
-            pending[slot] = _sum(part, pending.get(slot))
+            before = pending.get(slot)
+            pending[slot] = _sum(part, before)
+            if before is not None and losses is not None:
+                gains.lose(losses.joining(slot, pending[slot]))
     terms.extend(pending.items())
     if mirror:
         terms = [(slot, _paired(form)) for slot, form in terms]
@@ -102,9 +111,16 @@ class _Gains:
     def __init__(self, *, mirror: bool) -> None:
         self._mirror = mirror
         self._sums: dict[int, Tensor] = {}
+        self._lost: Tensor | None = None
 
     def take(self, keep: Tensor) -> None:
         self._sums = {count: gained.index_select(1, keep) for count, gained in self._sums.items()}
+        self._lost = None if self._lost is None else self._lost.index_select(1, keep)
+
+    def lose(self, lost: Tensor | None) -> None:
+        """A form and its mirror image lose the same."""
+        if lost is not None:
+            self._lost = lost if self._lost is None else self._lost + lost
 
     def add(self, gained: Tensor | None) -> None:
         if gained is not None:
@@ -113,6 +129,14 @@ class _Gains:
 
     def total(self) -> Tensor | None:
         """The sum, as pairs if pairs are asked for."""
+        total = self._gained()
+        if self._lost is None:
+            return total
+        if total is None:
+            return -self._lost.expand(2, -1) if self._mirror else -self._lost
+        return total - self._lost
+
+    def _gained(self) -> Tensor | None:
         single = self._sums.get(1) if self._mirror else None
         if single is None:
             return next(iter(self._sums.values()), None)

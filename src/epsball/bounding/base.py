@@ -6,7 +6,6 @@ from typing import Protocol
 
 import torch
 
-from epsball.device import tolerance
 from epsball.graph.plan import Prepared
 from epsball.interval import Interval
 from epsball.registry import Registry
@@ -31,16 +30,13 @@ bounders: Registry[type[Bounder]] = Registry(
 
 
 def least_margins(method: Bounder, network: Prepared, input_set: InputSet, prop: Property) -> Tensor:
-    """The least proven value of `C y + d` of each sample (B,), less what rounding may do to it where numbers are large.
+    """The least proven value of `C y + d` of each sample (B,). Above 0 it is a proof, in the arithmetic that the network covers.
 
-    Rounding is in proportion to the numbers that were added up, so where outputs or bounds are larger than 1 the margin is lowered
-    by the tolerance times what they have above 1 (docs/explanation/rounding.md has the measurement). A margin counts as proven
-    above the tolerance; NaN never does.
+    Rounding has been given away inside the method, node by node; the comparison with 0 is exact. NaN never proves anything.
     """
-    bounds, outputs = method(network, input_set, prop.rows()), network.forward(input_set.centre)
-    margins = bounds if prop.d is None else bounds + prop.d
-    scale = torch.maximum(margins.abs().amax(0), outputs.abs().amax(1))
-    return margins.amin(0) - tolerance(network.dtype) * (scale - 1).clamp(min=0)
+    bounds = method(network, input_set, prop.rows())
+    margins = bounds if prop.d is None else torch.nextafter(bounds + prop.d, torch.full_like(bounds, -torch.inf))
+    return margins.amin(0)
 
 
 def output_interval(method: Bounder, network: Prepared, input_set: InputSet) -> Interval:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, NamedTuple, Self
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal, Self
 
 import torch
 
@@ -12,6 +12,7 @@ from epsball.bounding.base import bounders
 from epsball.bounding.cost import FORM, Need, Work, in_parts
 from epsball.bounding.forward import columns, forward_intervals
 from epsball.bounding.ibp import Intervals, intervals, unproven
+from epsball.bounding.losses import Losses, weigh
 from epsball.bounding.relaxation import Elementwise
 from epsball.bounding.relaxations.relu import LeakyRelu
 from epsball.device import recycle_memory
@@ -75,10 +76,9 @@ class Crown:
 
     def __call__(self, network: Prepared, input_set: InputSet, rows: Rows) -> Tensor:
         """Lower bounds of linear forms of the output over the set."""
-        _, relaxed = self.relax(network, input_set)
-        size = FORM * max(network.sizes.values())
-        output = network.plan.output
-        return in_parts(rows, size, _DENSE * self.chunk_bytes, lambda part: lower_bound(network, output, part, relaxed, input_set))
+        known = Known(network, input_set, *self.relax(network, input_set))
+        size, output = FORM * max(network.sizes.values()), network.plan.output
+        return in_parts(rows, size, _DENSE * self.chunk_bytes, lambda part: known.lower_bound(output, part))
 
     def need(self, facts: Facts, rows: int) -> Need:
         """Its memory: intervals, lines, and the rows in flight."""
@@ -154,8 +154,8 @@ class Crown:
 
     def _rows(self, known: Known, slot: int, rows: Rows, leave: Settled | None) -> tuple[Tensor, int]:
         """Lower bounds of the pairs (z, -z) of single forms z, and the memory of one row in elements."""
-        pulled = pull_back(known.network, slot, rows, known.relaxed, mirror=True, leave=leave)
-        bounds = minimum(pulled, known.input_set)
+        pulled = pull_back(known.network, slot, rows, known.relaxed, known.losses, mirror=True, leave=leave)
+        bounds = known.minimum(pulled)
         return bounds if leave is None else leave.join(bounds), pulled.widest
 
     def _neurons(self, known: Known, step: Bound, slot: int, chosen: Tensor) -> _Sparse:
@@ -177,18 +177,49 @@ class Crown:
         return _Sparse(where, torch.cat(parts, 1))
 
 
-class Known(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Known:
     """What is known while the layers are bounded one after the other: the two dictionaries grow.
 
     Attributes:
         found: the interval of each slot so far.
         relaxed: the linear bounds of each non-linear slot so far.
+        losses: what rounding takes from a form at each node.
     """
 
     network: Prepared
     input_set: InputSet
     found: Intervals
     relaxed: dict[int, Relaxed]
+    losses: Losses = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "losses", Losses(self.network, self.found))
+
+    def lower_bound(self, slot: int, rows: Rows, chosen: Mapping[int, Relaxed] | None = None) -> Tensor:
+        """Pull forms from a slot to the input and minimise them over the set: (P, Q).
+
+        Args:
+            slot: of the node they are over.
+            rows: the forms.
+            chosen: lines to take at some slots instead of those that are known.
+        """
+        relaxed = self.relaxed if chosen is None else {**self.relaxed, **chosen}
+        return self.minimum(pull_back(self.network, slot, rows, relaxed, self.losses))
+
+    def minimum(self, pulled: Pulled) -> Tensor:
+        """The least value over the set of forms that were pulled to the input, less what its sum may lose: (P, Q)."""
+        total = pulled.bias
+        for slot, form in pulled.terms:
+            if self.input_set.is_box:
+                least = form.minimum(*self.losses.stop(slot))
+            else:
+                lost = self.losses.room(slot, torch.zeros_like(self.input_set.centre))
+                least = self.input_set.minimise(form) - weigh(form, lost)
+            total = least if total is None else total + least
+        if total is None:
+            raise ValueError("the output does not depend on the input")
+        return unproven(total)
 
 
 @dataclass(eq=False)
@@ -198,12 +229,14 @@ class Settled:
     Attributes:
         op: the elementwise operator that reads the neurons.
         before: (2, M) the ends of the neurons' intervals that are known already.
+        losses: what the sum over a node loses where a form stands.
         found: the interval of each slot.
         pays: whether at least a half of the layer's first rows settled at a slot; later rows are looked at there only.
     """
 
     op: Elementwise
     before: Tensor
+    losses: Losses
     found: Intervals
     pays: dict[int, bool]
 
@@ -219,7 +252,7 @@ class Settled:
         if not isinstance(step.op, Elementwise) or not bool(step.op.linear(wide)):
             return None
         ends = torch.stack([end.flatten(1)[where[:, 0], where[:, 1]] for end in known.found[slot]])
-        return cls(step.op, ends, known.found, pays)
+        return cls(step.op, ends, known.losses, known.found, pays)
 
     def __call__(self, forms: Mapping[int, Rows], bias: Tensor | None) -> Tensor | None:
         """The rows that go on."""
@@ -229,7 +262,7 @@ class Settled:
         bounds = bias
         for slot, form in forms.items():
             pair = form.mirrored() if len(form.values) == 1 else form  # on a branch without a relaxation forms are still single
-            least = pair.minimum(*self.found[slot].centre_radius())
+            least = pair.minimum(*self.losses.stop(slot))
             bounds = least if bounds is None else bounds + least
         if bounds is None:
             return None
@@ -275,22 +308,6 @@ class CrownIbp(Crown):
     """CROWN with intermediate bounds from intervals (Zhang et al. 2020, arXiv:1906.06316): one backward pass."""
 
     intermediate: Source = "ibp"
-
-
-def lower_bound(network: Prepared, slot: int, rows: Rows, relaxed: dict[int, Relaxed], input_set: InputSet) -> Tensor:
-    """Pull forms from a slot to the input and minimise them over the set: (P, Q)."""
-    return minimum(pull_back(network, slot, rows, relaxed), input_set)
-
-
-def minimum(pulled: Pulled, input_set: InputSet) -> Tensor:
-    """The least value over the set of forms that were pulled to the input: (P, Q)."""
-    total = pulled.bias
-    for _, form in pulled.terms:
-        least = input_set.minimise(form)
-        total = least if total is None else total + least
-    if total is None:
-        raise ValueError("the output does not depend on the input")
-    return unproven(total)
 
 
 def _probe_first(where: Int[Tensor, "M 2"]) -> Int[Tensor, "M 2"]:

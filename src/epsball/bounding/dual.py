@@ -17,8 +17,9 @@ from epsball.bounding.alpha import AlphaCrown, bound_at, tape
 from epsball.bounding.backward import pull_back
 from epsball.bounding.base import bounders
 from epsball.bounding.cost import Need, Work, in_parts
-from epsball.bounding.crown import Known, lower_bound
+from epsball.bounding.crown import Known
 from epsball.bounding.ibp import Intervals, concretise
+from epsball.bounding.losses import Losses
 from epsball.bounding.mixture import Choice
 from epsball.bounding.relaxation import Elementwise
 from epsball.errors import BadConfig, BadData
@@ -53,7 +54,7 @@ def dual_bound(known: Known, rows: Rows, point: Mapping[int, Tensor]) -> Float[T
     slot = known.network.plan.output
     choices = AlphaCrown(slope="same").choices(known, slot, rows)
     if not choices:
-        return lower_bound(known.network, slot, rows, known.relaxed, known.input_set)
+        return known.lower_bound(slot, rows)
     shape = rows.values.shape[:2]
     shares = []
     for s, choice in choices.items():
@@ -160,7 +161,7 @@ class ProjectedDual:
         spread = sum(
             torch.einsum("pbn,bkn->pbk", form.dense().values.flatten(2), columns[slot].flatten(2)) for slot, form in pulled.terms
         )
-        return concretise(pulled, points) - torch.as_tensor(spread).abs().median(2).values
+        return concretise(pulled, Losses(network, points)) - torch.as_tensor(spread).abs().median(2).values
 
     def _cauchy(self, scale: Float[Tensor, "B *n"], generator: torch.Generator) -> Float[Tensor, "B k *n"]:
         """Independent Cauchy numbers for each element, k of them, times its scale."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from epsball.bounding.backward import Pulled, pull_back
 from epsball.bounding.base import bounders
 from epsball.bounding.cost import FORM, Need, Work, in_parts
+from epsball.bounding.losses import Losses
 from epsball.interval import Interval
 
 if TYPE_CHECKING:
@@ -37,11 +38,11 @@ def intervals(network: Prepared, box: Interval) -> Intervals:
     return found
 
 
-def concretise(pulled: Pulled, found: Intervals) -> Tensor:
+def concretise(pulled: Pulled, losses: Losses) -> Tensor:
     """The least value of `sum <a_t, z_t> + bias` when each z_t ranges over its own interval: (P, Q)."""
     total = pulled.bias
     for slot, rows in pulled.terms:
-        least = rows.minimum(*found[slot].centre_radius())
+        least = rows.minimum(*losses.stop(slot))
         total = least if total is None else total + least
     if total is None:
         raise ValueError("no terms to concretise")
@@ -71,12 +72,12 @@ class Ibp:
 
     def __call__(self, network: Prepared, input_set: InputSet, rows: Rows) -> Tensor:
         """Lower bounds of linear forms of the output over the set."""
-        found = _at_frontier(network, input_set.hull())
+        losses = Losses(network, _at_frontier(network, input_set.hull()))
         return in_parts(
             rows,
             network.tail_width,
             self.chunk_bytes,
-            lambda part: concretise(pull_back(network, network.plan.output, part, {}), found),
+            lambda part: concretise(pull_back(network, network.plan.output, part, {}, losses), losses),
         )
 
     def need(self, facts: Facts, rows: int) -> Need:

@@ -10,7 +10,6 @@ import torch
 
 from epsball.bounding.base import Bounder, least_margins
 from epsball.bounding.crown import Crown
-from epsball.device import tolerance
 from epsball.errors import BadConfig
 from epsball.spec.problem import check_input
 from epsball.spec.sets import Box, Clip, InputSet, LpBall, Norm
@@ -28,8 +27,8 @@ _GROWTH = 80  # steps between two growths of the penalty
 
 @torch.no_grad()
 def holds(method: Bounder, network: Prepared, input_set: InputSet, prop: Property) -> Tensor:
-    """(B,) whether a method proves the property, beyond the tolerance of the arithmetic."""
-    return least_margins(method, network, input_set, prop) > tolerance(network.dtype)
+    """(B,) whether a method proves the property."""
+    return least_margins(method, network, input_set, prop) > 0
 
 
 def largest(proven: Callable[[Tensor], Tensor], like: Float[Tensor, " B"], high: float, steps: int) -> Float[Tensor, " B"]:

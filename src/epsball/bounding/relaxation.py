@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 
@@ -12,6 +12,7 @@ from epsball.bounding.mixture import Choice
 from epsball.graph.operator import Nonlinear, Relaxed, Slope
 from epsball.interval import Interval
 from epsball.registry import Registry
+from epsball.rounding import SLACK, Ends, outside
 from epsball.rows import Rows, cache_blocks, inner
 from epsball.types import Tensor
 
@@ -26,7 +27,15 @@ class Lines(NamedTuple):
 
 
 class Elementwise(Nonlinear):
-    """A monotone elementwise function with its lines. Adding one is adding one file to `relaxations/`."""
+    """A monotone elementwise function with its lines. Adding one is adding one file to `relaxations/`.
+
+    Attributes:
+        exact: it only compares and moves numbers, so its value has no rounding error.
+        cancels: it subtracts numbers of the size of its argument: its error is in proportion to them, not to its value.
+    """
+
+    exact: ClassVar[bool] = False
+    cancels: ClassVar[bool] = False
 
     @abstractmethod
     def __call__(self, x: Tensor) -> Tensor:
@@ -34,22 +43,61 @@ class Elementwise(Nonlinear):
 
     @abstractmethod
     def lines(self, pre: Interval, slope: Slope = "adaptive") -> Lines:
-        """The two lines over a box (B, *n); `slope` names the lower one where there is a choice."""
+        """The two lines over a box (B, *n) in real numbers; `slope` names the lower one where there is a choice."""
+
+    def image(self, pre: Interval) -> Interval:
+        """The values over a box, in real numbers."""
+        return Interval(self(pre.lower), self(pre.upper))
 
     def value(self, *xs: Tensor) -> Tensor:
         return self(xs[0])
 
     def interval(self, *pre: Interval) -> Interval:
-        return Interval(self(pre[0].lower), self(pre[0].upper))
+        found = self.image(pre[0])
+        if self.rounding is None or self.exact:
+            return found
+        sizes = [self._size(end, pre[0]) for end in found]
+        return Interval(*outside(Ends(*found, *sizes), self.rounding.elementwise, self.rounding.tiny))
+
+    def _size(self, value: Tensor, pre: Interval) -> Tensor:
+        """What the error of a value is in proportion to."""
+        return value.abs() + pre.magnitude if self.cancels else value.abs()
+
+    def outer(self, pre: Interval, slope: Slope = "adaptive") -> Lines:
+        """The two lines, moved apart by what rounding may do: to the function, to the lines, to a form pulled through them."""
+        lines = self.lines(pre, slope)
+        if self.rounding is None:
+            return lines
+        below, above = self._room(lines, pre)
+        return Lines(
+            lines.lower_slope,
+            -below if lines.lower_bias is None else lines.lower_bias - below,
+            lines.upper_slope,
+            above if lines.upper_bias is None else lines.upper_bias + above,
+        )
+
+    def _room(self, lines: Lines, pre: Interval) -> tuple[Tensor, Tensor]:
+        if self.rounding is None:
+            raise TypeError("only an operator with an arithmetic has rounding")
+        found, bent = self.image(pre), self.rounding.gamma(0, 2 * SLACK)
+        value = torch.maximum(*(self._size(end, pre) for end in found))
+        rooms = []
+        for steep, bias in ((lines.lower_slope, lines.lower_bias), (lines.upper_slope, lines.upper_bias)):
+            size, room = value + steep.abs() * pre.magnitude, self.rounding.tiny
+            if bias is not None:
+                size = size + bias.abs()
+                room = room + self.rounding.gamma(0, bias[0].numel() + SLACK) * bias.abs()
+            rooms.append(bent * size + (0.0 if self.exact else self.rounding.elementwise) * value + room)
+        return rooms[0], rooms[1]
 
     def linear(self, *pre: Interval) -> Tensor:
         return pre[0].lower == pre[0].upper
 
     def relax(self, *pre: Interval, slope: Slope = "adaptive") -> Relaxed:
-        return BetweenLines(self.lines(pre[0], slope))
+        return BetweenLines(self.outer(pre[0], slope))
 
     def choice(self, rows: Rows, slope: Slope, *pre: Interval) -> Choice | None:
-        flat, steep, first = (self.lines(pre[0], name) for name in ("zero", "one", slope))
+        flat, steep, first = (self.outer(pre[0], name) for name in ("zero", "one", slope))
         rise = steep.lower_slope - flat.lower_slope
         if not bool((rise != 0).any()):
             return None

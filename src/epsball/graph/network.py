@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from torch import nn
@@ -11,10 +11,14 @@ from torch import nn
 from epsball.errors import BadCapture, BadData
 from epsball.graph.capture import capture, unwrap
 from epsball.graph.plan import Plan, Prepared, plan, prepare
+from epsball.rounding import Rounding
 
 if TYPE_CHECKING:
     from epsball.graph.graph import Graph, Shape
     from epsball.types import Params, Tensor
+
+
+Covers = Literal["module", "real", "nothing"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,14 +96,23 @@ class Network:
                 found[key] = getattr(self.module.get_submodule(owner), leaf)
         return found
 
-    def prepare(self, dtype: torch.dtype | None = None) -> Prepared:
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the module's own arithmetic."""
+        return next((p.dtype for p in self.params().values() if p.is_floating_point()), torch.get_default_dtype())
+
+    def prepare(self, dtype: torch.dtype | None = None, covers: Covers = "module") -> Prepared:
         """Bind the parameters as they are now, for verification: detached, and in another precision if asked.
 
         Args:
-            dtype: float32 or float64; None keeps the parameters' own.
+            dtype: of the bounds, float32 or float64; None keeps the parameters' own.
+            covers: "module": bounds hold for the module's own evaluation in its own precision, whatever the order of its sums;
+                "real": for the network in real numbers; both give their own rounding away. "nothing": plain arithmetic, no bound of
+                which is a proof: for training and for measurements.
         """
-        params = {k: v.detach().to(dtype) if v.is_floating_point() and dtype else v.detach() for k, v in self.params().items()}
-        return prepare(self.plan, params)
+        own = dtype or self.dtype
+        rounding = None if covers == "nothing" else Rounding(own, self.dtype if covers == "module" else None)
+        return prepare(self.plan, {name: value.detach() for name, value in self.params().items()}, own, rounding)
 
 
 def _is_words(module: nn.Module, shape: Shape) -> bool:
@@ -108,7 +121,7 @@ def _is_words(module: nn.Module, shape: Shape) -> bool:
 
 
 def _check(network: Network) -> None:
-    module, like = network.module, network.prepare()
+    module, like = network.module, network.prepare(covers="nothing")
     generator = torch.Generator().manual_seed(1)
     x = torch.rand(3, *network.input_shape, generator=generator).to(like.device, like.dtype)
     modes = {m: m.training for m in module.modules()}

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import ClassVar, Literal, NamedTuple, Protocol, Self
 
 import torch
 
@@ -18,6 +19,7 @@ from epsball.errors import UnsupportedOp
 from epsball.graph.graph import Node, Shape
 from epsball.interval import Interval
 from epsball.registry import Registry
+from epsball.rounding import SLACK, Rounding
 from epsball.rows import Rows
 from epsball.types import Float, Tensor
 from epsball.windows import Windows
@@ -25,11 +27,52 @@ from epsball.windows import Windows
 Slope = Literal["adaptive", "same", "zero", "one"]
 
 
+class Sums(NamedTuple):
+    """How many terms an operator adds up.
+
+    Attributes:
+        value: for one element of its result, a constant among them; 0 where elements are only moved.
+        pull: for one element of a form that is pulled back; at most 1 where they are only moved.
+    """
+
+    value: int
+    pull: int
+
+
+MOVES = Sums(0, 1)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Affine(ABC):
-    """`f(x) = A x + f(0)`, one value for each sample, in all arguments that vary together."""
+    """`f(x) = A x + f(0)`, one value for each sample, in all arguments that vary together.
+
+    Attributes:
+        rounding: the arithmetic whose rounding `interval` and `loss` give away; None: none, as in training.
+        elements: of the result of one sample: as many terms has the sum of `<a, f(0)>`. It is read for the rounding only.
+    """
 
     # A box of inputs stays a box (each output element depends on one input element), so intervals lose nothing.
-    diagonal: bool = False
+    diagonal: ClassVar[bool] = False
+    rounding: Rounding | None = None
+    elements: int = 1
+
+    def rounded(self, rounding: Rounding, elements: int) -> Self:
+        """The same operator, bounded for an arithmetic."""
+        return replace(self, rounding=rounding, elements=elements)
+
+    @property
+    @abstractmethod
+    def sums(self) -> Sums:
+        """How many terms it adds up."""
+
+    @abstractmethod
+    def size(self, *magnitudes: Tensor) -> Tensor:
+        """`|A| m + |f(0)|` for magnitudes m >= 0 of the arguments: what the terms of each sum come to (B, *out)."""
+
+    @property
+    def constant(self) -> Tensor | None:
+        """`|f(0)|`, anything that broadcasts to (B, *out), or None where f(0) = 0."""
+        return None
 
     @abstractmethod
     def value(self, *xs: Tensor) -> Tensor:
@@ -37,7 +80,33 @@ class Affine(ABC):
 
     @abstractmethod
     def interval(self, *xs: Interval) -> Interval:
-        """The tightest interval of the result over a box of arguments."""
+        """The tightest interval of the result over a box of arguments, plus what `rounding` may do."""
+
+    def loss(self, *magnitudes: Tensor) -> Tensor | None:
+        """What a form over the result may lose to rounding for each unit of its coefficients (B, *out), or None for nothing.
+
+        It covers the module's evaluation, and the bound's own pull and offset: `gamma |A| m` for each, on the numbers they add up.
+        """
+        if self.rounding is None or self._share == 0:
+            return None
+        return torch.add(self._room, self.size(*magnitudes), alpha=self._share)
+
+    @cached_property
+    def _share(self) -> float:
+        value, pull = self.sums
+        if self.rounding is None or (value == 0 and pull <= 1 and self.constant is None):
+            return 0.0
+        return self.rounding.gamma(value + 1 if value else 0, pull + SLACK)
+
+    @cached_property
+    def _room(self) -> Tensor:
+        """What does not depend on the arguments: underflow, and the sum of `<a, f(0)>` over the whole node."""
+        if self.rounding is None:
+            raise TypeError("only an operator with an arithmetic has rounding")
+        least, constant = sum(self.sums) * self.rounding.tiny, self.constant
+        if constant is None:
+            return torch.full((), least, dtype=self.rounding.own)
+        return self.rounding.gamma(0, self.elements + SLACK) * constant + least
 
     @abstractmethod
     def pull(self, values: Tensor) -> tuple[Tensor, ...]:
@@ -63,6 +132,19 @@ class Relaxed(ABC):
         """Forms over the arguments whose value is at most `<a, f(x)>` on the box, and their bias (P, Q)."""
 
 
+@dataclass(frozen=True, eq=False)
+class Lossy(Relaxed):
+    """The same lines, less what rounding may do to a form for each unit of its coefficients (B, *out)."""
+
+    lines: Relaxed
+    loss: Tensor
+
+    def pull(self, rows: Rows) -> tuple[tuple[Rows, ...], Tensor | None]:
+        pulled, bias = self.lines.pull(rows)
+        lost = rows.like(rows.values.abs()).dot(self.loss)
+        return pulled, -lost if bias is None else bias - lost
+
+
 class Choosable(Protocol):
     """Linear bounds of one node to choose from: any shares in [0, 1] give sound ones. What alpha-CROWN optimises.
 
@@ -83,8 +165,19 @@ class Choosable(Protocol):
         ...
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Nonlinear(ABC):
-    """An operator that a linear method must relax."""
+    """An operator that a linear method must relax.
+
+    Attributes:
+        rounding: the arithmetic whose rounding `interval`, `relax` and `choice` give away; None: none, as in training.
+    """
+
+    rounding: Rounding | None = None
+
+    def rounded(self, rounding: Rounding, elements: int) -> Self:
+        """The same operator, bounded for an arithmetic; its result has so many elements."""
+        return replace(self, rounding=rounding)
 
     @abstractmethod
     def value(self, *xs: Tensor) -> Tensor:
@@ -92,11 +185,11 @@ class Nonlinear(ABC):
 
     @abstractmethod
     def interval(self, *pre: Interval) -> Interval:
-        """An interval of the result over a box of arguments."""
+        """An interval of the result over a box of arguments, plus what `rounding` may do."""
 
     @abstractmethod
     def relax(self, *pre: Interval, slope: Slope = "adaptive") -> Relaxed:
-        """The linear bounds over a box of arguments."""
+        """The linear bounds over a box of arguments, less what `rounding` may do to a form that is pulled through them."""
 
     @abstractmethod
     def linear(self, *pre: Interval) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from epsball.errors import UnsupportedOp
 from epsball.graph.graph import CONSTANT_OPS, Graph, Node, Shape
 from epsball.graph.operator import Affine, Factory, Nonlinear, Operator, operators
+from epsball.rounding import Rounding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -135,13 +136,15 @@ class Prepared:
     Attributes:
         plan: the structure.
         steps: the bound operations, in order.
-        dtype: of the parameters, and of every bound.
+        dtype: of every bound.
+        rounding: what the bounds give away to floating point; None: nothing, as in training.
     """
 
     plan: Plan
     steps: tuple[Bound, ...]
     dtype: torch.dtype
     device: torch.device
+    rounding: Rounding | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """The network's value on a batch (B, *x)."""
@@ -153,7 +156,7 @@ class Prepared:
     @cached_property
     def frontier(self) -> frozenset[int]:
         """Slots at which a specification stops when it is pulled through the trailing affine operators."""
-        ops = {step.slot: step for step in self.steps}
+        ops = self.by_slot
         found, todo = set(), [self.plan.output]
         while todo:
             slot = todo.pop()
@@ -163,6 +166,16 @@ class Prepared:
             else:
                 found.add(slot)
         return frozenset(found)
+
+    @cached_property
+    def by_slot(self) -> dict[int, Bound]:
+        """The step that gives each slot its value; the input has none."""
+        return {step.slot: step for step in self.steps}
+
+    @cached_property
+    def read_bent(self) -> frozenset[int]:
+        """Slots that a non-linear operator reads."""
+        return frozenset(slot for step in self.nonlinear for slot in step.args)
 
     @cached_property
     def sizes(self) -> dict[int, int]:
@@ -205,26 +218,30 @@ class Prepared:
         return frozenset(exact)
 
 
-def prepare(plan: Plan, params: Params) -> Prepared:
+def prepare(plan: Plan, params: Params, dtype: torch.dtype | None = None, rounding: Rounding | None = None) -> Prepared:
     """Bind parameter values to a plan. Differentiable: gradients flow from every bound to the parameters.
 
     Args:
         plan: from `plan(graph)`.
         params: every parameter and buffer by name. Batch-norm statistics are entries like any other, so training passes
             those of its clean batch and verification the running ones.
+        dtype: of the bounds; None: of the parameters. What a forward pass derives from parameters alone is computed in their own.
+        rounding: what the bounds give away to floating point.
     """
     first = next((p for p in params.values() if p.is_floating_point()), torch.empty(0))
     values = _constants(plan.constants, params, first)
-    steps = tuple(_bind(step, values) for step in plan.bound_steps)
-    return Prepared(plan, steps, first.dtype, first.device)
+    dtype = dtype or first.dtype
+    values = {name: value.to(dtype) if value.is_floating_point() else value for name, value in values.items()}
+    steps = tuple(_bind(step, values, rounding) for step in plan.bound_steps)
+    return Prepared(plan, steps, dtype, first.device, rounding)
 
 
-def _bind(step: Step, values: Mapping[str, Tensor]) -> Bound:
+def _bind(step: Step, values: Mapping[str, Tensor], rounding: Rounding | None) -> Bound:
     op = step.factory(step.node, _given(step, values), step.shapes)
     if step.fold is not None:
         before = step.fold.factory(step.fold.node, _given(step.fold, values), step.fold.shapes)
         op = cast("Any", op).after(before)
-    return Bound(step.slot, step.args, op, step.node)
+    return Bound(step.slot, step.args, op if rounding is None else op.rounded(rounding, math.prod(step.node.shape)), step.node)
 
 
 def _given(step: Step, values: Mapping[str, Tensor]) -> tuple[Tensor | None, ...]:

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 
 import torch
 
-from epsball.device import exact_arithmetic, generator, tolerance
+from epsball.bounding.base import least_margins
+from epsball.bounding.ibp import Ibp
+from epsball.device import exact_arithmetic, generator
 from epsball.smoothing import losses
 from epsball.smoothing.draws import copies, named
+from epsball.spec.property import robust
 from epsball.spec.sets import Box
-from epsball.training.margins import Bounded
 
 if TYPE_CHECKING:
     from epsball.graph.network import Network
@@ -80,15 +82,13 @@ class IbpAccuracy:
     def __call__(self, net: Network, data: Examples) -> Scores:
         counts = []
         with torch.no_grad(), exact_arithmetic():
-            network = net.prepare()
-            least = tolerance(network.dtype)
+            network, method = net.prepare(), Ibp()
             for start in range(0, len(data), self.batch):
                 part = slice(start, start + self.batch)
                 x, y = net.embed(data.inputs(part)).to(network.dtype), data.y[part]
                 right = network.forward(x).argmax(1) == y
-                worst = Bounded.over(network, Box(x, self.eps, self.clip).hull()).worst_logits(y)
-                others = worst.scatter(1, y[:, None], -torch.inf)
-                counts.append(torch.stack((right, right & (others < -least).all(1))).sum(1))
+                margins = least_margins(method, network, Box(x, self.eps, self.clip), robust(y, net.classes, network.dtype))
+                counts.append(torch.stack((right, right & (margins > 0))).sum(1))
             clean, verified = (torch.stack(counts).sum(0).double() / len(data)).tolist()
         return Scores(clean, verified)
 

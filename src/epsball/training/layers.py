@@ -102,7 +102,7 @@ def names(steps: list[Bound]) -> list[str]:
 
 def _bounded(net: Network, data: Examples, eps: float, clip: tuple[float, float] | None) -> Bounded:
     with torch.no_grad():
-        network = net.prepare()
+        network = net.prepare(covers="nothing")
         return Bounded.over(network, training_box(net.embed(data.inputs()).to(network.dtype), eps, clip))
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from epsball.bounding.backward import pull_back
+from epsball.bounding.losses import Losses
 from epsball.bounding.ibp import concretise
 from epsball.graph.operator import Nonlinear, Relaxed
 from epsball.rows import Rows
@@ -73,4 +74,5 @@ def _unit(bounded: Bounded, y: Tensor) -> Tensor:
 
 def _least(bounded: Bounded, rows: Rows, relaxed: dict[int, Relaxed]) -> Tensor:
     """Least values (P, B) of forms over the output."""
-    return concretise(pull_back(bounded.network, bounded.network.plan.output, rows, relaxed), bounded.found)
+    pulled = pull_back(bounded.network, bounded.network.plan.output, rows, relaxed)
+    return concretise(pulled, Losses(bounded.network, bounded.found))

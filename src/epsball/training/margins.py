@@ -12,6 +12,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from epsball.bounding.backward import pull_back
+from epsball.bounding.losses import Losses
 from epsball.bounding.ibp import Intervals, concretise, intervals
 from epsball.interval import Interval
 from epsball.rows import Rows
@@ -59,7 +60,7 @@ class Bounded:
         labels = unit if per_class else unit[y]
         pulled = pull_back(self.network, self.network.plan.output, Rows(labels[None] - unit[:, None]), {})
         if not per_class:
-            return -concretise(pulled, self.found).T
+            return -concretise(pulled, Losses(self.network, self.found)).T
         worst = None if pulled.bias is None else -pulled.bias.T[y]
         for slot, rows in pulled.terms:
             least = _least_of_label(rows.values, self.found[slot], y)

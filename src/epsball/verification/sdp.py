@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from epsball.bounding.base import Bounder
-from epsball.bounding.crown import Crown, lower_bound
+from epsball.bounding.crown import Crown, Known
 from epsball.errors import BadConfig, BadShape
 from epsball.rows import Rows
 from epsball.spec.problem import Budget, Problem
@@ -93,7 +93,7 @@ class Sdp:
             raise BadShape("a semidefinite bound takes the same number of forms for each sample", fix="give shared rows")
         deadline = time.monotonic() + self.seconds
         found, relaxed = self.hidden.relax(network, input_set)
-        bounds = lower_bound(network, network.plan.output, rows, relaxed, input_set)
+        bounds = Known(network, input_set, found, relaxed).lower_bound(network.plan.output, rows)
         for i in range(bounds.shape[1]):
             one = torch.tensor([i], device=bounds.device)
             todo = [r for r in bounds[:, i].argsort().tolist() if self.enough is None or not bounds[r, i] > self.enough]

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import prod
 from typing import Any
 
 import torch
 from torch.nn import functional as F
 
 from epsball.bounding.operators.transpose import Transposed
+from epsball.bounding.operators.weighted import Weighted
 from epsball.graph.graph import Node, Shape
-from epsball.graph.operator import Affine, operators, unsupported
-from epsball.interval import Interval
+from epsball.graph.operator import Affine, Sums, operators, unsupported
 from epsball.rows import Rows
 from epsball.types import Tensor
 from epsball.windows import Windows
@@ -22,7 +23,7 @@ _TRANSPOSE: dict[int, Any] = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F
 
 
 @dataclass(frozen=True, eq=False)
-class Conv(Affine):
+class Conv(Weighted):
     """A convolution; `weight` is (out, in / groups, *kernel)."""
 
     weight: Tensor
@@ -32,11 +33,7 @@ class Conv(Affine):
     dilation: tuple[int, ...]
     groups: int
     shape: Shape  # of the input, without the batch
-
-    @cached_property
-    def magnitude(self) -> Tensor:
-        """|W|."""
-        return self.weight.abs()
+    spread: Tensor | None = None
 
     @cached_property
     def transposed(self) -> Transposed | None:
@@ -44,21 +41,19 @@ class Conv(Affine):
         plain = len(self.stride) == 2 and self.groups == 1 and max(self.dilation) == 1
         return Transposed(self.weight, (self.stride[0], self.stride[1])) if plain else None
 
-    def _apply(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def apply(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         conv = _FORWARD[len(self.stride)]
         return conv(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
 
-    def value(self, *xs: Tensor) -> Tensor:
-        return self._apply(xs[0], self.weight, self.bias)
+    @property
+    def sums(self) -> Sums:
+        out, kernel = self.weight.shape[0], prod(self.weight.shape[2:])
+        return Sums(self.weight.shape[1] * kernel + self.extra, out // self.groups * kernel)
 
-    def interval(self, *xs: Interval) -> Interval:
-        """Centre through W, radius through |W|."""
-        centre, radius = xs[0].centre_radius()
-        centre, radius = (
-            self._apply(centre, self.weight, self.bias),
-            self._apply(radius, self.magnitude, None),
-        )
-        return Interval(centre - radius, centre + radius)
+    @property
+    def constant(self) -> Tensor | None:
+        size = self.bias_size
+        return None if size is None else size.view(-1, *(1,) * len(self.stride))
 
     def pull(self, values: Tensor) -> tuple[Tensor, ...]:
         """The transposed convolution, grown to the input's size."""
@@ -104,10 +99,12 @@ class Conv(Affine):
     def offset(self, rows: Rows) -> Tensor | None:
         return None if self.bias is None else torch.matmul(rows.values.flatten(3).sum(3), self.bias)
 
-    def scaled(self, scale: Tensor, shift: Tensor) -> Conv:
-        """This convolution followed by `scale * y + shift`, one number a channel each."""
+    def scaled(self, scale: Tensor, shift: Tensor, size: Tensor) -> Conv:
+        """This convolution followed by `scale * y + shift`, one number a channel; the shift was added up from numbers of `size`."""
+        spread = size if self.bias_size is None else torch.addcmul(size, self.bias_size, scale.abs())
         bias = shift if self.bias is None else torch.addcmul(shift, self.bias, scale)
-        return replace(self, weight=self.weight * scale.view(-1, *(1,) * (self.weight.dim() - 1)), bias=bias)
+        weight = self.weight * scale.view(-1, *(1,) * (self.weight.dim() - 1))
+        return replace(self, weight=weight, bias=bias, spread=spread)
 
 
 @operators.register("conv")

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from math import prod
 from typing import Any
 
 import torch
 from torch.nn import functional as F
 
+from epsball.bounding.operators.weighted import Weighted
 from epsball.graph.graph import Node, Shape
-from epsball.graph.operator import Affine, operators, unsupported
-from epsball.interval import Interval
+from epsball.graph.operator import Affine, Sums, operators, unsupported
 from epsball.rows import Rows
 from epsball.types import Tensor
 
@@ -20,7 +20,7 @@ _BACKWARD: dict[int, Any] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 
 @dataclass(frozen=True, eq=False)
-class ConvTranspose(Affine):
+class ConvTranspose(Weighted):
     """A transposed convolution; `weight` is (in, out / groups, *kernel)."""
 
     weight: Tensor
@@ -30,25 +30,25 @@ class ConvTranspose(Affine):
     rest: tuple[int, ...]  # output_padding
     dilation: tuple[int, ...]
     groups: int
+    spread: Tensor | None = None
 
-    @cached_property
-    def magnitude(self) -> Tensor:
-        """|W|."""
-        return self.weight.abs()
-
-    def _apply(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def apply(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         transpose = _FORWARD[len(self.stride)]
         y: Tensor = transpose(x, weight, bias, self.stride, self.padding, self.rest, self.groups, self.dilation)
         return y
 
-    def value(self, *xs: Tensor) -> Tensor:
-        return self._apply(xs[0], self.weight, self.bias)
+    @property
+    def sums(self) -> Sums:
+        kernel = prod(self.weight.shape[2:])
+        return Sums(self.weight.shape[0] // self.groups * kernel + self.extra, self.weight.shape[1] * kernel)
 
-    def interval(self, *xs: Interval) -> Interval:
-        """Centre through W, radius through |W|."""
-        centre, radius = xs[0].centre_radius()
-        centre, radius = self._apply(centre, self.weight, self.bias), self._apply(radius, self.magnitude, None)
-        return Interval(centre - radius, centre + radius)
+    @property
+    def constant(self) -> Tensor | None:
+        size = self.bias_size
+        return None if size is None else size.view(-1, *(1,) * len(self.stride))
+
+    def _least(self, least: float) -> Tensor:
+        return self.weight.new_full((self.weight.shape[1] * self.groups,), least)
 
     def pull(self, values: Tensor) -> tuple[Tensor, ...]:
         """The convolution."""

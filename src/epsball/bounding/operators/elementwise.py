@@ -9,8 +9,9 @@ import torch
 from epsball.bounding.operators.conv import Conv
 from epsball.bounding.operators.linear import Linear
 from epsball.graph.graph import Node, Shape
-from epsball.graph.operator import Affine, Operator, operators, unsupported
+from epsball.graph.operator import MOVES, Affine, Operator, Sums, operators, unsupported
 from epsball.interval import Interval
+from epsball.rounding import Ends, outside
 from epsball.rows import Rows
 from epsball.types import Tensor
 from epsball.windows import Windows
@@ -18,19 +19,44 @@ from epsball.windows import Windows
 
 @dataclass(frozen=True, eq=False)
 class ScaleShift(Affine):
-    """`y = scale * x + shift`, elementwise with constants that broadcast to the sample's shape."""
+    """`y = scale * x + shift`, elementwise with constants that broadcast to the sample's shape.
+
+    `spread` is the size of what the shift was added up from, or None for its own.
+    """
 
     scale: Tensor | None
     shift: Tensor | None
+    spread: Tensor | None = None
     diagonal = True
+
+    @property
+    def sums(self) -> Sums:
+        return Sums(4, 1)  # a batch norm subtracts, scales, scales and shifts
+
+    @property
+    def constant(self) -> Tensor | None:
+        return self.spread if self.shift is None or self.spread is not None else self.shift.abs()
 
     def value(self, *xs: Tensor) -> Tensor:
         y = xs[0] if self.scale is None else xs[0] * self.scale
         return y if self.shift is None else y + self.shift
 
+    def size(self, *magnitudes: Tensor) -> Tensor:
+        y = magnitudes[0] if self.scale is None else magnitudes[0] * self.scale.abs()
+        return y if self.constant is None else y + self.constant
+
     def interval(self, *xs: Interval) -> Interval:
+        """Both ends; what rounding may do is in proportion to the size of an end's own terms, so that its sign stays."""
         ends = self.value(xs[0].lower), self.value(xs[0].upper)
-        return Interval(*ends) if self.scale is None else Interval.ordered(*ends)
+        box = Interval(*ends) if self.scale is None else Interval.ordered(*ends)
+        if self.rounding is None:
+            return box
+        sizes = self.size(xs[0].lower.abs()), self.size(xs[0].upper.abs())
+        if self.scale is not None:
+            falls = ends[0] > ends[1]
+            sizes = torch.where(falls, sizes[1], sizes[0]), torch.where(falls, sizes[0], sizes[1])
+        share = self.rounding.gamma(self.sums.value + 1, self.sums.value + 8)
+        return Interval(*outside(Ends(*box, *sizes), share, self.rounding.tiny))
 
     def pull(self, values: Tensor) -> tuple[Tensor, ...]:
         return (values if self.scale is None else values * self.scale,)
@@ -51,7 +77,8 @@ class ScaleShift(Affine):
         """The linear layer or convolution that computes `self(before(x))`."""
         if not isinstance(before, (Linear, Conv)) or self.scale is None or self.shift is None:
             raise TypeError(f"cannot fold into {type(before).__name__}")
-        return before.scaled(self.scale.flatten(), self.shift.flatten())
+        size = self.shift.abs() if self.spread is None else self.spread
+        return before.scaled(self.scale.flatten(), self.shift.flatten(), size.flatten())
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,14 +87,24 @@ class Sum(Affine):
 
     sign: int
 
+    @property
+    def sums(self) -> Sums:
+        return Sums(2, 1)
+
+    def size(self, *magnitudes: Tensor) -> Tensor:
+        return magnitudes[0] + magnitudes[1]
+
     def value(self, *xs: Tensor) -> Tensor:
         return torch.add(xs[0], xs[1], alpha=self.sign)
 
     def interval(self, *xs: Interval) -> Interval:
         a, b = xs
-        if self.sign < 0:
-            return Interval(a.lower - b.upper, a.upper - b.lower)
-        return Interval(a.lower + b.lower, a.upper + b.upper)
+        b = b if self.sign > 0 else Interval(-b.upper, -b.lower)
+        low, high = a.lower + b.lower, a.upper + b.upper
+        if self.rounding is None:
+            return Interval(low, high)
+        sizes = (left.abs() + right.abs() for left, right in zip(a, b, strict=True))
+        return Interval(*outside(Ends(low, high, *sizes), self.rounding.gamma(2, 4)))
 
     def pull(self, values: Tensor) -> tuple[Tensor, ...]:
         return values, values if self.sign > 0 else -values
@@ -87,7 +124,8 @@ def make_batch_norm(node: Node, constants: tuple[Tensor | None, ...], shapes: tu
     weight, bias, mean, var = (c for c in constants[1:] if c is not None)
     scale, shift = batch_norm_scale_shift(weight, bias, mean, var, node.attrs["eps"])
     broadcast = (-1, *(1,) * (len(shapes[0]) - 1))
-    return ScaleShift(scale.view(broadcast), shift.view(broadcast))
+    spread = torch.addcmul(bias.abs(), mean.abs(), scale.abs())
+    return ScaleShift(scale.view(broadcast), shift.view(broadcast), spread.view(broadcast))
 
 
 @operators.register("add")
@@ -117,6 +155,13 @@ def make_neg(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Sha
 @dataclass(frozen=True, eq=False)
 class Negate(ScaleShift):
     """`y = -x`."""
+
+    @property
+    def sums(self) -> Sums:
+        return MOVES
+
+    def size(self, *magnitudes: Tensor) -> Tensor:
+        return magnitudes[0]
 
     def value(self, *xs: Tensor) -> Tensor:
         return -xs[0]

@@ -2,39 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 
 import torch
 from torch.nn.functional import linear
 
+from epsball.bounding.operators.weighted import Weighted
 from epsball.graph.graph import Node, Shape
-from epsball.graph.operator import Affine, operators, unsupported
-from epsball.interval import Interval
+from epsball.graph.operator import Affine, Sums, operators, unsupported
 from epsball.rows import Rows
 from epsball.types import Tensor
 
 
 @dataclass(frozen=True, eq=False)
-class Linear(Affine):
+class Linear(Weighted):
     """`y = W x + b`; W is (out, in)."""
 
     weight: Tensor
     bias: Tensor | None
+    spread: Tensor | None = None
 
-    @cached_property
-    def magnitude(self) -> Tensor:
-        """|W|."""
-        return self.weight.abs()
+    def apply(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return linear(x, weight, bias)
 
-    def value(self, *xs: Tensor) -> Tensor:
-        return linear(xs[0], self.weight, self.bias)
+    @property
+    def sums(self) -> Sums:
+        out, fan_in = self.weight.shape
+        return Sums(fan_in + self.extra, out)
 
-    def interval(self, *xs: Interval) -> Interval:
-        """Centre through W, radius through |W|."""
-        centre, radius = xs[0].centre_radius()
-        centre, radius = linear(centre, self.weight, self.bias), linear(radius, self.magnitude)
-        return Interval(centre - radius, centre + radius)
+    @property
+    def constant(self) -> Tensor | None:
+        return self.bias_size
 
     def pull(self, values: Tensor) -> tuple[Tensor, ...]:
         return (values @ self.weight,)
@@ -45,10 +43,11 @@ class Linear(Affine):
         values = rows.values
         return torch.matmul(values if values.dim() == 3 else values.flatten(2, -2).sum(2), self.bias)
 
-    def scaled(self, scale: Tensor, shift: Tensor) -> Linear:
-        """This layer followed by `scale * y + shift`, one number an output each."""
+    def scaled(self, scale: Tensor, shift: Tensor, size: Tensor) -> Linear:
+        """This layer followed by `scale * y + shift`, one number an output each; the shift was added up from numbers of `size`."""
+        spread = size if self.bias_size is None else torch.addcmul(size, self.bias_size, scale.abs())
         bias = shift if self.bias is None else torch.addcmul(shift, self.bias, scale)
-        return Linear(self.weight * scale[:, None], bias)
+        return replace(self, weight=self.weight * scale[:, None], bias=bias, spread=spread)
 
 
 @operators.register("linear")

@@ -7,13 +7,15 @@ every other upper bound the maximum is exactly x_i, and elsewhere it is at most 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch.nn import functional as F
 
 from epsball.graph.graph import Node, Shape
-from epsball.graph.operator import Nonlinear, Operator, Relaxed, Slope, operators
+from epsball.graph.operator import Lossy, Nonlinear, Operator, Relaxed, Slope, operators
 from epsball.interval import Interval
+from epsball.rounding import SLACK
 from epsball.rows import Rows
 from epsball.types import Tensor
 
@@ -84,7 +86,11 @@ class MaxPool(Nonlinear):
 
     def relax(self, *pre: Interval, slope: Slope = "adaptive") -> Relaxed:
         winner, sure, ceiling = self._winner(pre[0])
-        return MaxPoolLines(self.windows, winner, sure, torch.where(sure, 0.0, ceiling).squeeze(2))
+        lines = MaxPoolLines(self.windows, winner, sure, torch.where(sure, 0.0, ceiling).squeeze(2))
+        if self.rounding is None:
+            return lines
+        size = self.value(pre[0].magnitude)  # overlapping windows add up in one element, and ceilings in one bias
+        return Lossy(lines, self.rounding.gamma(0, size[0].numel() + prod(self.windows.kernel) + SLACK) * size)
 
     def linear(self, *pre: Interval) -> Tensor:
         """Inputs all of whose windows have a sure winner."""

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import torch
 
 from epsball.graph.graph import Node, Shape
-from epsball.graph.operator import Nonlinear, Operator, Relaxed, Slope, operators
+from epsball.graph.operator import Lossy, Nonlinear, Operator, Relaxed, Slope, operators
 from epsball.interval import Interval
+from epsball.rounding import SLACK, Ends, outside
 from epsball.rows import Rows
 from epsball.types import Tensor
 
@@ -46,7 +47,12 @@ class Normalised(Nonlinear):
         squares = torch.stack((d.lower.square(), d.upper.square()))
         least = torch.where((d.lower < 0) & (d.upper > 0), 0.0, squares.amin(0))
         others = [self._others(least, -1.0), self._others(squares.amax(0), 1.0)]
-        return Interval(self._quotient(d.lower, others[1], others[0]), self._quotient(d.upper, others[0], others[1]))
+        known = Interval(self._quotient(d.lower, others[1], others[0]), self._quotient(d.upper, others[0], others[1]))
+        if self.rounding is None:
+            return known
+        terms = self._count(d.lower) + SLACK
+        ends = Ends(*known, known.lower.abs(), known.upper.abs())
+        return Interval(*outside(ends, self.rounding.gamma(terms, terms), self.rounding.tiny))
 
     def _others(self, squares: Tensor, sign: float) -> Tensor:
         """The sum of all squares but an element's own, with room for what the subtraction rounds."""
@@ -63,7 +69,7 @@ class Normalised(Nonlinear):
         """At one end of d_i: the others' squares from `above` where it is positive, from `below` where it is negative."""
         count = self._count(end)
         others = torch.where(end >= 0, above, below)
-        if self.centred and count > 1:  # the others sum to -d_i
+        if self.centred and count > 1 and self.rounding is None:  # the others sum to -d_i, but for rounding
             others = torch.maximum(others, end.square() / (count - 1))
         scale: Tensor = ((end.square() + others) / count + self.eps).clamp(min=torch.finfo(end.dtype).tiny).rsqrt()
         return end * scale
@@ -74,7 +80,10 @@ class Normalised(Nonlinear):
     def relax(self, *pre: Interval, slope: Slope = "adaptive") -> Relaxed:
         known = self._known(pre[1])
         wide = pre[0].width > _WIDE * known.width + 1e-6
-        return Kept(~wide, known)
+        lines = Kept(~wide, known)
+        if self.rounding is None:
+            return lines
+        return Lossy(lines, self.rounding.gamma(0, known.lower[0].numel() + SLACK) * known.magnitude)
 
 
 @dataclass(frozen=True, eq=False)

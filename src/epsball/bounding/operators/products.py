@@ -14,9 +14,11 @@ from dataclasses import dataclass, fields
 import torch
 
 from epsball.bounding.operators.elementwise import ScaleShift
+from epsball.bounding.operators.weighted import Weighted
 from epsball.graph.graph import Node, Shape
-from epsball.graph.operator import Affine, Nonlinear, Operator, Relaxed, Slope, operators, unsupported
+from epsball.graph.operator import Lossy, Nonlinear, Operator, Relaxed, Slope, Sums, operators, unsupported
 from epsball.interval import Interval
+from epsball.rounding import SLACK, Ends, outside
 from epsball.rows import Rows
 from epsball.types import Tensor
 
@@ -34,21 +36,36 @@ class Product(Nonlinear):
     def interval(self, *pre: Interval) -> Interval:
         x, y = pre
         corners = torch.stack((x.lower * y.lower, x.lower * y.upper, x.upper * y.lower, x.upper * y.upper))
-        return Interval(corners.amin(0), corners.amax(0))
+        low, high = corners.amin(0), corners.amax(0)
+        if self.rounding is None:
+            return Interval(low, high)
+        return Interval(*outside(Ends(low, high, low.abs(), high.abs()), self.rounding.gamma(2, 4), 4 * self.rounding.tiny))
+
+    def _loss(self, x: Interval, y: Interval) -> Tensor | None:
+        """What a form loses for each unit: the module's product, the planes, and the sum of their biases."""
+        if self.rounding is None:
+            return None
+        size = x.magnitude * y.magnitude
+        return self.rounding.gamma(2, size[0].numel() + 2 * SLACK) * size + 8 * self.rounding.tiny
 
     def linear(self, *pre: Interval) -> Tensor:
         return (pre[0].lower == pre[0].upper) | (pre[1].lower == pre[1].upper)
 
     def relax(self, *pre: Interval, slope: Slope = "adaptive") -> Relaxed:
         x, y = pre
-        return BetweenPlanes(*_planes(x, y, *_best(x, y)))
+        return _lossy(BetweenPlanes(*_planes(x, y, *_best(x, y))), self._loss(x, y))
 
     def choice(self, rows: Rows, slope: Slope, *pre: Interval) -> ProductChoice:
         x, y = (Interval(rows.at(end.lower), rows.at(end.upper)) for end in pre)
-        return ProductChoice(x, y, torch.cat([rows.at(share).flatten(1) for share in _best(*pre)], 1))
+        start = torch.cat([rows.at(share).flatten(1) for share in _best(*pre)], 1)
+        return ProductChoice(x, y, start, self._loss(*pre))
 
 
 Plane = tuple[Tensor, Tensor, Tensor]
+
+
+def _lossy(lines: Relaxed, loss: Tensor | None) -> Relaxed:
+    return lines if loss is None else Lossy(lines, loss)
 
 
 def _best(x: Interval, y: Interval) -> tuple[Tensor, Tensor]:
@@ -116,13 +133,14 @@ class ProductChoice:
     x: Interval
     y: Interval
     start: Tensor
+    loss: Tensor | None = None
 
     def detach(self) -> ProductChoice:
         x, y = (Interval(box.lower.detach(), box.upper.detach()) for box in (self.x, self.y))
-        return ProductChoice(x, y, self.start.detach())
+        return ProductChoice(x, y, self.start.detach(), None if self.loss is None else self.loss.detach())
 
-    def at(self, share: Tensor) -> ProductAt:
-        return ProductAt(self.x, self.y, share)
+    def at(self, share: Tensor) -> Relaxed:
+        return _lossy(ProductAt(self.x, self.y, share), self.loss)
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,7 +169,21 @@ class MatrixProduct(Nonlinear):
         rows = x.lower.shape[-2]
         step = max(1, _ELEMENTS * rows // max(1, x.lower.numel() * y.lower.shape[-1]))
         parts = [self._corners(x, y, start, start + step) for start in range(0, rows, step)]
-        return Interval(torch.cat([p[0] for p in parts], -2), torch.cat([p[1] for p in parts], -2))
+        low, high = (torch.cat([p[end] for p in parts], -2) for end in (0, 1))
+        if self.rounding is None:
+            return Interval(low, high)
+        size, terms = x.magnitude @ y.magnitude, x.lower.shape[-1] + 1
+        room = self.rounding.gamma(terms, terms + 4) * size + terms * self.rounding.tiny
+        return Interval(low - room, high + room)
+
+    def _loss(self, x: Interval, y: Interval) -> Tensor | None:
+        """What a form loses for each unit: the module's sums, the rows pulled to both factors, and the sum of their biases."""
+        if self.rounding is None:
+            return None
+        size, (i, k) = x.magnitude @ y.magnitude, x.lower.shape[-2:]
+        elements = max(x.lower[0].numel(), y.lower[0].numel(), size[0].numel())
+        own = elements + i + k + size.shape[-1] + 2 * SLACK
+        return self.rounding.gamma(k + 1, own) * size + own * self.rounding.tiny
 
     @staticmethod
     def _corners(x: Interval, y: Interval, start: int, stop: int) -> tuple[Tensor, Tensor]:
@@ -172,7 +204,7 @@ class MatrixProduct(Nonlinear):
 
     def relax(self, *pre: Interval, slope: Slope = "adaptive") -> Relaxed:
         (cx, rx), (cy, ry) = (p.centre_radius() for p in pre)
-        return AroundCentres(cx, cy, cx @ cy, rx @ ry)
+        return _lossy(AroundCentres(cx, cy, cx @ cy, rx @ ry), self._loss(*pre))
 
     def choice(self, rows: Rows, slope: Slope, *pre: Interval) -> MatrixChoice | None:
         x, y = pre
@@ -181,7 +213,8 @@ class MatrixProduct(Nonlinear):
             return None
         (cx, rx), (cy, ry) = x.centre_radius(), y.centre_radius()
         start = torch.full((rows.values.shape[1], count), 0.5).to(cx)
-        return MatrixChoice(AroundCentres(cx, cy, cx @ cy, rx @ ry), rows.at(rx), rows.at(ry), start)
+        centres = AroundCentres(cx, cy, cx @ cy, rx @ ry)
+        return MatrixChoice(centres, rows.at(rx), rows.at(ry), start, self._loss(*pre))
 
     def shares(self, sizes: Sequence[int], shape: Shape) -> int:
         count = sizes[0] * shape[-1]
@@ -212,13 +245,15 @@ class MatrixChoice:
     radius_x: Tensor
     radius_y: Tensor
     start: Tensor
+    loss: Tensor | None = None
 
     def detach(self) -> MatrixChoice:
         tensors = (getattr(self.centres, f.name).detach() for f in fields(AroundCentres))
-        return MatrixChoice(AroundCentres(*tensors), self.radius_x.detach(), self.radius_y.detach(), self.start.detach())
+        own = (t.detach() for t in (self.radius_x, self.radius_y, self.start))
+        return MatrixChoice(AroundCentres(*tensors), *own, None if self.loss is None else self.loss.detach())
 
-    def at(self, share: Tensor) -> MatrixAt:
-        return MatrixAt(self, share)
+    def at(self, share: Tensor) -> Relaxed:
+        return _lossy(MatrixAt(self, share), self.loss)
 
 
 @dataclass(frozen=True, eq=False)
@@ -244,26 +279,28 @@ class MatrixAt(Relaxed):
 
 
 @dataclass(frozen=True, eq=False)
-class ConstantProduct(Affine):
+class ConstantProduct(Weighted):
     """`X W` or `W X` with a constant W that may be a stack."""
 
     weight: Tensor
     on_left: bool
+    bias: Tensor | None = None
+    spread: Tensor | None = None
 
-    def _apply(self, x: Tensor, weight: Tensor) -> Tensor:
-        return weight @ x if self.on_left else x @ weight
+    def apply(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        y = weight @ x if self.on_left else x @ weight
+        return y if bias is None else y + bias
 
-    def value(self, *xs: Tensor) -> Tensor:
-        return self._apply(xs[0], self.weight)
+    @property
+    def sums(self) -> Sums:
+        rows, columns = self.weight.shape[-2:]
+        return Sums(columns, rows) if self.on_left else Sums(rows, columns)
 
-    def interval(self, *xs: Interval) -> Interval:
-        """Centre through W, radius through |W|."""
-        centre, radius = xs[0].centre_radius()
-        centre, radius = self._apply(centre, self.weight), self._apply(radius, self.weight.abs())
-        return Interval(centre - radius, centre + radius)
+    def _least(self, least: float) -> Tensor:
+        return self.weight.new_full((), least)
 
     def pull(self, values: Tensor) -> tuple[Tensor, ...]:
-        return (self._apply(values, self.weight.transpose(-1, -2)),)
+        return (self.apply(values, self.weight.transpose(-1, -2), None),)
 
 
 @operators.register("mul")

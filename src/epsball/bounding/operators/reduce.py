@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from epsball.bounding.operators.shape import Rearranging
 from epsball.graph.graph import Node, Shape
-from epsball.graph.operator import Operator, operators
+from epsball.graph.operator import Operator, Sums, operators
 from epsball.types import Tensor
 
 
@@ -19,6 +19,10 @@ class Reduce(Rearranging):
     keepdim: bool
     factor: float
     before: Shape
+
+    @property
+    def sums(self) -> Sums:
+        return Sums(math.prod(self.before[axis - 1] for axis in self.axes) + 1, 2)
 
     def value(self, *xs: Tensor) -> Tensor:
         total = xs[0].sum(self.axes, keepdim=self.keepdim)

@@ -3,23 +3,38 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch.nn.functional import pad
 
 from epsball.graph.graph import Node, Shape
-from epsball.graph.operator import Affine, Operator, operators, unsupported
+from epsball.graph.operator import MOVES, Affine, Operator, Sums, operators, unsupported
 from epsball.interval import Interval
+from epsball.rounding import Ends, outside
 from epsball.rows import Rows
 from epsball.types import Tensor
 
 
 class Rearranging(Affine):
-    """An operator that moves and repeats elements: intervals go through it end by end, and lose nothing."""
+    """An operator that moves, repeats and adds up elements with weights >= 0: intervals go through it end by end."""
+
+    @property
+    def sums(self) -> Sums:
+        return MOVES
+
+    def size(self, *magnitudes: Tensor) -> Tensor:
+        return self.value(*magnitudes)
 
     def interval(self, *xs: Interval) -> Interval:
-        return Interval(self.value(*(x.lower for x in xs)), self.value(*(x.upper for x in xs)))
+        """Both ends; a sum of an end's elements is off in proportion to their absolute values, so that its sign stays."""
+        low, high = self.value(*(x.lower for x in xs)), self.value(*(x.upper for x in xs))
+        if self.rounding is None or self.sums.value == 0:
+            return Interval(low, high)
+        sizes = (self.size(*(end.abs() for end in ends)) for ends in zip(*xs, strict=True))
+        share = self.rounding.gamma(self.sums.value + 1, self.sums.value + 8)
+        return Interval(*outside(Ends(low, high, *sizes), share, self.rounding.tiny))
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +80,21 @@ class Cat(Rearranging):
         parts = [next(given) if c is None else c.expand(len(xs[0]), *c.shape) for c in self.constants]
         return torch.cat(parts, self.axis)
 
+    def size(self, *magnitudes: Tensor) -> Tensor:
+        return replace(self, constants=tuple(None if c is None else c.abs() for c in self.constants)).value(*magnitudes)
+
+    @property
+    def constant(self) -> Tensor | None:
+        if all(c is None for c in self.constants):
+            return None
+        first = next(c for c in self.constants if c is not None)
+        parts = []
+        for size, c in zip(self.sizes, self.constants, strict=True):
+            shape = list(first.shape)
+            shape[self.axis - 1] = size
+            parts.append(first.new_zeros(shape) if c is None else c.abs())
+        return torch.cat(parts, self.axis - 1)
+
     def pull(self, values: Tensor) -> tuple[Tensor, ...]:
         parts = torch.split(values, list(self.sizes), self.axis)
         return tuple(part for part, c in zip(parts, self.constants, strict=True) if c is None)
@@ -88,6 +118,11 @@ class Take(Rearranging):
     def value(self, *xs: Tensor) -> Tensor:
         index = self.index.to(xs[0].device)
         return xs[0].flatten(1)[:, index.flatten()].view(len(xs[0]), *index.shape)
+
+    @cached_property
+    def sums(self) -> Sums:
+        index = self.index.flatten()
+        return Sums(0, int(torch.bincount(index % math.prod(self.before)).max()) if len(index) else 1)
 
     def pull(self, values: Tensor) -> tuple[Tensor, ...]:
         whole = values.new_zeros(len(values), math.prod(self.before))
@@ -127,6 +162,13 @@ class Pad(Rearranging):
     def value(self, *xs: Tensor) -> Tensor:
         return pad(xs[0], self.pads, value=self.fill)
 
+    def size(self, *magnitudes: Tensor) -> Tensor:
+        return pad(magnitudes[0], self.pads, value=abs(self.fill))
+
+    @property
+    def constant(self) -> Tensor | None:
+        return None if self.fill == 0 else torch.full((), abs(self.fill), dtype=torch.float64)
+
     def pull(self, values: Tensor) -> tuple[Tensor, ...]:
         return (pad(values, [-p for p in self.pads]),)
 
@@ -144,6 +186,10 @@ class Expand(Rearranging):
 
     before: Shape
     after: Shape
+
+    @property
+    def sums(self) -> Sums:
+        return Sums(0, math.prod(self.after) // math.prod(self.before))
 
     def value(self, *xs: Tensor) -> Tensor:
         return xs[0].expand(len(xs[0]), *self.after)

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 import torch
 
 from epsball.graph.graph import Node, Shape
-from epsball.graph.operator import Nonlinear, Operator, Relaxed, Slope, operators
+from epsball.graph.operator import Lossy, Nonlinear, Operator, Relaxed, Slope, operators
 from epsball.interval import Interval
+from epsball.rounding import SLACK, Ends, Rounding, outside
 from epsball.rows import Rows
 from epsball.types import Tensor
 
@@ -55,7 +56,15 @@ class Softmax(Nonlinear):
         least = 1 / (1 + (torch.exp(high.clamp(max=_LARGEST)) * other).sum(-1))
         most = 1 / (1 + (torch.exp(low.clamp(max=_LARGEST)) * other).sum(-1))
         least = torch.where(high.amax(-1) > _LARGEST, 0.0, least)
+        if self.rounding is not None:
+            least, most = outside(Ends(least, most, least, most), *self._error(self.rounding, least.shape[-1]))
         return Interval(least.movedim(-1, self.axis), most.movedim(-1, self.axis))
+
+    @staticmethod
+    def _error(rounding: Rounding, count: int) -> tuple[float, float]:
+        """What a value is off by, for each unit of it and at least: an exponent of size t is off by t units, and `t exp(-t) < 1`."""
+        terms = 2 * (count + SLACK)
+        return rounding.gamma(terms, terms), rounding.gamma(2, 2)
 
     def linear(self, *pre: Interval) -> Tensor:
         """Where every other element is a point, an element's own interval still matters: only points do not."""
@@ -77,7 +86,7 @@ class Softmax(Nonlinear):
             (torch.where(steep, 0.0, matrix), torch.where(flat, end, bias))
             for (matrix, bias), end in zip((below, above), ends, strict=True)
         ]
-        return MatrixLines(self.axis, lines[0], lines[1])
+        return _given_away(MatrixLines(self.axis, lines[0], lines[1]), self.rounding, pre[0], torch.ones_like(box.upper))
 
     @staticmethod
     def _below(low: Tensor, high: Tensor, other: Tensor, least: Tensor, most: Tensor) -> tuple[Tensor, Tensor]:
@@ -149,6 +158,18 @@ class MatrixLines(Relaxed):
         return (rows.like((pulled[0] + pulled[1]).movedim(-1, self.axis + 1)),), bias
 
 
+def _given_away(lines: MatrixLines, rounding: Rounding | None, pre: Interval, value: Tensor) -> Relaxed:
+    """The lines less what rounding may do to the function, whose error is in proportion to `value`, to them, and to a form."""
+    if rounding is None:
+        return lines
+    size, axis = value.movedim(lines.axis, -1), pre.magnitude.movedim(lines.axis, -1)[..., None]
+    for matrix, bias in (lines.below, lines.above):
+        size = torch.maximum(size, (matrix.abs() @ axis)[..., 0] + bias.abs() + value.movedim(lines.axis, -1))
+    count = pre.lower.shape[lines.axis]
+    own = size[0].numel() + 2 * count + 4 * SLACK
+    return Lossy(lines, (rounding.gamma(2 * (count + SLACK), own) * size + own * rounding.tiny).movedim(-1, lines.axis))
+
+
 def _times(values: Tensor, sample: Tensor | None, matrix: Tensor) -> Tensor:
     """Each row's vectors (P, Q, ..., i) times its sample's matrices (B, ..., i, j).
 
@@ -178,7 +199,12 @@ class LogSumExp(Nonlinear):
         return torch.logsumexp(xs[0], self.axis, keepdim=True)
 
     def interval(self, *pre: Interval) -> Interval:
-        return Interval(self.value(pre[0].lower), self.value(pre[0].upper))
+        low, high = self.value(pre[0].lower), self.value(pre[0].upper)
+        if self.rounding is None:
+            return Interval(low, high)
+        terms = pre[0].lower.shape[self.axis] + SLACK
+        room = self.rounding.gamma(terms, terms) * (1 + pre[0].magnitude.amax(self.axis, keepdim=True))
+        return Interval(low - room, high + room)
 
     def linear(self, *pre: Interval) -> Tensor:
         return pre[0].lower == pre[0].upper
@@ -195,11 +221,12 @@ class LogSumExp(Nonlinear):
         t = 0.5 * (torch.exp(low).sum(-1) + torch.exp(high).sum(-1))
         slope_above = chord / t[..., None]
         above = t.log() - 1 + start / t - (slope_above * shift).sum(-1) + shift[..., 0]
-        return MatrixLines(
+        lines = MatrixLines(
             self.axis,
             (share[..., None, :], at_middle[..., None]),
             (slope_above[..., None, :], above[..., None]),
         )
+        return _given_away(lines, self.rounding, pre[0], 1 + pre[0].magnitude.amax(self.axis, keepdim=True))
 
 
 @operators.register("softmax")

@@ -60,8 +60,8 @@ class Curved(Elementwise):
         """Mask of the boxes on which f is defined and finite, or None for all. Elsewhere every bound is infinite."""
         return None
 
-    def interval(self, *pre: Interval) -> Interval:
-        box, known = self._safe(pre[0])
+    def image(self, pre: Interval) -> Interval:
+        box, known = self._safe(pre)
         ends = [self(box.lower), self(box.upper)]
         ends += [self(torch.minimum(box.lower.clamp(min=c), box.upper)) for c in self._extremes()]
         low, high = ends[0], ends[0]

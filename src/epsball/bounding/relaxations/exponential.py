@@ -71,9 +71,9 @@ class Softplus(Curved):
     def _step(self) -> float:
         return math.log1p(math.exp(-self.threshold)) / self.beta
 
-    def interval(self, *pre: Interval) -> Interval:
-        found = super().interval(*pre)
-        return Interval(found.lower - self._below(pre[0]), found.upper + self._below(pre[0]))
+    def image(self, pre: Interval) -> Interval:
+        found = super().image(pre)
+        return Interval(found.lower - self._below(pre), found.upper + self._below(pre))
 
     def lines(self, pre: Interval, slope: Slope = "adaptive") -> Lines:
         lines = super().lines(pre, slope)

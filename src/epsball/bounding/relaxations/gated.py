@@ -23,6 +23,7 @@ class Gelu(Curved):
     """`x Phi(x)` with the normal distribution function; `f'' = phi(x) (2 - x^2)`."""
 
     pieces = _bowl(-math.sqrt(2), math.sqrt(2))
+    cancels = True
     stationary = (-0.7517915246935644574579,)
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -39,6 +40,7 @@ class GeluTanh(Curved):
     """`x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2`; its inflections were found with 40 digits."""
 
     pieces = _bowl(-1.4185040087908283555480, 1.4185040087908283555480)
+    cancels = True
     stationary = (-0.7524614220710162584880,)
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -57,6 +59,7 @@ class Silu(Curved):
     """`x sigmoid(x)`."""
 
     pieces = _bowl(-2.3993572805154676678327, 2.3993572805154676678327)
+    cancels = True
     stationary = (-1.2784645427610737951094,)
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -73,6 +76,7 @@ class Mish(Curved):
     """`x tanh(softplus(x))` (Misra 2019)."""
 
     pieces = _bowl(-2.2563763963607931200057, 1.4905711794854284592944)
+    cancels = True
     stationary = (-1.1924312145154952121376,)
 
     def __call__(self, x: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from epsball.types import Tensor
 class Clamp(Curved):
     """`min(max(x, low), high)`: clamp, hardtanh, ReLU6 and, scaled, hardsigmoid."""
 
+    exact = True
     low: float = -1.0
     high: float = 1.0
     samples = 1
@@ -49,6 +50,7 @@ class Clamp(Curved):
 class Abs(Curved):
     """`|x|`."""
 
+    exact = True
     pieces = CONVEX
     knots = (0.0,)
     stationary = (0.0,)
@@ -68,6 +70,7 @@ class Abs(Curved):
 class Hardswish(Curved):
     """`x min(max(x + 3, 0), 6) / 6`: 0, a parabola, x; its two knots are concave."""
 
+    cancels = True
     pieces = (Piece(-math.inf, -3.0, convex=True), Piece(-3.0, 3.0, convex=True), Piece(3.0, math.inf, convex=True))
     knots = (-3.0, 3.0)
     stationary = (-1.5, -3.0)
@@ -86,6 +89,8 @@ class Hardswish(Curved):
 @dataclass(frozen=True)
 class Sign(Elementwise):
     """The sign, 0 at 0: a step, so its lines do not close in on it."""
+
+    exact = True
 
     def __call__(self, x: Tensor) -> Tensor:
         return x.sign()

@@ -10,6 +10,7 @@ from torch.nn.functional import leaky_relu
 from epsball.bounding.relaxation import Elementwise, Lines, relaxations
 from epsball.graph.operator import Slope
 from epsball.interval import Interval
+from epsball.rounding import SLACK
 from epsball.types import Tensor
 
 
@@ -41,11 +42,23 @@ class LeakyRelu(Elementwise):
         return Lines(a + (1 - a) * below, None, a + (1 - a) * share, (1 - a) * bias)
 
 
+    def outer(self, pre: Interval, slope: Slope = "adaptive") -> Lines:
+        """ReLU itself is exact and so is its lower line; the chord is off by a few units of what it is computed from."""
+        if self.negative_slope != 0 or self.rounding is None:
+            return super().outer(pre, slope)
+        lines = self.lines(pre, slope)
+        if lines.upper_bias is None:
+            raise TypeError("a chord has a bias")
+        bias, sums = lines.upper_bias, self.rounding.gamma(0, lines.upper_bias[0].numel() + SLACK)
+        return lines._replace(upper_bias=torch.add(bias * (1 + sums), pre.upper.clamp(min=0), alpha=self.rounding.gamma(0, SLACK)))
+
+
 @relaxations.register("relu")
 @dataclass(frozen=True)
 class Relu(LeakyRelu):
     """`max(x, 0)`."""
 
+    exact = True
     negative_slope: float = 0.0
 
     def __call__(self, x: Tensor) -> Tensor:

@@ -27,8 +27,8 @@ class Wave(Elementwise):
     def derivative(self, x: Tensor) -> Tensor:
         """f'(x)."""
 
-    def interval(self, *pre: Interval) -> Interval:
-        l, u = pre[0]
+    def image(self, pre: Interval) -> Interval:
+        l, u = pre
         at_l, at_u = self(l), self(u)
         high = torch.where(_holds(l, u, self.peak), 1.0, torch.maximum(at_l, at_u))
         low = torch.where(_holds(l, u, self.peak + math.pi), -1.0, torch.minimum(at_l, at_u))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import torch
 
-from epsball.bounding.crown import Crown, Known, lower_bound
+from epsball.bounding.crown import Crown, Known
 from epsball.bounding.relaxation import Elementwise
 from epsball.device import tolerance
 from epsball.errors import BadConfig
@@ -171,7 +171,7 @@ class TriangleLp:
     def crown(self, relaxation: Relaxation, rows: Rows) -> Float[Tensor, "P Q"]:
         """CROWN's bounds of forms over the output at the same intermediate bounds."""
         known = relaxation.encoding.known
-        return lower_bound(known.network, known.network.plan.output, rows, known.relaxed, known.input_set)
+        return known.lower_bound(known.network.plan.output, rows)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from epsball.bounding.crown import lower_bound
 from epsball.bounding.relaxations.relu import LeakyRelu
 from epsball.device import tolerance
 from epsball.errors import BadConfig
@@ -216,7 +215,7 @@ def bounds_of(known: Known, units: Units, places: np.ndarray, combination: Array
     at = torch.from_numpy(np.repeat(index, len(combination), axis=0)).to(like.device)
     forms.scatter_(1, at, torch.from_numpy(np.tile(combination, (len(places), 1))).to(like.device, like.dtype))
     rows = Rows(forms.view(1, -1, *like.shape[1:]), at.new_zeros(len(forms))).mirrored()
-    ends = lower_bound(known.network, slot, rows, known.relaxed, known.input_set).double().cpu().numpy()
+    ends = known.lower_bound(slot, rows).double().cpu().numpy()
     room = tolerance(like.dtype) * (1 + np.abs(ends))
     low, high = ends[0] - room[0], -(ends[1] - room[1])
     shape = (len(places), len(combination))

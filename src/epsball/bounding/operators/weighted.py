@@ -1,0 +1,79 @@
+"""What linear layers, convolutions and products with constants share: `y = W x + b` by two passes, centre and radius."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from functools import cached_property
+
+import torch
+
+from epsball.graph.operator import Affine
+from epsball.interval import Interval
+from epsball.types import Tensor
+
+
+class Weighted(Affine):
+    """`y = W x + b`.
+
+    A subclass has the fields `weight`, `bias` and `spread`: the size of what the bias was added up from, at least its own
+    (a batch norm that was folded in adds and subtracts more than what is left), or None for its own.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    spread: Tensor | None
+
+    @abstractmethod
+    def apply(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """`weight x + bias`, for any weight of this one's shape."""
+
+    @cached_property
+    def magnitude(self) -> Tensor:
+        """|W|, a little more where rounding is given away: `(1 + 2 g) |W| (r + g |c|)` holds a radius and both its errors."""
+        size = self.weight.abs()
+        return size if self.rounding is None else size * (1 + 2 * self._error)
+
+    @cached_property
+    def bias_size(self) -> Tensor | None:
+        """What the terms of the bias come to."""
+        if self.bias is None or self.spread is not None:
+            return self.spread
+        return self.bias.abs()
+
+    @property
+    def extra(self) -> int:
+        """Terms besides the products: the bias, and what a batch norm that was folded in does to the result."""
+        return 1 if self.spread is None else 6
+
+    def value(self, *xs: Tensor) -> Tensor:
+        return self.apply(xs[0], self.weight, self.bias)
+
+    def size(self, *magnitudes: Tensor) -> Tensor:
+        return self.apply(magnitudes[0], self.magnitude, self.bias_size)
+
+    @cached_property
+    def _error(self) -> float:
+        """What the module's sum and the bound's own are off by, for each unit of their terms."""
+        terms = self.sums.value + 1
+        return 0.0 if self.rounding is None else self.rounding.gamma(terms, terms + 8)
+
+    @cached_property
+    def _bias_radius(self) -> Tensor | None:
+        """The error that does not depend on the input: of the bias, and of underflow."""
+        if self.rounding is None:
+            return None
+        least = self.sums.value * self.rounding.tiny
+        return self._least(least) if self.bias_size is None else self._error * self.bias_size + least
+
+    def _least(self, least: float) -> Tensor:
+        """`least` for each channel: the layout of a bias."""
+        return self.weight.new_full((self.weight.shape[0],), least)
+
+    def interval(self, *xs: Interval) -> Interval:
+        """Centre through W, radius through |W|; what rounding may do joins the radius, and costs no product of its own."""
+        centre, radius = xs[0].centre_radius()
+        if self.rounding is not None:
+            radius = torch.add(radius, centre.abs(), alpha=self._error)
+        centre = self.apply(centre, self.weight, self.bias)
+        radius = self.apply(radius, self.magnitude, self._bias_radius)
+        return Interval(centre - radius, centre + radius)
