@@ -18,7 +18,7 @@ from epsball.bounding.relaxation import Elementwise
 from epsball.bounding.symbols import Numbering, Symbols, union
 from epsball.graph.operator import Affine
 from epsball.interval import Interval
-from epsball.rows import Rows
+from epsball.rows import Rows, node_flat
 from epsball.types import Float, Tensor
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class AffineForm:
     def interval(self, input_set: InputSet) -> Interval:
         """The tightest interval of the form over the set."""
         shape = input_set.centre.shape[1:]
-        rows = self.slopes.flatten(2).permute(2, 0, 1).reshape(-1, len(self.offset), *shape)
+        rows = node_flat(self.slopes, 2).permute(2, 0, 1).reshape(-1, len(self.offset), *shape)
         ends = [input_set.minimise(Rows(sign * rows)).T.view_as(self.offset) for sign in (1, -1)]
         spread = self.noise.abs().sum(1) + self.radius
         return Interval.ordered(self.offset + ends[0] - spread, self.offset - ends[1] + spread)
@@ -132,7 +132,7 @@ def _banded(op: Elementwise, form: AffineForm, pre: Interval, slope: Slope, *, f
 
 def _columns(half: Float[Tensor, "B *n"]) -> Float[Tensor, "B g *n"]:
     """One column for each unit with a band; g is the largest count in the batch."""
-    flat = half.flatten(1)
+    flat = node_flat(half, 1)
     bent = flat.detach() > 0
     most = int(bent.sum(1).max()) if len(flat) else 0
     sample, unit = bent.nonzero(as_tuple=True)
@@ -146,10 +146,12 @@ def least(pulled: Pulled, forms: dict[int, AffineForm], input_set: InputSet) -> 
     symbols = union([forms[slot].symbols for slot, _ in pulled.terms])
     total, linear = pulled.bias, list[Tensor]()
     for slot, rows in pulled.terms:
-        form, values = forms[slot], rows.dense().values.flatten(2)
+        form, values = forms[slot], node_flat(rows.dense().values, 2)
         fixed = rows.dot(form.offset) - rows.like(rows.values.abs()).dot(form.radius)
         total = fixed if total is None else total + fixed
-        parts = [torch.einsum("pbn,bkn->pbk", values, k.flatten(2)) for k in (form.slopes, form.symbols.lay(form.noise, symbols))]
+        parts = [
+            torch.einsum("pbn,bkn->pbk", values, node_flat(k, 2)) for k in (form.slopes, form.symbols.lay(form.noise, symbols))
+        ]
         linear = [old + part for old, part in zip(linear, parts, strict=True)] if linear else parts
     if total is None or not linear:
         raise ValueError("the output does not depend on the input")

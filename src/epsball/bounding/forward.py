@@ -14,6 +14,7 @@ from epsball.bounding.relaxation import Elementwise
 from epsball.bounding.relaxations.relu import LeakyRelu
 from epsball.bounding.symbols import Numbering, union
 from epsball.graph.operator import Nonlinear, Slope
+from epsball.rows import node_flat
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,7 +79,7 @@ def _fits(step: Bound, forms: Sequence[AffineForm], pre: Sequence[Interval], *, 
     x = forms[0].offset
     count = forms[0].slopes.shape[1] + len(union([form.symbols for form in forms]))
     if fresh and isinstance(step.op, Elementwise):
-        count += int((~step.op.linear(*pre)).flatten(1).sum(1).amax())
+        count += int(node_flat(~step.op.linear(*pre), 1).sum(1).amax())
     width = max(math.prod(step.node.shape), *(form.offset[0].numel() for form in forms))
     taken = _COLUMN * count * width * len(x) * x.element_size()
     if taken > most:
