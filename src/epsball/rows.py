@@ -37,7 +37,7 @@ class Rows:
     @classmethod
     def neurons(cls, chosen: Bool[Tensor, "B *n"], dtype: torch.dtype) -> Rows:
         """The ragged pair (z_i, -z_i) for every chosen neuron of every sample."""
-        where = chosen.flatten(1).nonzero()
+        where = node_flat(chosen, 1).nonzero()
         return cls.pairs(where[:, 0], where[:, 1], chosen.shape[1:], dtype)
 
     @classmethod
@@ -105,12 +105,23 @@ class Rows:
         if self.values.requires_grad and not (centre.requires_grad or radius.requires_grad):
             return cast("Tensor", cast("Any", _Least).apply(self.values, centre, radius))
         least = (self.values * centre).addcmul_(self.values.abs(), radius, value=-1)
-        return least.sum(tuple(range(2, least.dim())))
+        return node_sum(least)
 
 
 def inner(values: Float[Tensor, "P Q *n"], tensor: Float[Tensor, "Q *n"]) -> Float[Tensor, "P Q"]:
     """Inner products over the node's axes."""
-    return (values * tensor).sum(tuple(range(2, values.dim())))
+    return node_sum(values * tensor)
+
+
+def node_sum(values: Shaped[Tensor, "P Q *n"]) -> Shaped[Tensor, "P Q"]:
+    """The sum over a node's axes, of which a node with one number a sample has none: torch's sum over no axes is over all."""
+    axes = tuple(range(2, values.dim()))
+    return values.sum(axes) if axes else values
+
+
+def node_flat(values: Shaped[Tensor, "*lead_and_n"], leading: int) -> Shaped[Tensor, "*lead m"]:
+    """A node's axes, all those after the leading ones, as one axis; one number a sample is an axis of length 1."""
+    return values.flatten(leading) if values.dim() > leading else values.unsqueeze(-1)
 
 
 def cache_blocks(values: Float[Tensor, "P Q *n"]) -> list[slice]:
@@ -129,7 +140,7 @@ class _Least(torch.autograd.Function):
     def forward(ctx: Any, values: Tensor, centre: Tensor, radius: Tensor) -> Tensor:
         point = torch.addcmul(centre, values.sign(), radius, value=-1)
         ctx.save_for_backward(point)
-        return (values * point).flatten(2).sum(2)
+        return node_sum(values * point)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:

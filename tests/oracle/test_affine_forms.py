@@ -7,14 +7,19 @@ import pytest
 import torch
 
 import zoo
+from epsball.bounding.affine_form import AffineForm, through
 from epsball.bounding.base import output_interval
 from epsball.bounding.crown import Crown, CrownIbp
 from epsball.bounding.forward import Forward, forward_intervals
 from epsball.bounding.ibp import Ibp, intervals
 from epsball.bounding.intersection import Intersection
+from epsball.bounding.operators.elementwise import Sum
+from epsball.bounding.relaxations.relu import Relu
+from epsball.bounding.symbols import Numbering, union
 from epsball.bounding.zonotope import Zonotope
 from epsball.errors import BadConfig
 from epsball.graph.network import Network
+from epsball.interval import Interval
 from epsball.spec.property import Property, robust
 from epsball.spec.sets import Box
 from references import random_mlp, zonotope
@@ -76,3 +81,61 @@ def test_the_intersection_dominates_each_method():
     assert bool((output_interval(Intersection(methods), network, box).width > 0).all())
     with pytest.raises(BadConfig, match="no methods"):
         Intersection(())
+
+
+def _branches(depth: int) -> Network:
+    """ReLU branches of several depths that meet, twice: symbols of one branch come between those of another."""
+    torch.manual_seed(depth)
+
+    def run(m: zoo.Fn, x: torch.Tensor) -> torch.Tensor:
+        h = m.stem(x)
+        left, right = torch.relu(m.a(h)), torch.relu(m.b(h))
+        for layer in m.deep:
+            right = torch.relu(layer(right))
+        h = left - right
+        return m.head(torch.relu(m.c(h)) - torch.relu(m.d(h)) + 0.5 * h - torch.relu(left - 0.1))
+
+    layers = torch.nn.ModuleList(torch.nn.Linear(5, 5) for _ in range(depth))
+    parts = {name: torch.nn.Linear(5, 5) for name in "abcd"}
+    module = zoo.Fn(run, stem=torch.nn.Linear(4, 5), head=torch.nn.Linear(5, 3), deep=layers, **parts)
+    return Network.capture(module.double(), (4,))
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_on_branches_the_zonotope_is_same_slope_crown(depth):
+    """The symbols of two branches are different unknowns: the forward walk then agrees with the backward one, which has none."""
+    network = _branches(depth)
+    x = torch.rand(3, 4, generator=torch.Generator().manual_seed(3), dtype=torch.float64) - 0.5
+    rows = robust(torch.zeros(3, dtype=torch.long), 3, torch.float64).rows()
+    crown = Crown(slope="same", intermediate="crown")(network.prepare(), Box(x, 0.4), rows)
+    torch.testing.assert_close(Zonotope()(network.prepare(), Box(x, 0.4), rows), crown, rtol=1e-10, atol=1e-10)
+
+
+def test_columns_are_laid_out_by_symbol():
+    numbering = Numbering()
+    first, second, third = (numbering.fresh(count) for count in (2, 3, 1))
+    assert union([first, second]).spans == ((0, 5),)
+    ends = union([third, first])
+    assert ends.spans == ((0, 2), (5, 6))
+    assert len(ends) == 3
+    whole = union([ends, second])
+    columns = torch.arange(1.0, 4.0)[None]
+    assert ends.lay(columns, whole).tolist() == [[1, 2, 0, 0, 0, 3]]
+    assert second.lay(columns, whole).tolist() == [[0, 0, 1, 2, 3, 0]]
+    assert whole.lay(torch.ones(1, 6), whole).tolist() == [[1] * 6]
+    assert numbering.none().lay(columns[:, :0], ends).tolist() == [[0, 0, 0]]
+
+
+def test_symbols_of_two_walks_are_never_joined():
+    """In each walk the number 0 is another unknown."""
+    x = torch.zeros(1, 2)
+    forms = [AffineForm.of_input(x, numbering) for numbering in (Numbering(), Numbering())]
+    pre = Interval(x - 1, x + 1)
+    bent = [through(Relu(), [form], [pre], "same", fresh=True) for form in forms]
+    assert [form.symbols.spans for form in bent] == [((0, 2),), ((0, 2),)]
+    with pytest.raises(TypeError, match="two numberings"):
+        through(Sum(-1), bent, [pre, pre], "same", fresh=True)
+    own = through(Relu(), forms[:1], [pre], "same", fresh=True)
+    other = through(Relu(), forms[:1], [pre], "same", fresh=True)
+    assert through(Sum(-1), [own, other], [pre, pre], "same", fresh=True).noise.shape[1] == 4
+    assert float(through(Sum(-1), [own, own], [pre, pre], "same", fresh=True).noise.abs().max()) == 0

@@ -17,6 +17,7 @@ from epsball.bounding.zonotope import Zonotope
 from epsball.device import exact_arithmetic
 from epsball.errors import BadConfig, did_you_mean
 from epsball.graph.operator import Nonlinear
+from epsball.rows import node_flat
 from epsball.spec.problem import Budget, check_input
 
 if TYPE_CHECKING:
@@ -142,8 +143,8 @@ def _measured(method: Bounder, prepared: Prepared, input_set: InputSet) -> tuple
 
 
 def _layer(step: Bound, found: Mapping[int, Interval]) -> dict[str, Any]:
-    lower = torch.cat([found[slot].lower.flatten(1) for slot in step.args], 1)
-    upper = torch.cat([found[slot].upper.flatten(1) for slot in step.args], 1)
+    lower = torch.cat([node_flat(found[slot].lower, 1) for slot in step.args], 1)
+    upper = torch.cat([node_flat(found[slot].upper, 1) for slot in step.args], 1)
     active, inactive = lower >= 0, (upper <= 0) & (lower < 0)
     return {
         "name": step.node.name,

@@ -15,9 +15,10 @@ import torch
 
 from epsball.bounding.ibp import unproven
 from epsball.bounding.relaxation import Elementwise
+from epsball.bounding.symbols import Numbering, Symbols, union
 from epsball.graph.operator import Affine
 from epsball.interval import Interval
-from epsball.rows import Rows
+from epsball.rows import Rows, node_flat
 from epsball.types import Float, Tensor
 
 if TYPE_CHECKING:
@@ -35,27 +36,29 @@ class AffineForm:
     Attributes:
         slopes: A, (B, d, *n) for d input elements.
         offset: c, (B, *n).
-        noise: G, (B, g, *n). Symbols are numbered over the whole network; a node that came before a symbol has fewer.
-        radius: r, (B, *n).
+        noise: G, (B, g, *n): a column for each of its symbols, each in [-1, 1].
+        radius: r, (B, *n). It is another unknown in every form, so it never cancels.
+        symbols: which symbols of the network the columns of G are.
     """
 
     slopes: Tensor
     offset: Tensor
     noise: Tensor
     radius: Tensor
+    symbols: Symbols
 
     @classmethod
-    def of_input(cls, x: Tensor) -> AffineForm:
+    def of_input(cls, x: Tensor, numbering: Numbering) -> AffineForm:
         """The input itself."""
         size = x[0].numel()
         unit = torch.eye(size, dtype=x.dtype, device=x.device).view(1, size, *x.shape[1:]).expand(len(x), *(-1,) * x.dim())
         zero = torch.zeros_like(x)
-        return cls(unit, zero, x.new_zeros(len(x), 0, *x.shape[1:]), zero)
+        return cls(unit, zero, x.new_zeros(len(x), 0, *x.shape[1:]), zero, numbering.none())
 
     def interval(self, input_set: InputSet) -> Interval:
         """The tightest interval of the form over the set."""
         shape = input_set.centre.shape[1:]
-        rows = self.slopes.flatten(2).permute(2, 0, 1).reshape(-1, len(self.offset), *shape)
+        rows = node_flat(self.slopes, 2).permute(2, 0, 1).reshape(-1, len(self.offset), *shape)
         ends = [input_set.minimise(Rows(sign * rows)).T.view_as(self.offset) for sign in (1, -1)]
         spread = self.noise.abs().sum(1) + self.radius
         return Interval.ordered(self.offset + ends[0] - spread, self.offset - ends[1] + spread)
@@ -76,19 +79,20 @@ def through(op: Operator, forms: Sequence[AffineForm], pre: Sequence[Interval], 
     if isinstance(op, Elementwise):
         return _banded(op, forms[0], pre[0], slope, fresh=fresh)
     centre, radius = op.interval(*pre).centre_radius()
-    shape = centre.shape[1:]
-    slopes, noise = (centre.new_zeros(len(centre), part.shape[1], *shape) for part in (forms[0].slopes, forms[0].noise))
-    return AffineForm(slopes, centre, noise, radius)
+    shape, symbols = centre.shape[1:], forms[0].symbols.numbering.none()
+    slopes, noise = (centre.new_zeros(len(centre), count, *shape) for count in (forms[0].slopes.shape[1], len(symbols)))
+    return AffineForm(slopes, centre, noise, radius, symbols)
 
 
 def _affine(op: Affine, forms: Sequence[AffineForm]) -> AffineForm:
-    symbols = max(f.noise.shape[1] for f in forms)
+    symbols = union([f.symbols for f in forms])
     around = op.interval(*[Interval(-f.radius, f.radius) for f in forms])
     return AffineForm(
         linear_part(op, [f.slopes for f in forms]),
         op.value(*[f.offset for f in forms]),
-        linear_part(op, [_padded(f.noise, symbols) for f in forms]),
+        linear_part(op, [f.symbols.lay(f.noise, symbols) for f in forms]),
         around.width / 2,
+        symbols,
     )
 
 
@@ -99,13 +103,6 @@ def linear_part(op: Affine, columns: Sequence[Float[Tensor, "B k *n"]]) -> Float
     if count == 0:
         return base.new_zeros(batch, 0, *base.shape[1:])
     return (op.value(*[c.flatten(0, 1) for c in columns]) - base).reshape(batch, count, *base.shape[1:])
-
-
-def _padded(noise: Tensor, symbols: int) -> Tensor:
-    missing = symbols - noise.shape[1]
-    if missing == 0:
-        return noise
-    return torch.cat((noise, noise.new_zeros(len(noise), missing, *noise.shape[2:])), 1)
 
 
 def band(op: Elementwise, pre: Interval, slope: Slope) -> tuple[Tensor, Tensor, Tensor]:
@@ -125,14 +122,17 @@ def _banded(op: Elementwise, form: AffineForm, pre: Interval, slope: Slope, *, f
     scale = line[:, None]
     slopes, noise = form.slopes * scale, form.noise * scale
     offset, radius = form.offset * line + centre, form.radius * line.abs()
-    if fresh:
-        return AffineForm(slopes, offset, torch.cat((noise, _symbols(half)), 1), radius)
-    return AffineForm(slopes, offset, noise, radius + half)
+    if not fresh:
+        return AffineForm(slopes, offset, noise, radius + half, form.symbols)
+    own = _columns(half)
+    symbols = form.symbols.numbering.fresh(own.shape[1])
+    # the newest symbols have the greatest numbers, so their columns come last
+    return AffineForm(slopes, offset, torch.cat((noise, own), 1), radius, form.symbols.union(symbols))
 
 
-def _symbols(half: Float[Tensor, "B *n"]) -> Float[Tensor, "B g *n"]:
-    """One symbol for each unit with a band; g is the largest count in the batch."""
-    flat = half.flatten(1)
+def _columns(half: Float[Tensor, "B *n"]) -> Float[Tensor, "B g *n"]:
+    """One column for each unit with a band; g is the largest count in the batch."""
+    flat = node_flat(half, 1)
     bent = flat.detach() > 0
     most = int(bent.sum(1).max()) if len(flat) else 0
     sample, unit = bent.nonzero(as_tuple=True)
@@ -143,13 +143,15 @@ def _symbols(half: Float[Tensor, "B *n"]) -> Float[Tensor, "B g *n"]:
 
 def least(pulled: Pulled, forms: dict[int, AffineForm], input_set: InputSet) -> Float[Tensor, "P Q"]:
     """The least value over the set of shared rows that were pulled to nodes with forms."""
-    symbols = max(forms[slot].noise.shape[1] for slot, _ in pulled.terms)
+    symbols = union([forms[slot].symbols for slot, _ in pulled.terms])
     total, linear = pulled.bias, list[Tensor]()
     for slot, rows in pulled.terms:
-        form, values = forms[slot], rows.dense().values.flatten(2)
+        form, values = forms[slot], node_flat(rows.dense().values, 2)
         fixed = rows.dot(form.offset) - rows.like(rows.values.abs()).dot(form.radius)
         total = fixed if total is None else total + fixed
-        parts = [torch.einsum("pbn,bkn->pbk", values, k.flatten(2)) for k in (form.slopes, _padded(form.noise, symbols))]
+        parts = [
+            torch.einsum("pbn,bkn->pbk", values, node_flat(k, 2)) for k in (form.slopes, form.symbols.lay(form.noise, symbols))
+        ]
         linear = [old + part for old, part in zip(linear, parts, strict=True)] if linear else parts
     if total is None or not linear:
         raise ValueError("the output does not depend on the input")

@@ -16,6 +16,7 @@ import torch
 from epsball.bounding.relaxation import Elementwise
 from epsball.errors import BadConfig
 from epsball.graph.operator import Affine, Nonlinear
+from epsball.rows import node_flat
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -126,7 +127,7 @@ class Facts:
                 continue
             pre = [found[slot] for slot in step.args]
             for slot, settled in zip(step.args, step.op.settled(*pre), strict=True):
-                counts[slot] = max(counts.get(slot, 0.0), float((~settled).flatten(1).sum(1).amax()) if settled.numel() else 0.0)
+                counts[slot] = max(counts.get(slot, 0.0), float(node_flat(~settled, 1).sum(1).amax()) if settled.numel() else 0.0)
         exact = self.network.exact_on_boxes if self.input_set.is_box else frozenset[int]()
         return {slot: n for slot, n in counts.items() if slot and slot not in exact}
 

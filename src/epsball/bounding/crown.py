@@ -19,7 +19,7 @@ from epsball.device import recycle_memory
 from epsball.errors import BadConfig
 from epsball.graph.operator import Affine, Nonlinear, Relaxed, Slope
 from epsball.interval import Interval
-from epsball.rows import Rows
+from epsball.rows import Rows, node_flat
 from epsball.windows import Windows
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ class Crown:
 
     def _neurons(self, known: Known, step: Bound, slot: int, chosen: Tensor) -> _Sparse:
         """One row pair a chosen neuron, as many at a time as the memory holds; the first few show how much one takes."""
-        layout, where = (Windows, _by_place(chosen)) if chosen.dim() == 4 else (Rows, chosen.flatten(1).nonzero())
+        layout, where = (Windows, _by_place(chosen)) if chosen.dim() == 4 else (Rows, node_flat(chosen, 1).nonzero())
         x = known.input_set.centre
         where = _probe_first(where)
         parts, start = [x.new_zeros(2, 0)], 0
@@ -251,7 +251,7 @@ class Settled:
         wide = Interval(where.new_ones(1), where.new_full((1,), 2))
         if not isinstance(step.op, Elementwise) or not bool(step.op.linear(wide)):
             return None
-        ends = torch.stack([end.flatten(1)[where[:, 0], where[:, 1]] for end in known.found[slot]])
+        ends = torch.stack([node_flat(end, 1)[where[:, 0], where[:, 1]] for end in known.found[slot]])
         return cls(step.op, ends, known.losses, known.found, pays)
 
     def __call__(self, forms: Mapping[int, Rows], bias: Tensor | None) -> Tensor | None:
@@ -296,7 +296,7 @@ class _Sparse:
         """The known interval with these neurons replaced."""
         index = (self.where[:, 0], self.where[:, 1])
         ends = [
-            end.flatten(1).index_put(index, value).view_as(end)
+            node_flat(end, 1).index_put(index, value).view_as(end)
             for end, value in ((known.lower, self.bounds[0]), (known.upper, -self.bounds[1]))
         ]
         return Interval.ordered(ends[0], ends[1])

@@ -25,6 +25,7 @@ from epsball.bounding.relaxation import Elementwise
 from epsball.errors import BadConfig, BadData
 from epsball.graph.operator import Affine, Nonlinear
 from epsball.interval import Interval
+from epsball.rows import node_flat
 from epsball.types import Float, Tensor
 
 if TYPE_CHECKING:
@@ -159,7 +160,8 @@ class ProjectedDual:
         pulled = pull_back(network, network.plan.output, rows, {})
         points = {slot: Interval(offsets[slot], offsets[slot]) for slot, _ in pulled.terms}
         spread = sum(
-            torch.einsum("pbn,bkn->pbk", form.dense().values.flatten(2), columns[slot].flatten(2)) for slot, form in pulled.terms
+            torch.einsum("pbn,bkn->pbk", node_flat(form.dense().values, 2), node_flat(columns[slot], 2))
+            for slot, form in pulled.terms
         )
         return concretise(pulled, Losses(network, points)) - torch.as_tensor(spread).abs().median(2).values
 

@@ -12,7 +12,9 @@ from epsball.bounding.base import bounders
 from epsball.bounding.cost import FORM, Need, TooLarge, Work
 from epsball.bounding.relaxation import Elementwise
 from epsball.bounding.relaxations.relu import LeakyRelu
+from epsball.bounding.symbols import Numbering, union
 from epsball.graph.operator import Nonlinear, Slope
+from epsball.rows import node_flat
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +51,7 @@ def walk(
         TooLarge: a step's forms take more than `most`.
     """
     hull = input_set.hull()
-    found, forms = {0: hull}, {0: AffineForm.of_input(input_set.centre)}
+    found, forms = {0: hull}, {0: AffineForm.of_input(input_set.centre, Numbering())}
     read = {slot for step in network.nonlinear for slot in step.args}
     domain = {slot for step in network.nonlinear if not isinstance(step.op, LeakyRelu) for slot in step.args}
     last = {slot: index for index, step in enumerate(network.before_frontier) for slot in step.args}
@@ -75,9 +77,9 @@ def _fits(step: Bound, forms: Sequence[AffineForm], pre: Sequence[Interval], *, 
         TooLarge: for the budget.
     """
     x = forms[0].offset
-    count = forms[0].slopes.shape[1] + max(form.noise.shape[1] for form in forms)
+    count = forms[0].slopes.shape[1] + len(union([form.symbols for form in forms]))
     if fresh and isinstance(step.op, Elementwise):
-        count += int((~step.op.linear(*pre)).flatten(1).sum(1).amax())
+        count += int(node_flat(~step.op.linear(*pre), 1).sum(1).amax())
     width = max(math.prod(step.node.shape), *(form.offset[0].numel() for form in forms))
     taken = _COLUMN * count * width * len(x) * x.element_size()
     if taken > most:

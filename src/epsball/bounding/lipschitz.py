@@ -18,7 +18,7 @@ from epsball.device import tolerance
 from epsball.errors import BadConfig, UnsupportedOp
 from epsball.graph.operator import Affine, Operator
 from epsball.interval import Interval
-from epsball.rows import Rows
+from epsball.rows import Rows, node_flat
 from epsball.spec.sets import LpBall, Norm
 from epsball.types import Float, Tensor
 
@@ -206,7 +206,7 @@ def constants(network: Prepared, rows: Rows, norm: Norm) -> Float[Tensor, "P B"]
     found = global_constant(network, norm)
     total: Tensor | float = 0.0
     for slot, form in pull_back(network, network.plan.output, rows, {}).terms:
-        flat = form.dense().values.flatten(2)
+        flat = node_flat(form.dense().values, 2)
         size = flat.abs().sum(2) if norm == "linf" else torch.linalg.vector_norm(flat, dim=2)
         total = total + size * found[slot]
     return torch.as_tensor(total)

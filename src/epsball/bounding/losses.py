@@ -14,7 +14,7 @@ import torch
 from epsball.graph.operator import Affine
 from epsball.interval import Interval
 from epsball.rounding import SLACK
-from epsball.rows import cache_blocks
+from epsball.rows import cache_blocks, node_sum
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,5 +96,4 @@ def weigh(rows: Rows, weights: Tensor) -> Tensor:
 
 
 def _total(terms: Tensor) -> Tensor:
-    sizes = terms.abs() if terms.requires_grad else terms.abs_()
-    return sizes.sum(tuple(range(2, sizes.dim()))) if sizes.dim() > 2 else sizes
+    return node_sum(terms.abs() if terms.requires_grad else terms.abs_())

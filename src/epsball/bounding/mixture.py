@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from epsball.graph.operator import Relaxed
+from epsball.rows import node_flat
 from epsball.types import Bool, Float, Tensor
 
 if TYPE_CHECKING:
@@ -56,13 +57,13 @@ class Choice:
             flat: the lines at share 0.
             steep: the lines at share 1; the upper ones are those of `flat`.
         """
-        mask = rows.at(bent).flatten(1)
+        mask = node_flat(rows.at(bent), 1)
         count = mask.sum(1)
         most = int(count.max()) if count.numel() else 0
         index = None if most > _DENSE * mask.shape[1] else _padded(mask, most)
 
         def lay(tensor: Tensor) -> Tensor:
-            whole = rows.at(tensor).flatten(1)
+            whole = node_flat(rows.at(tensor), 1)
             return whole if index is None else whole.gather(1, index)
 
         def both(ground: Tensor | None, high: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
@@ -88,7 +89,7 @@ class Choice:
 
     def take(self, values: Tensor) -> Float[Tensor, "P Q m"]:
         """The entries of `values` (P, Q, *n) at the units with a choice."""
-        flat = values.flatten(2)
+        flat = node_flat(values, 2)
         return flat if self.index is None else flat.gather(2, self.index.expand(len(flat), -1, -1))
 
     def put(self, values: Tensor, chosen: Float[Tensor, "P Q m"]) -> Tensor:
@@ -99,7 +100,7 @@ class Choice:
             own = self.counted.clone()
             own[:, :1] = 1  # a row without a choice repeats its first unit only
             chosen = torch.where(own > 0, chosen, chosen.detach())  # a scatter's gradient would count repeats again
-        flat = (values * self.through).flatten(2)
+        flat = node_flat(values * self.through, 2)
         return flat.scatter(2, self.index.expand(len(flat), -1, -1), chosen).view_as(values)
 
     def lower(self, share: Tensor) -> Tensor:

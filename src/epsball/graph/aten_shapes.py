@@ -116,7 +116,7 @@ def _pad(b: Builder, a: Arguments) -> Node:
 def _reduce(b: Builder, a: Arguments) -> Node:
     x: Node = a["self"]
     dims = a.get("dim")
-    if dims is None:
+    if dims is None or dims == []:  # no axes are all axes, the batch among them
         b.axis(0, len(x.shape))
     listed: list[int] = list(dims) if isinstance(dims, (list, tuple)) else [int(dims or 0)]
     dims = tuple(sorted(b.axis(d, len(x.shape)) for d in listed))

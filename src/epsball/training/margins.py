@@ -15,7 +15,7 @@ from epsball.bounding.backward import pull_back
 from epsball.bounding.losses import Losses
 from epsball.bounding.ibp import Intervals, concretise, intervals
 from epsball.interval import Interval
-from epsball.rows import Rows
+from epsball.rows import Rows, node_flat
 
 if TYPE_CHECKING:
     from epsball.graph.plan import Bound, Prepared
@@ -92,7 +92,7 @@ class Bounded:
 def _least_of_label(values: Tensor, interval: Interval, y: Tensor) -> Tensor:
     """Least value (B, K) of the forms (K, label, *n) of each sample's own label."""
     classes = values.shape[0]
-    forms = values.transpose(0, 1).flatten(2).flatten(0, 1)  # (label * K, n)
-    centre, radius = (t.flatten(1) for t in interval.centre_radius())
+    forms = node_flat(values.transpose(0, 1), 2).flatten(0, 1)  # (label * K, n)
+    centre, radius = (node_flat(t, 1) for t in interval.centre_radius())
     every = centre @ forms.T - radius @ forms.abs().T
     return every.view(len(y), classes, classes)[torch.arange(len(y), device=y.device), y]

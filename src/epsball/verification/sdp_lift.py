@@ -20,7 +20,7 @@ import torch
 from epsball.bounding.backward import pull_back
 from epsball.bounding.relaxations.relu import LeakyRelu
 from epsball.errors import BadConfig, UnsupportedOp
-from epsball.rows import Rows
+from epsball.rows import Rows, node_flat
 from epsball.types import Float, Tensor
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class _Walk:
         constant = rows.values.new_zeros(len(rows.values), 1) if pulled.bias is None else pulled.bias
         total, constant = torch.zeros((), dtype=torch.float64), constant[:, 0].double()
         for stop, form in pulled.terms:
-            flat = form.dense().values[:, 0].flatten(1).double()
+            flat = node_flat(form.dense().values[:, 0], 1).double()
             matrix, offset = self.values[stop]
             total, constant = total + flat @ matrix, constant + flat @ offset
         return total, constant

@@ -12,7 +12,7 @@ from epsball.graph.graph import Node, Shape
 from epsball.graph.operator import MOVES, Affine, Operator, Sums, operators, unsupported
 from epsball.interval import Interval
 from epsball.rounding import Ends, outside
-from epsball.rows import Rows
+from epsball.rows import Rows, node_sum
 from epsball.types import Tensor
 from epsball.windows import Windows
 
@@ -71,7 +71,7 @@ class ScaleShift(Affine):
     def offset(self, rows: Rows) -> Tensor | None:
         if self.shift is None:
             return None
-        return (rows.values * self.shift).flatten(2).sum(2)
+        return node_sum(rows.values * self.shift)
 
     def after(self, before: Operator) -> Operator:
         """The linear layer or convolution that computes `self(before(x))`."""

@@ -19,7 +19,7 @@ from epsball.graph.graph import Node, Shape
 from epsball.graph.operator import Lossy, Nonlinear, Operator, Relaxed, Slope, Sums, operators, unsupported
 from epsball.interval import Interval
 from epsball.rounding import SLACK, Ends, outside
-from epsball.rows import Rows
+from epsball.rows import Rows, node_flat, node_sum
 from epsball.types import Tensor
 
 _ELEMENTS = 2**22  # of the products of two matrices that are held at once
@@ -57,7 +57,7 @@ class Product(Nonlinear):
 
     def choice(self, rows: Rows, slope: Slope, *pre: Interval) -> ProductChoice:
         x, y = (Interval(rows.at(end.lower), rows.at(end.upper)) for end in pre)
-        start = torch.cat([rows.at(share).flatten(1) for share in _best(*pre)], 1)
+        start = torch.cat([node_flat(rows.at(share), 1) for share in _best(*pre)], 1)
         return ProductChoice(x, y, start, self._loss(*pre))
 
 
@@ -123,7 +123,7 @@ def _between(rows: Rows, below: Plane, above: Plane) -> tuple[tuple[Rows, ...], 
     negative = rows.values.clamp(max=0)
     positive = rows.values - negative
     x, y, bias = (positive * low + negative * high for low, high in zip(below, above, strict=True))
-    return (rows.like(x), rows.like(y)), bias.flatten(2).sum(2)
+    return (rows.like(x), rows.like(y)), node_sum(bias)
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from epsball.graph.graph import Node, Shape
 from epsball.graph.operator import MOVES, Affine, Operator, Sums, operators, unsupported
 from epsball.interval import Interval
 from epsball.rounding import Ends, outside
-from epsball.rows import Rows
+from epsball.rows import Rows, node_flat, node_sum
 from epsball.types import Tensor
 
 
@@ -103,7 +103,7 @@ class Cat(Rearranging):
         total: Tensor | None = None
         for part, c in zip(torch.split(rows.values, list(self.sizes), self.axis + 1), self.constants, strict=True):
             if c is not None:
-                gained = (part * c).flatten(2).sum(2)
+                gained = node_sum(part * c)
                 total = gained if total is None else total + gained
         return total
 
@@ -117,7 +117,7 @@ class Take(Rearranging):
 
     def value(self, *xs: Tensor) -> Tensor:
         index = self.index.to(xs[0].device)
-        return xs[0].flatten(1)[:, index.flatten()].view(len(xs[0]), *index.shape)
+        return node_flat(xs[0], 1)[:, index.flatten()].view(len(xs[0]), *index.shape)
 
     @cached_property
     def sums(self) -> Sums:
@@ -127,7 +127,7 @@ class Take(Rearranging):
     def pull(self, values: Tensor) -> tuple[Tensor, ...]:
         whole = values.new_zeros(len(values), math.prod(self.before))
         index = self.index.to(values.device)
-        return (whole.index_add(1, index.flatten(), values.flatten(1)).view(len(values), *self.before),)
+        return (whole.index_add(1, index.flatten(), node_flat(values, 1)).view(len(values), *self.before),)
 
 
 @dataclass(frozen=True, eq=False)

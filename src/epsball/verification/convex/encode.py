@@ -20,7 +20,7 @@ from epsball.bounding.crown import Known
 from epsball.bounding.relaxation import Elementwise, Lines
 from epsball.graph.operator import Affine, Nonlinear, Relaxed, Slope
 from epsball.interval import Interval
-from epsball.rows import Rows
+from epsball.rows import Rows, node_flat
 from epsball.verification.convex.program import Array, Forms, Program
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class Encoding:
     def _read(self, pulled: Pulled, seen: list[tuple[int, Tensor]], pairs: int) -> tuple[sparse.csr_matrix, Array]:
         blocks = [(values.flatten(0, 1), self.units[slot].y) for slot, values in seen]
         for slot, form in pulled.terms:
-            blocks.append((form.dense().values.flatten(2).flatten(0, 1), 0 if slot == 0 else self.units[slot].y))
+            blocks.append((node_flat(form.dense().values, 2).flatten(0, 1), 0 if slot == 0 else self.units[slot].y))
         rows = len(blocks[0][0])
         entries = []
         for values, first in blocks:
@@ -230,7 +230,7 @@ class Noted(Relaxed):
 
     def pull(self, rows: Rows) -> tuple[tuple[Rows, ...], Tensor | None]:
         p = self.passing
-        self.seen.append((p.slot, rows.values.flatten(2)[..., p.index]))
+        self.seen.append((p.slot, node_flat(rows.values, 2)[..., p.index]))
         return (rows.like(rows.values * p.slope),), None if p.bias is None else rows.dot(p.bias)
 
 
