@@ -51,7 +51,9 @@ def _mlp(seed: int, sizes: tuple[int, ...], radius: float):
 def _dual(seed: int = 0, sizes: tuple[int, ...] = (3, 6, 6, 2), radius: float = 0.4) -> tuple[Dual, float]:
     network, _, box, rows = _mlp(seed, sizes, radius)
     found, relaxed = Crown().relax(network, box)
-    return Dual(lift(network, box, found, rows), 0), float(Known(network, box, found, relaxed).lower_bound(network.plan.output, rows))
+    return Dual(lift(network, box, found, rows), 0), float(
+        Known(network, box, found, relaxed).lower_bound(network.plan.output, rows)
+    )
 
 
 @pytest.mark.parametrize("name", ["leaky", "conv", "residual", "affine_only"])

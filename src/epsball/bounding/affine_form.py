@@ -8,7 +8,7 @@ line; the band's half width becomes a fresh noise symbol of its own unit (zonoto
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,6 +18,7 @@ from epsball.bounding.relaxation import Elementwise
 from epsball.bounding.symbols import Numbering, Symbols, union
 from epsball.graph.operator import Affine
 from epsball.interval import Interval
+from epsball.rounding import SLACK, Rounding
 from epsball.rows import Rows, node_flat
 from epsball.types import Float, Tensor
 
@@ -55,6 +56,20 @@ class AffineForm:
         zero = torch.zeros_like(x)
         return cls(unit, zero, x.new_zeros(len(x), 0, *x.shape[1:]), zero, numbering.none())
 
+    def terms(self, reach: Float[Tensor, "B d"]) -> Float[Tensor, "B *n"]:
+        """What the terms of the form come to where the input elements are at most `reach`: rounding is in proportion to it."""
+        sizes = self.slopes * reach.view(*reach.shape, *(1,) * (self.slopes.dim() - 2))
+        return sizes.abs().sum(1) + self.offset.abs() + self.noise.abs().sum(1) + self.radius
+
+    def widened(self, room: Tensor | float) -> AffineForm:
+        """The same form around a wider interval."""
+        return replace(self, radius=self.radius + room)
+
+    @property
+    def columns(self) -> int:
+        """Input elements and symbols."""
+        return self.slopes.shape[1] + self.noise.shape[1]
+
     def interval(self, input_set: InputSet) -> Interval:
         """The tightest interval of the form over the set."""
         shape = input_set.centre.shape[1:]
@@ -64,21 +79,26 @@ class AffineForm:
         return Interval.ordered(self.offset + ends[0] - spread, self.offset - ends[1] + spread)
 
 
-def through(op: Operator, forms: Sequence[AffineForm], pre: Sequence[Interval], slope: Slope, *, fresh: bool) -> AffineForm:
+def through(
+    op: Operator, forms: Sequence[AffineForm], pre: Sequence[Interval], slope: Slope, reach: Float[Tensor, "B d"], *, fresh: bool
+) -> AffineForm:
     """The form of an operator's result.
 
     Args:
-        op: the operator.
+        op: the operator; what its `rounding` may do joins the radius.
         forms: of its arguments.
         pre: intervals of its arguments.
         slope: names the line of a ReLU's band; "same" is the chord, the narrowest band.
+        reach: the largest absolute value of each input element.
         fresh: whether the band becomes noise of its own.
     """
     if isinstance(op, Affine):
-        return _affine(op, forms)
+        return _affine(op, forms).widened(_affine_room(op, forms, reach))
     if isinstance(op, Elementwise):
-        return _banded(op, forms[0], pre[0], slope, fresh=fresh)
+        return _banded(op, forms[0], pre[0], slope, reach, fresh=fresh)
     centre, radius = op.interval(*pre).centre_radius()
+    if op.rounding is not None:
+        radius = radius + op.rounding.gamma(0, 4) * (centre.abs() + radius)
     shape, symbols = centre.shape[1:], forms[0].symbols.numbering.none()
     slopes, noise = (centre.new_zeros(len(centre), count, *shape) for count in (forms[0].slopes.shape[1], len(symbols)))
     return AffineForm(slopes, centre, noise, radius, symbols)
@@ -96,6 +116,18 @@ def _affine(op: Affine, forms: Sequence[AffineForm]) -> AffineForm:
     )
 
 
+def _affine_room(op: Affine, forms: Sequence[AffineForm], reach: Tensor) -> Tensor | float:
+    """The module's sum and ours, over all columns; each column's passes `f(0)`, which is then taken off again."""
+    if op.rounding is None or op.sums.value == 0:
+        return 0.0
+    share = op.rounding.gamma(op.sums.value + 1, op.sums.value + SLACK)
+    room = share * op.size(*[form.terms(reach) for form in forms]) + op.sums.value * op.rounding.tiny
+    if op.constant is None:
+        return room
+    times = reach.sum(1) + sum(form.noise.shape[1] for form in forms)
+    return room + op.rounding.gamma(0, SLACK) * op.constant * times.view(-1, *(1,) * (room.dim() - 1))
+
+
 def linear_part(op: Affine, columns: Sequence[Float[Tensor, "B k *n"]]) -> Float[Tensor, "B k *m"]:
     """`A v` for k columns of every sample."""
     base = op.value(*[c.new_zeros(1, *c.shape[2:]) for c in columns])
@@ -107,7 +139,7 @@ def linear_part(op: Affine, columns: Sequence[Float[Tensor, "B k *n"]]) -> Float
 
 def band(op: Elementwise, pre: Interval, slope: Slope) -> tuple[Tensor, Tensor, Tensor]:
     """Slope, middle and half width of `|f(z) - slope z - middle| <= half` on the interval, from the operator's two lines."""
-    lines = op.lines(pre, slope)
+    lines = op.outer(pre, slope)
     line = lines.lower_slope if slope != "same" else (lines.lower_slope + lines.upper_slope) / 2
     below, above = lines.lower_slope - line, lines.upper_slope - line
     low = torch.minimum(below * pre.lower, below * pre.upper)
@@ -117,11 +149,14 @@ def band(op: Elementwise, pre: Interval, slope: Slope) -> tuple[Tensor, Tensor, 
     return line, (low + high) / 2, ((high - low) / 2).clamp(min=0)
 
 
-def _banded(op: Elementwise, form: AffineForm, pre: Interval, slope: Slope, *, fresh: bool) -> AffineForm:
+def _banded(op: Elementwise, form: AffineForm, pre: Interval, slope: Slope, reach: Tensor, *, fresh: bool) -> AffineForm:
     line, centre, half = band(op, pre, slope)
     scale = line[:, None]
     slopes, noise = form.slopes * scale, form.noise * scale
     offset, radius = form.offset * line + centre, form.radius * line.abs()
+    if op.rounding is not None:  # of the products, and of the band
+        ends = pre.magnitude * line.abs() + centre.abs() + half
+        radius = radius + op.rounding.gamma(0, SLACK) * (form.terms(reach) * line.abs() + ends)
     if not fresh:
         return AffineForm(slopes, offset, noise, radius + half, form.symbols)
     own = _columns(half)
@@ -139,6 +174,13 @@ def _columns(half: Float[Tensor, "B *n"]) -> Float[Tensor, "B g *n"]:
     place = bent.cumsum(1)[sample, unit] - 1
     fresh = flat.new_zeros(len(flat), most, flat.shape[1])
     return fresh.index_put((sample, place, unit), flat[sample, unit]).view(len(flat), most, *half.shape[1:])
+
+
+def summed(form: AffineForm, rounding: Rounding | None, reach: Tensor, terms: int) -> AffineForm:
+    """The form with what its own sums may lose, and those of forms over it that have so many terms."""
+    if rounding is None:
+        return form
+    return form.widened(2 * rounding.gamma(0, form.columns + terms + SLACK) * form.terms(reach))
 
 
 def least(pulled: Pulled, forms: dict[int, AffineForm], input_set: InputSet) -> Float[Tensor, "P Q"]:

@@ -6,10 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from epsball.bounding.affine_form import AffineForm, least, through
+from epsball.bounding.affine_form import AffineForm, least, summed, through
 from epsball.bounding.backward import pull_back
 from epsball.bounding.base import bounders
 from epsball.bounding.cost import FORM, Need, TooLarge, Work
+from epsball.bounding.losses import Losses
 from epsball.bounding.relaxation import Elementwise
 from epsball.bounding.relaxations.relu import LeakyRelu
 from epsball.bounding.symbols import Numbering, union
@@ -51,6 +52,7 @@ def walk(
         TooLarge: a step's forms take more than `most`.
     """
     hull = input_set.hull()
+    reach = hull.magnitude.flatten(1)
     found, forms = {0: hull}, {0: AffineForm.of_input(input_set.centre, Numbering())}
     read = {slot for step in network.nonlinear for slot in step.args}
     domain = {slot for step in network.nonlinear if not isinstance(step.op, LeakyRelu) for slot in step.args}
@@ -59,15 +61,16 @@ def walk(
         pre = [found[slot] for slot in step.args]
         if most is not None:
             _fits(step, [forms[slot] for slot in step.args], pre, fresh=fresh, most=most)
-        forms[step.slot] = through(step.op, [forms[slot] for slot in step.args], pre, slope, fresh=fresh)
+        forms[step.slot] = through(step.op, [forms[slot] for slot in step.args], pre, slope, reach, fresh=fresh)
         found[step.slot] = step.op.interval(*pre)
         if step.slot in read and not isinstance(step.op, Nonlinear):
-            own = forms[step.slot].interval(input_set)
+            own = summed(forms[step.slot], network.rounding, reach, 0).interval(input_set)
             found[step.slot] = own.intersect(found[step.slot]) if meet or step.slot in domain else own
         for slot in set(step.args):
             if last[slot] == index and slot not in network.frontier:
                 del forms[slot]
-    return found, forms
+    read_last = {slot: summed(forms[slot], network.rounding, reach, network.sizes[slot]) for slot in network.frontier}
+    return found, read_last
 
 
 def _fits(step: Bound, forms: Sequence[AffineForm], pre: Sequence[Interval], *, fresh: bool, most: int) -> None:
@@ -127,8 +130,8 @@ class Forward:
 
     def __call__(self, network: Prepared, input_set: InputSet, rows: Rows) -> Tensor:
         """Lower bounds of linear forms of the output over the set."""
-        _, forms = walk(network, input_set, self.slope, fresh=False, meet=True)
-        return least(pull_back(network, network.plan.output, rows, {}), forms, input_set)
+        found, forms = walk(network, input_set, self.slope, fresh=False, meet=True)
+        return least(pull_back(network, network.plan.output, rows, {}, Losses(network, found)), forms, input_set)
 
     def need(self, facts: Facts, rows: int) -> Need:
         """Its memory: a column for each input element."""

@@ -10,6 +10,7 @@ from epsball.bounding.backward import pull_back
 from epsball.bounding.base import bounders
 from epsball.bounding.cost import FORM, Need, Work
 from epsball.bounding.forward import column_work, columns, walk
+from epsball.bounding.losses import Losses
 from epsball.graph.operator import Slope
 
 if TYPE_CHECKING:
@@ -46,8 +47,8 @@ class Zonotope:
 
     def __call__(self, network: Prepared, input_set: InputSet, rows: Rows) -> Tensor:
         """Lower bounds of linear forms of the output over the set."""
-        _, forms = walk(network, input_set, self.slope, fresh=True, meet=self.meet, most=self.most)
-        return least(pull_back(network, network.plan.output, rows, {}), forms, input_set)
+        found, forms = walk(network, input_set, self.slope, fresh=True, meet=self.meet, most=self.most)
+        return least(pull_back(network, network.plan.output, rows, {}, Losses(network, found)), forms, input_set)
 
     def neurons(self, network: Prepared, input_set: InputSet) -> Intervals:
         """The interval of every slot."""

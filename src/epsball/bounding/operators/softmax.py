@@ -62,7 +62,7 @@ class Softmax(Nonlinear):
 
     @staticmethod
     def _error(rounding: Rounding, count: int) -> tuple[float, float]:
-        """What a value is off by, for each unit of it and at least: an exponent of size t is off by t units, and `t exp(-t) < 1`."""
+        """What a value is off by, for each unit of it and at least: an exponent t is off by t units, and `t exp(-t) < 1`."""
         terms = 2 * (count + SLACK)
         return rounding.gamma(terms, terms), rounding.gamma(2, 2)
 

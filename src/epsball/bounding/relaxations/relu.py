@@ -41,7 +41,6 @@ class LeakyRelu(Elementwise):
             return Lines(below, None, share, bias)
         return Lines(a + (1 - a) * below, None, a + (1 - a) * share, (1 - a) * bias)
 
-
     def outer(self, pre: Interval, slope: Slope = "adaptive") -> Lines:
         """ReLU itself is exact and so is its lower line; the chord is off by a few units of what it is computed from."""
         if self.negative_slope != 0 or self.rounding is None:
