@@ -109,9 +109,10 @@ def _export(module: nn.Module, example: torch.Tensor) -> ExportedProgram:
 
 def _repeats(first: object, second: object, where: str) -> None:
     """Raise unless a network answers the same inputs alike, but for what a device's order of sums may do."""
-    both = isinstance(first, torch.Tensor) and isinstance(second, torch.Tensor)
-    if not both or not first.is_floating_point() or not first.numel():
-        return  # no network of one output: said later
+    if not isinstance(first, torch.Tensor) or not isinstance(second, torch.Tensor):
+        return  # several outputs: said later
+    if not first.is_floating_point() or not first.numel():
+        return
     scale = 64 * torch.finfo(first.dtype).eps * first.abs().nan_to_num().amax()
     if first.shape != second.shape or bool(((first - second).abs() > scale).any()):
         raise noise("two runs on the same inputs give different answers", where)

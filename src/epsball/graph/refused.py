@@ -52,7 +52,7 @@ def not_covered(name: str, where: Where, table: Mapping[str, object]) -> Unsuppo
 
 def draws(target: object, arguments: Mapping[str, Any]) -> bool:
     """Whether an operator draws random numbers when it is called with these arguments."""
-    tags = target.tags if isinstance(target, torch._ops.OpOverload) else ()
+    tags = getattr(target, "tags", ())  # Python's own functions have none
     return torch.Tag.nondeterministic_seeded in tags and all(arguments.get(switch, True) for switch in _SWITCHES)
 
 
@@ -61,7 +61,7 @@ def noise(what: str, where: str) -> BadCapture:
     return BadCapture(
         f"the network has noise in its forward pass: {what}, so it has no bounds",
         where=where,
-        fix="draw no random numbers in evaluation mode (F.dropout takes training=self.training); for noise on the input: epsball certify",
+        fix="draw none in evaluation mode (F.dropout takes training=self.training); for noise on the input: epsball certify",
     )
 
 
