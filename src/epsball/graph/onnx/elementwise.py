@@ -39,20 +39,23 @@ def _unary(call: Call) -> Value:
     return made
 
 
-@operator("Sum", "Mean", "Max", "Min")
+@operator("Sum", "Mean")
 def _several(call: Call) -> Value:
     values = call.tensors()
-    if call.op in {"Max", "Min"}:
-        how = torch.maximum if call.op == "Max" else torch.minimum
-        return reduce(lambda a, b: _cut(a, b, call) if b.dim() == 0 else how(a, b), values)
     total = reduce(torch.add, values)
     return total / len(values) if call.op == "Mean" else total
 
 
-def _cut(x: Tensor, number: Tensor, call: Call) -> Tensor:
-    """The larger or smaller of a tensor and a number: a clamp."""
-    value = next(v.item() for v in call.inputs if isinstance(v, np.ndarray) and v.size == 1)
-    return x.clamp(min=value) if call.op == "Max" else x.clamp(max=value)
+@operator("Max", "Min")
+def _extreme(call: Call) -> Value:
+    """Of any number of values; a single number of the file is a clamp."""
+    largest = call.op == "Max"
+    numbers = [float(v) for v in call.inputs if isinstance(v, np.ndarray) and v.ndim == 0]
+    tensors = [call.tensor(i) for i, v in enumerate(call.inputs) if not (isinstance(v, np.ndarray) and v.ndim == 0)]
+    made: Tensor = reduce(torch.maximum if largest else torch.minimum, tensors)
+    if not numbers:
+        return made
+    return made.clamp(min=max(numbers)) if largest else made.clamp(max=min(numbers))
 
 
 @operator("Pow")
@@ -114,16 +117,36 @@ def _swish(call: Call) -> Value:
     return F.silu(x) if alpha == 1 else x * torch.sigmoid(alpha * x)
 
 
-@operator("Identity", "Dropout")
+@operator("Identity")
 def _identity(call: Call) -> Value:
     return call.tensor(0)
 
 
+@operator("Dropout")
+def _dropout(call: Call) -> Value:
+    if call.has(2) and call.number(2, 0):
+        raise call.refuse("it is in training mode", "a network exported in evaluation mode")
+    return call.tensor(0)
+
+
+_FLOATS = {1: torch.float32, 11: torch.float64}
+
+
 @operator("Cast", "CastLike")
 def _cast(call: Call) -> Value:
-    if call.op == "Cast" and call.attrs.get("to") not in {1, 11}:
-        raise call.refuse(f"values are cast to type {call.attrs.get('to')}", "float32 or float64 throughout")
-    return call.tensor(0)
+    """A weight is cast once; a value that depends on data keeps the precision of the network."""
+    x = call.tensor(0)
+    if call.op == "Cast":
+        wanted = _FLOATS.get(call.attrs["to"])
+    else:
+        like = call.inputs[1]
+        wanted = like.dtype if isinstance(like, torch.Tensor) else {"float32": torch.float32, "float64": torch.float64}.get(str(getattr(like, "dtype", "")))
+    if wanted == x.dtype:
+        return x
+    if wanted is not None and isinstance(x, torch.nn.Parameter):
+        return x.to(wanted)
+    what = wanted or f"ONNX's type {call.attrs.get('to', 'of input 1')}"
+    raise call.refuse(f"values of {x.dtype} are cast to {what}", "float32 or float64 throughout")
 
 
 @operator("Where")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.func import functional_call
 
 from epsball.errors import BadFile, EpsballError
 from epsball.graph.graph import Shape
@@ -154,12 +154,8 @@ class OnnxNetwork(nn.Module):
             self.register_parameter(key, nn.Parameter(tensor, requires_grad=array.size > 1))
         self._keys[name] = key
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Outputs (B, K)."""
-        return self.run(x)
-
-    def run(self, x: Tensor, watch: Watch | None = None) -> Tensor:
-        """Outputs (B, K), shown to `watch` node by node: the node, its results, and the values that are still needed."""
+    def forward(self, x: Tensor, watch: Watch | None = None) -> Tensor:
+        """Outputs (B, K); `watch` sees each node with its results before the next one runs."""
         batch = x.shape[0]
         values: dict[str, Value] = {**self._host, **{name: getattr(self, key) for name, key in self._keys.items()}}
         values[self.program.input] = x.reshape(batch, *self.program.input_shape)
@@ -204,8 +200,10 @@ def measure(module: OnnxNetwork) -> None:
                     fix="the file is damaged or hostile: export it again",
                 )
 
-    with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True):
-        module.run(torch.zeros(2, *module.input_shape, dtype=_DTYPES[module.program.dtype.name]), watch)
+    held = {name: nn.Parameter(value.to("meta"), requires_grad=False) for name, value in module.state_dict().items()}
+    with torch.no_grad(), torch.device("meta"):
+        x = torch.zeros(2, *module.input_shape, dtype=_DTYPES[module.program.dtype.name])
+        functional_call(module, held, (x, watch))
 
 
 def _read_as_statistics(program: Program) -> set[str]:
