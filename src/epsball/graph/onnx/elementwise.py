@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from epsball.graph.onnx.calls import Call, Value, operator
+from epsball.graph.onnx.calls import Call, Value, axis_of, operator
 from epsball.types import Tensor
 
 _BINARY: dict[str, Any] = {"Add": torch.add, "Sub": torch.sub, "Mul": torch.mul, "Div": torch.div}
@@ -124,23 +124,24 @@ def _identity(call: Call) -> Value:
 
 @operator("Dropout")
 def _dropout(call: Call) -> Value:
-    if call.has(2) and call.number(2, 0):
+    if call.has(2) and call.number(2, 0) and call.number(1, 0.5):
         raise call.refuse("it is in training mode", "a network exported in evaluation mode")
     return call.tensor(0)
 
 
 _FLOATS = {1: torch.float32, 11: torch.float64}
+_NAMED = {"float32": torch.float32, "float64": torch.float64}
 
 
 @operator("Cast", "CastLike")
 def _cast(call: Call) -> Value:
     """A weight is cast once; a value that depends on data keeps the precision of the network."""
     x = call.tensor(0)
-    if call.op == "Cast":
-        wanted = _FLOATS.get(call.attrs["to"])
+    like = call.inputs[1] if call.op == "CastLike" else None
+    if like is not None:
+        wanted = like.dtype if isinstance(like, torch.Tensor) else _NAMED.get(like.dtype.name)
     else:
-        like = call.inputs[1]
-        wanted = like.dtype if isinstance(like, torch.Tensor) else {"float32": torch.float32, "float64": torch.float64}.get(str(getattr(like, "dtype", "")))
+        wanted = _FLOATS.get(call.attrs["to"])
     if wanted == x.dtype:
         return x
     if wanted is not None and isinstance(x, torch.nn.Parameter):
@@ -162,9 +163,10 @@ def _softmax(call: Call) -> Value:
     """Before operator set 13 the axes from `axis` on are taken together."""
     x = call.tensor(0)
     how = torch.softmax if call.op == "Softmax" else torch.log_softmax
-    if call.opset >= 13:
-        return how(x, call.attrs.get("axis", -1))
-    axis = call.attrs.get("axis", 1) % x.dim()
-    if axis == x.dim() - 1:
-        return how(x, -1)
+    axis = axis_of(call, call.attrs.get("axis", -1 if call.opset >= 13 else 1), x.dim())
+    if axis == 0 and (call.opset >= 13 or call.layout != "one"):
+        raise call.refuse("it takes the batch in", "axes that start at 1")
+    if call.opset >= 13 or axis == x.dim() - 1:
+        return how(x, axis)
+    axis = max(axis, 1)  # the file's leading 1 stands for the batch
     return how(x.flatten(axis), -1).reshape(x.shape)

@@ -14,7 +14,7 @@ from torch.func import functional_call
 
 from epsball.errors import BadFile, EpsballError
 from epsball.graph.graph import Shape
-from epsball.graph.onnx import elementwise, host, layers, shapes
+from epsball.graph.onnx import elementwise, host, layers, resize, shapes
 from epsball.graph.onnx.calls import HOST, LIMIT, TABLE, Array, Call, Layout, Value
 from epsball.types import Tensor
 
@@ -177,7 +177,9 @@ class OnnxNetwork(nn.Module):
         out = values[self.program.output]
         if not isinstance(out, torch.Tensor):
             raise BadFile("the output does not depend on the input", where=self.program.where, fix="export the whole network")
-        return out if out.dim() == 2 else out.reshape(batch, -1)
+        # in a file of one sample the batch may have grown into the leading axis, which is ordered by sample
+        flat = out.dim() == 2 and (self.program.layout != "one" or out.shape[0] == batch)
+        return out if flat else out.reshape(batch, -1)
 
 
 def measure(module: OnnxNetwork) -> None:

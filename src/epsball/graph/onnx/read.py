@@ -72,7 +72,7 @@ def load_onnx(path: Path, input_shape: Shape | None = None) -> OnnxNetwork:
     measure(module)
     with torch.no_grad():
         out = module(torch.from_numpy(np.zeros((2, *module.input_shape), module.program.dtype)))
-    if out.dim() != 2 or len(out) != 2:
+    if out.dim() != 2 or len(out) != 2 or not out.numel():
         raise BadFile(
             f"two samples give an output of shape {tuple(out.shape)}",
             where=str(path),
