@@ -30,6 +30,7 @@ REASONS = {
     "cast to": "bounds hold for one precision throughout, and whole numbers have none",
     "give an output of shape (8, 30)": "the batch merged with another axis",
 }
+BROADCAST = ("Add", "Sub", "Mul", "Div", "Pow", "Equal", "Greater", "Less", "And", "Or")
 # computed rightly at 6133946 by what at least one executor says, and refused now: Slices that leave nothing, casts to float64 at
 # the end, and paddings by `wrap` that are negative on one side, which onnx.reference does not run
 GIVEN_UP = ("Slice 17 5", "Cast 9 1 to=11", "Cast 13 1 to=11", "Cast 21 1 to=11", "Pad 19 2 mode=wrap")
@@ -85,17 +86,16 @@ def test_what_the_first_reader_computed_is_still_computed(found):
     stated = [r for r, why in REASONS.items() if why != "never covered"]
     for name, (first, second, ours) in found.items():
         if isinstance(ours, EpsballError) and first is not None and second is not None:
-            covered_then = name.startswith(GIVEN_UP) or any(r in ours.what for r in (*stated, "dilated", "antialias", "keep_aspect"))
+            covered_then = name.startswith(GIVEN_UP) or any(
+                r in ours.what for r in (*stated, "dilated", "antialias", "keep_aspect")
+            )
             assert covered_then, (name, ours.what)
 
 
 @pytest.mark.parametrize("op", sorted({*TABLE, *HOST, "Constant"}))
 def test_the_table_lists_every_input_and_attribute_of_an_operator(op):
     """Whatever ONNX's schema has in any version that is read stands in the table, or is refused: named here."""
-    unread = {
-        "Gemm": set(), "Constant": {"sparse_value", "value_string", "value_strings"},
-        **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Pow", "Equal", "Greater", "Less", "And", "Or"), {"axis"}),
-    }.get(op, set())  # fmt: skip
+    unread = {"sparse_value", "value_string", "value_strings"} if op == "Constant" else {"axis"} if op in BROADCAST else set()
     form = FORMS[op]
     versions = [s for s in defs.get_all_schemas_with_history() if s.name == op and s.domain == ""]
     read = [s for s in versions if form.oldest <= s.since_version <= min(form.newest, NEWEST)]
@@ -113,17 +113,35 @@ def test_a_table_lists_nothing_that_no_operator_has():
     assert set(FORMS) == {*TABLE, *HOST, "Constant"}
 
 
+TWICE = [None, np.array([1, 1, 2, 2], np.float32)]
+ONES = np.ones(3, np.float32)
+
+
+def _resize(**attrs):
+    return onnx_sweep.one("Resize", [1, 2, 4, 4], TWICE, 19, **attrs)
+
+
+def _mask():
+    node = onnx_sweep.helper.make_node("Dropout", ["x"], ["y", "mask"], name="the_Dropout")
+    return onnx_sweep.network([node], [1, 6])
+
+
 UNREAD = {
-    "unknown value": ("Resize", "antialias = 1", onnx_sweep.one("Resize", [1, 2, 4, 4], [None, np.array([1, 1, 2, 2], np.float32)], 19, antialias=1)),
-    "default": ("Resize", "tf_crop", onnx_sweep.one("Resize", [1, 2, 4, 4], [None, np.array([1, 1, 2, 2], np.float32)], 19, coordinate_transformation_mode="tf_crop_and_resize")),
-    "training": ("BatchNormalization", "training_mode = 1", onnx_sweep.one("BatchNormalization", [1, 2, 4], [np.ones(2, np.float32)] * 4, 15, training_mode=1)),
+    "unknown value": ("Resize", "antialias = 1", _resize(antialias=1)),
+    "mode": ("Resize", "tf_crop", _resize(coordinate_transformation_mode="tf_crop_and_resize")),
+    "training": (
+        "BatchNormalization",
+        "training_mode = 1",
+        onnx_sweep.one("BatchNormalization", [1, 3, 4], [ONES] * 4, 15, training_mode=1),
+    ),
     "not in this set": ("ReduceMean", "no attribute 'axes'", onnx_sweep.one("ReduceMean", [1, 3, 4], opset=18, axes=[1])),
     "too new": ("Gelu", "operator set 17", onnx_sweep.one("Gelu", [1, 6], opset=17)),
-    "too old": ("Add", "version 1", onnx_sweep.one("Add", [1, 6], [np.ones((1, 6), np.float32)], 1)),
-    "broadcast": ("Add", "broadcast = 1", onnx_sweep.one("Add", [1, 3, 4], [np.ones(3, np.float32)], 6, broadcast=1, axis=1)),
+    "too old": ("Add", "version 1", onnx_sweep.one("Add", [1, 3], [ONES], 1)),
+    "broadcast": ("Add", "broadcast = 1", onnx_sweep.one("Add", [1, 3, 4], [ONES], 6, broadcast=1, axis=1)),
     "another type": ("Softmax", "another type", onnx_sweep.one("Softmax", [1, 6], axis=1.0)),
     "missing": ("Concat", "'axis'", onnx_sweep.one("Concat", [1, 6])),
-}  # fmt: skip
+    "second result": ("Dropout", "result 2", _mask()),
+}
 
 
 @pytest.mark.parametrize("name", UNREAD)

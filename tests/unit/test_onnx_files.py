@@ -117,7 +117,10 @@ def _chain(op, count, **attrs):
 
 def _host_chain():
     names = ["s", *(f"h{k}" for k in range(29))]
-    nodes = [helper.make_node("Shape", ["x"], ["s"]), *(helper.make_node("Concat", [a, a], [b], axis=0) for a, b in pairwise(names))]
+    nodes = [
+        helper.make_node("Shape", ["x"], ["s"]),
+        *(helper.make_node("Concat", [a, a], [b], axis=0) for a, b in pairwise(names)),
+    ]
     return network([*nodes, helper.make_node("Reshape", ["x", names[-1]], ["y"])], [1, 6])
 
 
@@ -242,7 +245,9 @@ def test_a_file_that_cannot_be_used_is_one_clear_error(name, tmp_path):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(kind) as raised:
         load_onnx(path)
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 600_000  # KiB: what the first import of torch's parts takes
+    assert (
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 600_000
+    )  # KiB: what the first import of torch's parts takes
     error = raised.value
     assert what in error.what
     assert fix in (error.fix or "")

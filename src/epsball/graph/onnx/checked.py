@@ -36,15 +36,12 @@ def agree(module: OnnxNetwork, data: bytes) -> str:
     Raises:
         BadCapture: they differ by more than rounding, or no executor runs the file.
     """
-    program, failed = module.program, []
-    x = samples(module)
-    for name, start in (("onnxruntime", _onnxruntime), ("onnx.reference", _reference)):
+    program, failed, x = module.program, [], samples(module)
+    for name, start, rows in (("onnxruntime", _onnxruntime, x), ("onnx.reference", _reference, x[1::3])):  # the second is slow
         try:
-            run = start(data, program.input)
-            rows = x if name == "onnxruntime" else x[1::3]  # that one is slow
-            expected = np.stack([run(row).reshape(-1) for row in _shaped(rows, program.layout)])
-        except Exception as error:  # each has its own classes
-            failed.append(f"{name}: {(str(error).strip().splitlines() or [type(error).__name__])[0][:200]}")
+            expected = _answers(name, start, module, data, rows)
+        except _NotRunError as error:
+            failed.append(str(error))
             continue
         _compare(module, rows, expected, name)
         return name
@@ -55,11 +52,29 @@ def agree(module: OnnxNetwork, data: bytes) -> str:
     )
 
 
+class _NotRunError(Exception):
+    """An executor that is not installed, or does not run the file."""
+
+
+def _answers(name: str, start: Callable[[bytes, str], Runner], module: OnnxNetwork, data: bytes, rows: Array) -> Array:
+    try:
+        run = start(data, module.program.input)
+        return np.stack([run(row).reshape(-1) for row in _shaped(rows, module.program.layout)])
+    except Exception as error:  # each executor has its own classes
+        raise _NotRunError(f"{name}: {(str(error).strip().splitlines() or [type(error).__name__])[0][:200]}") from error
+
+
 def samples(module: OnnxNetwork) -> Array:
     """Inputs (S, *x) of the declared shape and type: two corners of one value, two mixed ones, three inside and two around."""
     generator, shape = np.random.default_rng(0), module.program.input_shape
     corners = generator.integers(0, 2, size=(2, *shape)).astype(float)
-    listed = [np.zeros((1, *shape)), np.ones((1, *shape)), corners, generator.random((3, *shape)), generator.normal(size=(2, *shape))]
+    listed = [
+        np.zeros((1, *shape)),
+        np.ones((1, *shape)),
+        corners,
+        generator.random((3, *shape)),
+        generator.normal(size=(2, *shape)),
+    ]
     return np.concatenate(listed).astype(module.program.dtype)
 
 
@@ -112,7 +127,8 @@ def _compare(module: OnnxNetwork, rows: Array, expected: Array, name: str) -> No
 
 def _run(module: OnnxNetwork, x: torch.Tensor) -> Array:
     with torch.no_grad():
-        return module(x.reshape(len(x), *module.input_shape)).numpy()
+        made: Array = module(x.reshape(len(x), *module.input_shape)).numpy()
+    return made
 
 
 def _near(given: Array, expected: Array, allowed: Array) -> bool:

@@ -49,7 +49,9 @@ FORMS: dict[str, Form] = {
     **dict.fromkeys(("Sign", "Sin", "Cos", "Erf", "Atan", "HardSwish", "Mish", "Softplus", "Softsign", "Not"), Form("X")),
     **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Pow", "Equal", "Greater", "Less", "And", "Or"), _BINARY),
     **dict.fromkeys(("Sum", "Mean", "Max", "Min"), Form("X ...", oldest=6)),
-    **dict.fromkeys(("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceSumSquare", "ReduceL2", "ReduceLogSumExp"), _REDUCE),
+    **dict.fromkeys(
+        ("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceSumSquare", "ReduceL2", "ReduceLogSumExp"), _REDUCE
+    ),
     "ReduceProd": _REDUCE,
     "Mod": Form("A B", only={"fmod": (0, 1)}),
     "Clip": Form("X min max", "min max", oldest=6),

@@ -92,7 +92,8 @@ def _conv_transpose(call: Call) -> Value:
     count = weight.dim() - 2
     _kernel_fits(call, weight)
     stride, dilation, rest = (
-        tuple(call.attrs.get(name) or (default,) * count) for name, default in (("strides", 1), ("dilations", 1), ("output_padding", 0))
+        tuple(call.attrs.get(name) or (default,) * count)
+        for name, default in (("strides", 1), ("dilations", 1), ("output_padding", 0))
     )
     spans = [d * (k - 1) + 1 for d, k in zip(dilation, weight.shape[2:], strict=True)]
     whole = [s * (int(n) - 1) + r + k for s, n, r, k in zip(stride, x.shape[2:], rest, spans, strict=True)]

@@ -18,7 +18,7 @@ from epsball.graph.onnx import elementwise, host, layers, resize, shapes
 from epsball.graph.onnx.calls import HOST, LIMIT, TABLE, Array, Call, Layout, Value
 from epsball.types import Tensor
 
-__all__ = ["OnnxNetwork", "Program", "Step", "measure", "elementwise", "host", "layers", "shapes"]
+__all__ = ["OnnxNetwork", "Program", "Step", "elementwise", "host", "layers", "measure", "resize", "shapes"]
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 _SHORT = 8  # numbers of an argument such as scales
 _RAISED = (
@@ -202,7 +202,9 @@ def measure(module: OnnxNetwork) -> None:
                     fix="the file is damaged or hostile: export it again",
                 )
 
-    held = {name: nn.Parameter(value.to("meta"), requires_grad=False) for name, value in module.state_dict().items()}
+    held: dict[str, Tensor] = {
+        name: nn.Parameter(value.to("meta"), requires_grad=False) for name, value in module.state_dict().items()
+    }
     with torch.no_grad(), torch.device("meta"):
         x = torch.zeros(2, *module.input_shape, dtype=_DTYPES[module.program.dtype.name])
         functional_call(module, held, (x, watch))

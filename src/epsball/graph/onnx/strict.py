@@ -94,7 +94,9 @@ def one_reading(model: Any, opset: int, where: str) -> None:
         )
     count = sum(node.op_type != "Constant" for node in graph.node)
     if count > MOST:
-        raise UnsupportedOp(f"the network has {count} nodes: at most {MOST} are read", where=where, fix="simplify the file (onnxsim)")
+        raise UnsupportedOp(
+            f"the network has {count} nodes: at most {MOST} are read", where=where, fix="simplify the file (onnxsim)"
+        )
 
 
 def one_value(tensor: Any, where: str) -> None:
