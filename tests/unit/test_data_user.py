@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tracemalloc
+import zipfile
 
 import numpy as np
 import pytest
@@ -143,3 +146,25 @@ def test_a_set_that_changed_in_the_cache_is_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:-3])
     with pytest.raises(BadFile, match="truncated"):
         find.load("mine")
+
+
+@pytest.mark.parametrize("suffix", [".npy", ""])
+@pytest.mark.parametrize("shape", [(40_000, 1_000_000), (40_000_000_000,), (7, 5)])
+def test_an_npz_that_declares_more_than_it_holds_is_refused_before_memory_is_asked_for(tmp_path, shape, suffix):
+    path = saved(tmp_path / "a.npz", x_train=None)
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"shape": shape, "fortran_order": False, "descr": "|u1"})
+    with zipfile.ZipFile(path, "a") as file:
+        file.writestr("x_train" + suffix, header.getvalue() + bytes(30))
+    tracemalloc.start()
+    with pytest.raises(BadFile, match="declares") as caught:
+        user.add("mine", path)
+    assert tracemalloc.get_traced_memory()[1] < 10**8
+    tracemalloc.stop()
+    assert caught.value.where == str(path)
+
+
+def test_an_npz_larger_than_is_read_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(user, "_LARGEST", 100)
+    with pytest.raises(BadFile, match="at most 100 are read"):
+        user.add("mine", saved(tmp_path / "a.npz"))

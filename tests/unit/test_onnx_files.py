@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import resource
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -105,7 +107,105 @@ def _branch():
     return network([helper.make_node("If", ["c"], ["y"], name="choice")], [1, 6], {"c": np.array(True)})
 
 
+def _chain(op, count, **attrs):
+    """Each node reads the one before it, twice if it takes two."""
+    names = ["x", *(f"h{k}" for k in range(count))]
+    twice = 2 if op in {"Concat", "Add"} else 1
+    nodes = [helper.make_node(op, [a] * twice, [b], **attrs) for a, b in pairwise(names)]
+    return network([*nodes, helper.make_node("ReduceSum", [names[-1], "axes"], ["y"])], [1, 6], {"axes": np.array([1])})
+
+
+def _host_chain():
+    names = ["s", *(f"h{k}" for k in range(29))]
+    nodes = [
+        helper.make_node("Shape", ["x"], ["s"]),
+        *(helper.make_node("Concat", [a, a], [b], axis=0) for a, b in pairwise(names)),
+    ]
+    return network([*nodes, helper.make_node("Reshape", ["x", names[-1]], ["y"])], [1, 6])
+
+
+def _wide_gather():
+    nodes = [helper.make_node("Shape", ["x"], ["s"]), helper.make_node("Expand", ["s", "e"], ["t"]),
+             helper.make_node("Expand", ["zero", "n"], ["i"]), helper.make_node("Gather", ["t", "i"], ["u"]),
+             helper.make_node("Reshape", ["x", "u"], ["y"])]  # fmt: skip
+    return network(nodes, [1, 6], {"e": np.array([10, 10**4, 2]), "n": np.array([10**6]), "zero": np.array([0])})
+
+
+def _twice_a_graph():
+    other = one("Neg", [1, 6])
+    other.ClearField("opset_import")
+    return one("Relu", [1, 6]).SerializeToString() + other.SerializeToString()
+
+
+def _initializer_twice():
+    model = one("Add", [1, 6], [weights(6)])
+    model.graph.initializer.add().CopyFrom(model.graph.initializer[0])
+    return model
+
+
+def _overridable():
+    model = one("Add", [1, 6], [weights(6)])
+    model.graph.input.append(helper.make_tensor_value_info("c0", 1, [6]))
+    return model
+
+
+def _raw_and_typed():
+    model = one("Add", [1, 6], [weights(6)])
+    model.graph.initializer[0].float_data.extend([1.0] * 6)
+    return model
+
+
+def _two_sets():
+    model = one("Relu", [1, 6])
+    model.opset_import.append(helper.make_opsetid("", 9))
+    return model
+
+
+def _newer_set():
+    model = one("Relu", [1, 6])
+    model.opset_import[0].version = 1000
+    return model
+
+
+def _attribute_twice():
+    model = one("LeakyRelu", [1, 6], alpha=0.3)
+    model.graph.node[0].attribute.add().CopyFrom(helper.make_attribute("alpha", 0.5))
+    return model
+
+
+def _two_constants():
+    nodes = [helper.make_node("Constant", [], ["c"], value_float=1.0, value_int=2), helper.make_node("Add", ["x", "c"], ["y"])]
+    return network(nodes, [1, 6])
+
+
+def _cast_inside(to):
+    nodes = [helper.make_node("Cast", ["x"], ["h"], to=to, name="narrow"), helper.make_node("Cast", ["h"], ["y"], to=1)]
+    return network(nodes, [1, 6])
+
+
+def _on_data(op):
+    nodes = [helper.make_node(op, ["x"], ["h"], name="/body/whole"), helper.make_node("Relu", ["h"], ["y"])]
+    return network(nodes, [1, 6])
+
+
 BAD = {
+    "doublings": (lambda: _chain("Concat", 29, axis=1), BadFile, "numbers in all of them", "damaged or hostile"),
+    "doublings of shapes": (_host_chain, BadFile, "whole numbers", "damaged"),
+    "wide gather": (_wide_gather, BadFile, "asks for a value of shape", "damaged or hostile"),
+    "3000 nodes": (lambda: _chain("Relu", 3000), UnsupportedOp, "3001 nodes", "onnxsim"),
+    "two graphs": (_twice_a_graph, BadFile, "two graphs", "one file for each"),
+    "initializer twice": (_initializer_twice, BadFile, "two initializers are named 'c0'", "export"),
+    "overridable": (_overridable, BadFile, "'c0' is an input with a default", "keep_initializers_as_inputs=False"),
+    "raw and typed": (_raw_and_typed, BadFile, "holds its numbers twice", "export"),
+    "two operator sets": (_two_sets, BadFile, "2 operator sets", "export"),
+    "newer operator set": (_newer_set, BadFile, "operator set 1000", "older operator set"),
+    "attribute twice": (_attribute_twice, BadFile, "an attribute twice", "export"),
+    "two constants": (_two_constants, BadFile, "a constant with 2 values", "export"),
+    "cast to half": (lambda: _cast_inside(10), UnsupportedOp, "`Cast`: values of torch.float32 are cast", "throughout"),
+    "cast to double": (lambda: _cast_inside(11), UnsupportedOp, "cast to torch.float64", "throughout"),
+    "cast to integers": (lambda: _cast_inside(7), UnsupportedOp, "cast to ONNX's type 7", "throughout"),
+    "floor of data": (lambda: _on_data("Floor"), UnsupportedOp, "`Floor`: it is computed on shapes", "no input"),
+    "not of data": (lambda: _on_data("Ceil"), UnsupportedOp, "`Ceil`", "no input"),
     "external": (_external, BadFile, "another file", "onnx.save_model"),
     "two inputs": (_two_inputs, BadFile, "2 inputs", "extract_model"),
     "negative": (_negative, BadFile, "shape", "damaged"),
@@ -140,9 +240,14 @@ BAD = {
 @pytest.mark.parametrize("name", BAD)
 def test_a_file_that_cannot_be_used_is_one_clear_error(name, tmp_path):
     build, kind, what, fix = BAD[name]
-    path = save(build(), tmp_path / "bad.onnx")
+    path, model = tmp_path / "bad.onnx", build()
+    path.write_bytes(model if isinstance(model, bytes) else model.SerializeToString())
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(kind) as raised:
         load_onnx(path)
+    assert (
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 600_000
+    )  # KiB: what the first import of torch's parts takes
     error = raised.value
     assert what in error.what
     assert fix in (error.fix or "")
@@ -203,3 +308,33 @@ def test_without_onnx_the_extra_is_named(file, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(MissingExtra, match=r"epsball\[onnx\]"):
         epsball.load(file)
+
+
+def test_the_error_of_an_operator_on_data_names_it_and_its_node(tmp_path):
+    with pytest.raises(UnsupportedOp) as raised:
+        load_onnx(save(_on_data("Floor"), tmp_path / "net.onnx"))
+    assert "`Floor`" in raised.value.what
+    assert "missing" not in raised.value.what
+    assert "/body/whole" in raised.value.where
+
+
+def test_the_statistics_of_a_batch_norm_are_buffers(tmp_path):
+    given = {"w": weights(3), "b": weights(3), "m": weights(3), "v": np.abs(weights(3)) + 1}
+    nodes = [helper.make_node("Identity", ["v"], ["shared"]),
+             helper.make_node("BatchNormalization", ["x", "w", "b", "m", "shared"], ["h"]),
+             helper.make_node("Flatten", ["h"], ["y"])]  # fmt: skip
+    module = load_onnx(save(network(nodes, [1, 3, 4], given), tmp_path / "net.onnx"))
+    assert {name for name, _ in module.named_parameters()} == {"p_w", "p_b"}
+    assert {name for name, _ in module.named_buffers()} == {"p_m", "p_v"}
+    net = epsball.load(tmp_path / "net.onnx")
+    assert torch.equal(net.params()["p_m"], torch.from_numpy(given["m"]))
+
+
+def test_initializers_that_old_operator_sets_list_as_inputs_are_constants(tmp_path):
+    """Before operator set 9 they had to be."""
+    model = one("Add", [1, 6], [weights(6)], opset=8)
+    model.ir_version = 6
+    model.graph.input.append(helper.make_tensor_value_info("c0", 1, [6]))
+    assert load_onnx(save(model, tmp_path / "net.onnx")).input_shape == (6,)
+    model.ir_version = 3
+    assert load_onnx(save(model, tmp_path / "net.onnx")).input_shape == (6,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 import zlib
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from epsball.types import Tensor
 
+_LARGEST = 2**34  # bytes of all arrays of an .npz file together
 _TERMS = "the user's own; epsball knows no terms"
 
 
@@ -122,6 +124,7 @@ def _from_npz(path: Path) -> dict[str, Tensor]:
     if not zipfile.is_zipfile(path):
         raise BadFile("not a whole .npz file", where=str(path), fix="save it with numpy.savez; give a folder for idx files")
     try:
+        _declared(path)
         with np.load(path, allow_pickle=False) as file:
             missing = [key for key in stored.KEYS if key not in file.files]
             if missing:
@@ -131,11 +134,39 @@ def _from_npz(path: Path) -> dict[str, Tensor]:
                     fix=f"save it with numpy.savez(path, {', '.join(f'{k}={k}' for k in stored.KEYS)})",
                 )
             arrays = {key: np.asarray(file[key]) for key in stored.KEYS}
-    except (ValueError, OSError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
+    except (ValueError, KeyError, OSError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
         raise BadFile(
             f"not a whole .npz file of plain arrays: {error}", where=str(path), fix="save it with numpy.savez, without objects"
         ) from error
     return {key: _tensor(array, key, str(path)) for key, array in arrays.items()}
+
+
+def _declared(path: Path) -> None:
+    """Raise unless the arrays are as large as their headers say, and small enough to be read; nothing is unpacked to find out.
+
+    Raises:
+        BadFile: a header declares more than its data, or all of them more than is read.
+    """
+    total = 0
+    with zipfile.ZipFile(path) as file:
+        for member in (info for info in file.infolist() if info.filename.removesuffix(".npy") in stored.KEYS):
+            with file.open(member) as raw:
+                readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+                shape, _, dtype = readers[np.lib.format.read_magic(raw)](raw)
+                size, header = math.prod(shape) * dtype.itemsize, raw.tell()
+            total += size
+            if size + header != member.file_size and not dtype.hasobject:
+                raise BadFile(
+                    f"{member.filename} declares {size} bytes of numbers and holds {member.file_size - header}",
+                    where=str(path),
+                    fix="save it again with numpy.savez",
+                )
+    if total > _LARGEST:
+        raise BadFile(
+            f"an .npz file of {total} bytes unpacked, where at most {_LARGEST} are read",
+            where=str(path),
+            fix="store fewer examples, or pictures as uint8",
+        )
 
 
 def _tensor(array: np.ndarray, key: str, where: str) -> Tensor:

@@ -9,17 +9,13 @@ from epsball.graph.builder import Arguments, Builder, converts, spread
 from epsball.graph.graph import Node
 
 
-@converts("clone", "contiguous", "alias", "dropout", "lift_fresh_copy", "native_dropout", "feature_dropout")
+@converts(
+    "clone", "contiguous", "alias", "dropout", "lift_fresh_copy", "native_dropout", "feature_dropout", "to", "_to_copy",
+    "type_as",
+)  # fmt: skip
 def _identity(_: Builder, a: Arguments) -> Node:
+    """What changes no value: a cast to another precision or an active dropout never gets here."""
     node: Node = a["self"] if "self" in a else a["input"]
-    return node
-
-
-@converts("to", "_to_copy", "type_as")
-def _cast(b: Builder, a: Arguments) -> Node:
-    if a.get("dtype") is not None and not a["dtype"].is_floating_point:
-        raise b.refuse("a cast to integers has no bounds", "keep the network in floating point")
-    node: Node = a["self"]
     return node
 
 

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import nn
 
-from epsball.errors import BadCapture, BadShape, EpsballError, UnsupportedOp, did_you_mean
+from epsball.errors import BadCapture, BadShape, EpsballError
 from epsball.graph.aten import TABLE, Builder
 from epsball.graph.attention import plain_attention
 from epsball.graph.builder import SAMPLES
 from epsball.graph.graph import Graph, Node, Shape, Where
 from epsball.graph.plan import Ref, fixed_values
+from epsball.graph.refused import draws, noise, not_covered, one_precision, whole_precision
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,12 +42,19 @@ def capture(module: nn.Module, input_shape: Shape) -> Graph:
         The graph; its parameters are named as in the module's `state_dict`.
 
     Raises:
-        BadCapture: the module mixes its batch, has several outputs, or changes a buffer as it runs.
-        UnsupportedOp: it uses an operator that is not covered; the message names the user's line.
+        BadCapture: the module mixes its batch, has several outputs, draws random numbers, or changes a buffer as it runs.
+        UnsupportedOp: it uses an operator that is not covered, or a second precision; the message names the user's line.
         BadShape: it cannot be run on such an input.
     """
     plain = unwrap(module)
     example = _example(plain, input_shape)
+    whole_precision(example.dtype, type(plain).__name__)
+    if torch.is_autocast_enabled(example.device.type):
+        raise BadCapture(
+            "the network is captured under autocast, whose casts have no bounds",
+            where=type(plain).__name__,
+            fix="leave the autocast block before asking for bounds: they are of the network in its own precision",
+        )
     with _as_in_evaluation(plain), plain_attention(plain):
         return _convert(_export(plain, example))
 
@@ -69,7 +77,7 @@ def _as_in_evaluation(module: nn.Module) -> Iterator[None]:
     modes = {m: m.training for m in module.modules()}
     module.eval()
     try:
-        with torch.no_grad(), torch.autocast("cpu", enabled=False):
+        with torch.no_grad():
             yield
     finally:
         for m, training in modes.items():
@@ -78,12 +86,13 @@ def _as_in_evaluation(module: nn.Module) -> Iterator[None]:
 
 def _export(module: nn.Module, example: torch.Tensor) -> ExportedProgram:
     try:
-        module(example)
+        first, second = module(example), module(example)
     except (RuntimeError, ValueError, IndexError, TypeError) as error:
         raise BadShape(
             f"the network cannot be run on inputs of shape {tuple(example.shape[1:])}: {str(error).splitlines()[0]}",
             fix="give the shape of one sample, without the batch",
         ) from error
+    _repeats(first, second, type(module).__name__)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -96,6 +105,17 @@ def _export(module: nn.Module, example: torch.Tensor) -> ExportedProgram:
             where=type(module).__name__,
             fix="avoid Python control flow on values; see https://pytorch.org/docs/stable/export.html",
         ) from error
+
+
+def _repeats(first: object, second: object, where: str) -> None:
+    """Raise unless a network answers the same inputs alike, but for what a device's order of sums may do."""
+    if not isinstance(first, torch.Tensor) or not isinstance(second, torch.Tensor):
+        return  # several outputs: said later
+    if not first.is_floating_point() or not first.numel():
+        return
+    scale = 64 * torch.finfo(first.dtype).eps * first.abs().nan_to_num().amax()
+    if first.shape != second.shape or bool(((first - second).abs() > scale).any()):
+        raise noise("two runs on the same inputs give different answers", where)
 
 
 def _convert(program: ExportedProgram) -> Graph:
@@ -150,9 +170,12 @@ class _Conversion:
         self.builder = Builder()
         self.named: dict[str, Any] = {}
         self.dropped: list[str] = []
+        self.precision = torch.float32
 
     def __call__(self, node: torch.fx.Node) -> None:
-        self.builder.at = _where(node)
+        at = _where(node)
+        # torch keeps no line of the user's inside autocast: the last one before it is the nearest
+        self.builder.at = at if at.source else Where(at.module or self.builder.at.module, self.builder.at.source)
         if node.op == "call_function" and not isinstance(node.meta.get("val"), (torch.Tensor, tuple, list)):
             return  # a size: per-sample shapes are read from the results
         if node.op == "placeholder":
@@ -173,10 +196,13 @@ class _Conversion:
         if node.name in self.held:
             tensor = self.held[node.name]
             return self.builder.constant("const", tuple(shape), target=lambda: tensor, args=(), kwargs={})
+        self.precision = node.meta["val"].dtype
         return self.builder.keep(Node("input", "input", (), MappingProxyType({}), tuple(int(s) for s in shape[1:])))
 
     def _call(self, node: torch.fx.Node) -> Any:
         bound = self._arguments(node)
+        if draws(node.target, bound):
+            raise noise(f"`{_name(node.target)}` draws random numbers", str(self.builder.at))
         if node.target is operator.getitem:
             return self._pick(bound["0"], bound["1"])
         name = _name(node.target)
@@ -185,7 +211,7 @@ class _Conversion:
         if not _varies(list(bound.values())):
             return self._fixed(node)
         if name not in TABLE:
-            raise _not_covered(name, self.builder.at)
+            raise not_covered(name, self.builder.at, TABLE)
         if "dropout" in name:
             self.dropped.append(self.builder.at.module)
         value = node.meta.get("val")
@@ -193,6 +219,7 @@ class _Conversion:
         several = name in {"split", "split_with_sizes", "chunk", "unbind", "tensor_split"}
         shapes = [self._per_sample(v) for v in (results if several else results[:1])]
         self.builder.result = shapes[0]
+        one_precision(name, results[0].dtype, self.precision, self.builder.at)
         extra = {"__op__": name, "__shapes__": shapes, "__probe__": lambda x, numbers: self._probe(node, x, numbers)}
         return TABLE[name](self.builder, {**bound, **extra})
 
@@ -253,7 +280,7 @@ class _Conversion:
         value = node.meta.get("val")
         several = isinstance(value, (tuple, list))
         if not isinstance(value, (torch.Tensor, tuple, list)):
-            raise _not_covered(_name(node.target), self.builder.at)
+            raise not_covered(_name(node.target), self.builder.at, TABLE)
         run = cast("Callable[..., Any]", node.target)
         results: list[torch.Tensor] = list(value) if isinstance(value, (tuple, list)) else [value]
         made = [
@@ -319,44 +346,9 @@ def _name(target: object) -> str:
 def _where(node: torch.fx.Node) -> Where:
     stack = node.meta.get("nn_module_stack") or {}
     path = next((str(entry[0]) for entry in reversed(list(stack.values()))), "")
-    frames = re.findall(r'File "([^"]+)", line (\d+), in \S+\n\s*(.*)', node.meta.get("stack_trace") or "")
+    frames = re.findall(r'File "([^<"][^"]*)", line (\d+), in \S+\n\s*(.*)', node.meta.get("stack_trace") or "")
     own = [f for f in frames if "/torch/" not in f[0] and "/epsball/graph/" not in f[0]]
     if not own and not any("/epsball/graph/onnx/" in f[0] for f in frames):  # there the node's name is the place
         own = frames
     source = f"{own[-1][0]}:{own[-1][1]}: {own[-1][2].strip()}" if own else ""
     return Where(path, source)
-
-
-_REFUSED = {
-    "detach": "its derivative is zero, so no linear bound follows from it",
-    "round": "its derivative is zero, so no linear bound follows from it",
-    "gt": "comparisons have no bound rule",
-    "lt": "comparisons have no bound rule",
-    "ge": "comparisons have no bound rule",
-    "le": "comparisons have no bound rule",
-}
-
-
-_NEAREST = {
-    **dict.fromkeys(("gt", "lt", "ge", "le", "eq", "ne"), "relu, clamp, torch.maximum or torch.minimum"),
-    **dict.fromkeys(("topk", "sort", "argsort", "median", "kthvalue", "argmax", "argmin"), "amax or amin, or return the logits"),
-    **dict.fromkeys(("round", "floor", "ceil", "trunc", "detach"), "the value itself"),
-    "cumsum": "a product with a constant triangular matrix",
-    "prod": "a chain of products",
-    "embedding": "the vectors of the words as the input (docs/how-to/text.md)",
-    "tan": "sin and cos",
-    "sinh": "exp",
-    "cosh": "exp",
-    "hypot": "square and sqrt",
-    "cdist": "sub, square and sum",
-}
-
-
-def _not_covered(name: str, where: Where) -> UnsupportedOp:
-    why = _REFUSED.get(name, "")
-    near = f"use {_NEAREST[name]} instead" if name in _NEAREST else f"{did_you_mean(name, TABLE)} replace the operator".strip()
-    return UnsupportedOp(
-        f"no bounds for `{name}`" + (f": {why}" if why else ""),
-        where=str(where),
-        fix=f"{near}; {len(TABLE)} are covered: epsball list ops",
-    )

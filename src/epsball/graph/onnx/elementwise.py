@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from epsball.graph.onnx.calls import Call, Value, operator
+from epsball.graph.onnx.calls import Call, Value, axis_of, operator
 from epsball.types import Tensor
 
 _BINARY: dict[str, Any] = {"Add": torch.add, "Sub": torch.sub, "Mul": torch.mul, "Div": torch.div}
@@ -39,20 +39,23 @@ def _unary(call: Call) -> Value:
     return made
 
 
-@operator("Sum", "Mean", "Max", "Min")
+@operator("Sum", "Mean")
 def _several(call: Call) -> Value:
     values = call.tensors()
-    if call.op in {"Max", "Min"}:
-        how = torch.maximum if call.op == "Max" else torch.minimum
-        return reduce(lambda a, b: _cut(a, b, call) if b.dim() == 0 else how(a, b), values)
     total = reduce(torch.add, values)
     return total / len(values) if call.op == "Mean" else total
 
 
-def _cut(x: Tensor, number: Tensor, call: Call) -> Tensor:
-    """The larger or smaller of a tensor and a number: a clamp."""
-    value = next(v.item() for v in call.inputs if isinstance(v, np.ndarray) and v.size == 1)
-    return x.clamp(min=value) if call.op == "Max" else x.clamp(max=value)
+@operator("Max", "Min")
+def _extreme(call: Call) -> Value:
+    """Of any number of values; a single number of the file is a clamp."""
+    largest = call.op == "Max"
+    numbers = [float(v) for v in call.inputs if isinstance(v, np.ndarray) and v.ndim == 0]
+    tensors = [call.tensor(i) for i, v in enumerate(call.inputs) if not (isinstance(v, np.ndarray) and v.ndim == 0)]
+    made: Tensor = reduce(torch.maximum if largest else torch.minimum, tensors)
+    if not numbers:
+        return made
+    return made.clamp(min=max(numbers)) if largest else made.clamp(max=min(numbers))
 
 
 @operator("Pow")
@@ -114,16 +117,37 @@ def _swish(call: Call) -> Value:
     return F.silu(x) if alpha == 1 else x * torch.sigmoid(alpha * x)
 
 
-@operator("Identity", "Dropout")
+@operator("Identity")
 def _identity(call: Call) -> Value:
     return call.tensor(0)
 
 
+@operator("Dropout")
+def _dropout(call: Call) -> Value:
+    if call.has(2) and call.number(2, 0) and call.number(1, 0.5):
+        raise call.refuse("it is in training mode", "a network exported in evaluation mode")
+    return call.tensor(0)
+
+
+_FLOATS = {1: torch.float32, 11: torch.float64}
+_NAMED = {"float32": torch.float32, "float64": torch.float64}
+
+
 @operator("Cast", "CastLike")
 def _cast(call: Call) -> Value:
-    if call.op == "Cast" and call.attrs.get("to") not in {1, 11}:
-        raise call.refuse(f"values are cast to type {call.attrs.get('to')}", "float32 or float64 throughout")
-    return call.tensor(0)
+    """A weight is cast once; a value that depends on data keeps the precision of the network."""
+    x = call.tensor(0)
+    like = call.inputs[1] if call.op == "CastLike" else None
+    if like is not None:
+        wanted = like.dtype if isinstance(like, torch.Tensor) else _NAMED.get(like.dtype.name)
+    else:
+        wanted = _FLOATS.get(call.attrs["to"])
+    if wanted == x.dtype:
+        return x
+    if wanted is not None and isinstance(x, torch.nn.Parameter):
+        return x.to(wanted)
+    what = wanted or f"ONNX's type {call.attrs.get('to', 'of input 1')}"
+    raise call.refuse(f"values of {x.dtype} are cast to {what}", "float32 or float64 throughout")
 
 
 @operator("Where")
@@ -139,9 +163,10 @@ def _softmax(call: Call) -> Value:
     """Before operator set 13 the axes from `axis` on are taken together."""
     x = call.tensor(0)
     how = torch.softmax if call.op == "Softmax" else torch.log_softmax
-    if call.opset >= 13:
-        return how(x, call.attrs.get("axis", -1))
-    axis = call.attrs.get("axis", 1) % x.dim()
-    if axis == x.dim() - 1:
-        return how(x, -1)
+    axis = axis_of(call, call.attrs.get("axis", -1 if call.opset >= 13 else 1), x.dim())
+    if axis == 0 and (call.opset >= 13 or call.layout != "one"):
+        raise call.refuse("it takes the batch in", "axes that start at 1")
+    if call.opset >= 13 or axis == x.dim() - 1:
+        return how(x, axis)
+    axis = max(axis, 1)  # the file's leading 1 stands for the batch
     return how(x.flatten(axis), -1).reshape(x.shape)

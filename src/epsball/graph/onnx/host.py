@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator as plain_operator
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ _INTEGERS = {2: np.uint8, 3: np.int8, 5: np.int16, 6: np.int32, 7: np.int64, 9: 
 def _array(call: Call, index: int) -> Array:
     value = call.inputs[index] if index < len(call.inputs) else None
     if not isinstance(value, np.ndarray):
-        raise BadFile(f"input {index} of `{call.op}` is missing", where=call.where, fix="export the network again")
+        raise call.refuse(f"input {index} depends on data, where it is computed on numbers of the file", "constants there")
     return value
 
 
@@ -58,7 +59,7 @@ def _host_shape(call: Call) -> Value:
     return _shape(call)
 
 
-@on_host("Identity", "Dropout")
+@on_host("Identity")
 def _identity(call: Call) -> Value:
     return _array(call, 0)
 
@@ -66,7 +67,9 @@ def _identity(call: Call) -> Value:
 @on_host("Gather")
 def _gather(call: Call) -> Value:
     x, index = _array(call, 0), _array(call, 1).astype(np.int64)
-    return np.asarray(np.take(x, index, axis=axis_of(call, call.attrs.get("axis", 0), x.ndim)), dtype=x.dtype)
+    axis = axis_of(call, call.attrs.get("axis", 0), x.ndim)
+    _sized(call, [*x.shape[:axis], *index.shape, *x.shape[axis + 1 :]])
+    return np.asarray(np.take(x, index, axis=axis), dtype=x.dtype)
 
 
 @on_host("Unsqueeze")
@@ -83,7 +86,9 @@ def _squeeze(call: Call) -> Value:
 
 @on_host("Concat")
 def _concat(call: Call) -> Value:
-    return np.concatenate([_array(call, i) for i in range(len(call.inputs))], axis=call.attrs.get("axis", 0))
+    parts = [_array(call, i) for i in range(len(call.inputs))]
+    _sized(call, [sum(part.size for part in parts)])
+    return np.concatenate(parts, axis=call.attrs.get("axis", 0))
 
 
 @on_host("Slice")
@@ -93,7 +98,7 @@ def _slice(call: Call) -> Value:
     axes, steps = call.ints(3, "axes") or list(range(len(starts))), call.ints(4) or [1] * len(starts)
     picked: list[slice] = [slice(None)] * x.ndim
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        picked[axis_of(call, axis, x.ndim)] = slice(start, None if step < 0 and end < -x.size else end, step)
+        picked[axis_of(call, axis, x.ndim)] = slice(start, end, step)
     return x[tuple(picked)]
 
 
@@ -101,7 +106,8 @@ def _slice(call: Call) -> Value:
 def _reshape(call: Call) -> Value:
     x = _array(call, 0)
     sizes = call.ints(1, "shape") or []
-    return x.reshape([x.shape[i] if n == 0 else n for i, n in enumerate(sizes)])
+    zero = call.attrs.get("allowzero", 0)
+    return x.reshape([x.shape[i] if isinstance(n, int) and n == 0 and not zero else n for i, n in enumerate(sizes)])
 
 
 @on_host("Transpose")
@@ -121,8 +127,7 @@ def _cast(call: Call) -> Value:
 
 _BINARY: dict[str, Any] = {
     "Add": plain_operator.add, "Sub": plain_operator.sub, "Mul": plain_operator.mul, "Pow": plain_operator.pow,
-    "Equal": plain_operator.eq, "Greater": plain_operator.gt, "Less": plain_operator.lt, "Mod": plain_operator.mod,
-    "Min": np.minimum, "Max": np.maximum, "And": np.logical_and, "Or": np.logical_or,
+    "Equal": plain_operator.eq, "Greater": plain_operator.gt, "Less": plain_operator.lt, "And": np.logical_and, "Or": np.logical_or,
 }  # fmt: skip
 
 
@@ -130,15 +135,48 @@ _BINARY: dict[str, Any] = {
 def _binary(call: Call) -> Value:
     x, y = _array(call, 0), _array(call, 1)
     _sized(call, list(np.broadcast_shapes(x.shape, y.shape)))
-    return np.asarray(_BINARY[call.op](x, y))
+    made = np.asarray(_BINARY[call.op](x, y))
+    return made.astype(x.dtype) if call.op == "Pow" else made  # of the base's type
+
+
+@on_host("Min", "Max")
+def _extreme(call: Call) -> Value:
+    parts = [_array(call, i) for i in range(len(call.inputs))]
+    _sized(call, list(np.broadcast_shapes(*(part.shape for part in parts))))
+    return np.asarray(reduce(np.minimum if call.op == "Min" else np.maximum, parts))
 
 
 @on_host("Div")
 def _div(call: Call) -> Value:
-    """Whole numbers are divided as ONNX does: towards zero; shapes are not negative."""
+    """Whole numbers are divided as ONNX does: towards zero."""
     x, y = _array(call, 0), _array(call, 1)
-    whole = all(a.dtype == object or np.issubdtype(a.dtype, np.integer) for a in (x, y))
-    return np.asarray(x // y if whole else x / y)
+    _sized(call, list(np.broadcast_shapes(x.shape, y.shape)))
+    return np.asarray(_towards_zero(x, y) if _whole(x) and _whole(y) else x / y)
+
+
+def _whole(x: Array) -> bool:
+    return x.dtype == object or bool(np.issubdtype(x.dtype, np.integer))
+
+
+def _one_towards_zero(a: Any, b: Any) -> Any:
+    """A size that depends on the batch is not negative, and is not compared: that would fix it."""
+    symbolic = isinstance(a, torch.SymInt) or isinstance(b, torch.SymInt)
+    return a // b if symbolic or (a < 0) == (b < 0) or a % b == 0 else a // b + 1
+
+
+def _towards_zero(x: Array, y: Array) -> Array:
+    made: Any = np.vectorize(_one_towards_zero, otypes=[object])(x.astype(object), y.astype(object))
+    return np.asarray(made if x.dtype == object else made.astype(x.dtype))
+
+
+@on_host("Mod")
+def _mod(call: Call) -> Value:
+    """With `fmod` the sign is the dividend's, else the divisor's, which floats don't have."""
+    x, y, c_like = _array(call, 0), _array(call, 1), bool(call.attrs.get("fmod", 0))
+    _sized(call, list(np.broadcast_shapes(x.shape, y.shape)))
+    if not c_like and not (_whole(x) and _whole(y)):
+        raise call.refuse("floats without fmod = 1", "fmod = 1")
+    return np.asarray(x - y * _towards_zero(x, y) if c_like and x.dtype == object else np.fmod(x, y) if c_like else x % y)
 
 
 _UNARY: dict[str, Any] = {
@@ -157,7 +195,9 @@ def _reduce(call: Call) -> Value:
     how: Any = {"ReduceProd": np.prod, "ReduceSum": np.sum, "ReduceMax": np.max, "ReduceMin": np.min}[call.op]
     axes = call.ints(1, "axes")
     x, kept = _array(call, 0), bool(call.attrs.get("keepdims", 1))
-    return np.asarray(how(x, axis=None if axes is None else tuple(axes), keepdims=kept), dtype=x.dtype)
+    if not axes and call.attrs.get("noop_with_empty_axes", 0):
+        return x
+    return np.asarray(how(x, axis=tuple(axes) if axes else None, keepdims=kept), dtype=x.dtype)
 
 
 @on_host("Where")
@@ -170,7 +210,9 @@ def _where(call: Call) -> Value:
 @on_host("Range")
 def _range(call: Call) -> Value:
     start, stop, step = (call.number(i, 1) for i in range(3))
-    _sized(call, [max(0, int((stop - start) / step) + 1) if step else -1])
+    if step == 0:
+        raise BadFile("`Range` with steps of 0", where=call.where, fix="export the network again")
+    _sized(call, [max(0, int((stop - start) / step) + 1)])
     return np.arange(start, stop, step, dtype=_array(call, 0).dtype if _array(call, 0).dtype != object else np.int64)
 
 

@@ -56,6 +56,8 @@ def _windows(call: Call, x: Tensor, kernel: tuple[int, ...]) -> tuple[Any, Any, 
     dilation = tuple(call.attrs.get("dilations") or (1,) * count)
     pads = list(call.attrs.get("pads") or (0,) * (2 * count))
     automatic = call.attrs.get("auto_pad", "NOTSET")
+    if automatic == "VALID":
+        pads = [0] * (2 * count)
     if automatic in {"SAME_UPPER", "SAME_LOWER"}:
         wanted = [-(-int(n) // s) for n, s in zip(x.shape[2:], stride, strict=True)]
         spans = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
@@ -75,6 +77,7 @@ def _windows(call: Call, x: Tensor, kernel: tuple[int, ...]) -> tuple[Any, Any, 
 @operator("Conv")
 def _conv(call: Call) -> Value:
     x, weight = call.tensor(0), call.tensor(1)
+    _kernel_fits(call, weight)
     stride, padding, dilation, outside = _windows(call, x, tuple(weight.shape[2:]))
     x = F.pad(x, outside) if outside else x
     bias = call.tensor(2) if call.has(2) else None
@@ -84,16 +87,49 @@ def _conv(call: Call) -> Value:
 
 @operator("ConvTranspose")
 def _conv_transpose(call: Call) -> Value:
+    """The whole result first; what the padding takes away is cut off, so the two sides may differ."""
     x, weight = call.tensor(0), call.tensor(1)
-    if "output_shape" in call.attrs or call.attrs.get("auto_pad", "NOTSET") not in {"NOTSET", "VALID"}:
-        raise call.refuse("an output shape instead of padding", "explicit pads and output_padding")
-    stride, padding, dilation, outside = _windows(call, x, tuple(weight.shape[2:]))
-    if outside:
-        raise call.refuse("padding that differs between the two sides", "symmetric pads")
-    rest = tuple(call.attrs.get("output_padding") or (0,) * len(stride))
+    count = weight.dim() - 2
+    _kernel_fits(call, weight)
+    stride, dilation, rest = (
+        tuple(call.attrs.get(name) or (default,) * count)
+        for name, default in (("strides", 1), ("dilations", 1), ("output_padding", 0))
+    )
+    spans = [d * (k - 1) + 1 for d, k in zip(dilation, weight.shape[2:], strict=True)]
+    whole = [s * (int(n) - 1) + r + k for s, n, r, k in zip(stride, x.shape[2:], rest, spans, strict=True)]
+    first, last = _taken(call, x, whole, stride)
+    call.fits(whole)
     bias = call.tensor(2) if call.has(2) else None
-    made: Tensor = _TRANSPOSED[weight.dim() - 2](x, weight, bias, stride, padding, rest, call.attrs.get("group", 1), dilation)
+    group, same = call.attrs.get("group", 1), first == last
+    padding = tuple(first) if same else (0,) * count
+    made: Tensor = _TRANSPOSED[count](x, weight, bias, stride, padding, rest, group, dilation)
+    if not same:
+        made = made[(slice(None), slice(None), *(slice(a, n - b) for a, n, b in zip(first, whole, last, strict=True)))]
     return made
+
+
+def _taken(call: Call, x: Tensor, whole: list[int], stride: tuple[int, ...]) -> tuple[list[int], list[int]]:
+    """What the padding takes from the whole result, before and after."""
+    automatic, count = call.attrs.get("auto_pad", "NOTSET"), len(whole)
+    wanted = call.attrs.get("output_shape")
+    if wanted is None and automatic in {"SAME_UPPER", "SAME_LOWER"}:
+        wanted = [int(n) * s for n, s in zip(x.shape[2:], stride, strict=True)]
+    if wanted is not None:
+        totals = [w - n for w, n in zip(whole, wanted[-count:], strict=True)]
+        small, large = [t // 2 for t in totals], [t - t // 2 for t in totals]
+        first, last = (small, large) if automatic == "SAME_UPPER" else (large, small)
+    else:
+        pads = [0] * (2 * count) if automatic == "VALID" else list(call.attrs.get("pads") or [0] * (2 * count))
+        first, last = pads[:count], pads[count:]
+    if len(first) != len(last) or min(*first, *last) < 0:
+        raise call.refuse(f"padding {first} and {last}", "a smaller output, or none given")
+    return first, last
+
+
+def _kernel_fits(call: Call, weight: Tensor) -> None:
+    named = call.attrs.get("kernel_shape")
+    if named is not None and list(named) != list(weight.shape[2:]):
+        raise BadFile(f"a kernel of {named} whose weight has {list(weight.shape[2:])}", where=call.where, fix="export it again")
 
 
 @operator("MaxPool", "AveragePool")
@@ -103,19 +139,21 @@ def _pool(call: Call) -> Value:
     if not 1 <= len(kernel) <= 3:
         raise BadFile(f"`{call.op}` with a kernel of shape {kernel}", where=call.where, fix="export the network again")
     stride, padding, dilation, outside = _windows(call, x, kernel)
-    if outside:
-        raise call.refuse("padding that differs between the two sides", "symmetric pads, or a Pad before a pooling without")
     ceil = bool(call.attrs.get("ceil_mode", 0))
+    if outside and (ceil or call.op == "MaxPool"):
+        raise call.refuse("padding that differs between the two sides", "symmetric pads, or a Pad before a pooling without")
     if call.op == "MaxPool":
-        if call.outputs > 1:
-            raise call.refuse("the indices of the maxima", "its first result alone")
         pooled: Tensor = _MAXIMA[len(kernel)](x, kernel, stride, padding, dilation, ceil)
         return pooled
     if any(d != 1 for d in dilation):
         raise call.refuse("a dilated average", "Conv with constant weights")
-    included = bool(call.attrs.get("count_include_pad", 0))
-    averaged: Tensor = _AVERAGES[len(kernel)](x, kernel, stride, padding, ceil, included)
-    return averaged
+    how, included = _AVERAGES[len(kernel)], bool(call.attrs.get("count_include_pad", 0))
+    if not outside:
+        averaged: Tensor = how(x, kernel, stride, padding, ceil, included)
+        return averaged
+    made: Tensor = how(F.pad(x, outside), kernel, stride)
+    inside = torch.ones(1, 1, *(int(n) for n in x.shape[2:]), dtype=x.dtype, device=x.device)
+    return made if included else made / how(F.pad(inside, outside), kernel, stride)
 
 
 @operator("GlobalAveragePool", "GlobalMaxPool")
@@ -127,8 +165,6 @@ def _global_pool(call: Call) -> Value:
 
 @operator("BatchNormalization")
 def _batch_norm(call: Call) -> Value:
-    if call.attrs.get("training_mode", 0) or call.outputs > 1:
-        raise call.refuse("it is in training mode", "a network exported in evaluation mode")
     x, weight, bias, mean, var = (call.tensor(i) for i in range(5))
     return F.batch_norm(x, mean, var, weight, bias, training=False, eps=call.attrs.get("epsilon", 1e-5))
 
@@ -138,8 +174,8 @@ def _layer_norm(call: Call) -> Value:
     x = call.tensor(0)
     shape = tuple(int(n) for n in x.shape[call.attrs.get("axis", -1) % x.dim() :])
     weight, bias = (call.tensor(i).expand(shape) if call.has(i) else None for i in (1, 2))
-    if call.outputs > 1:
-        raise call.refuse("its mean and deviation as results", "its first result alone")
+    if len(shape) == x.dim():
+        raise call.refuse("it takes the batch in", "axes that start at 1")
     return F.layer_norm(x, shape, weight, bias, call.attrs.get("epsilon", 1e-5))
 
 

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+from torch.func import functional_call
 
 from epsball.errors import BadFile, EpsballError
 from epsball.graph.graph import Shape
-from epsball.graph.onnx import elementwise, host, layers, shapes
+from epsball.graph.onnx import elementwise, host, layers, resize, shapes
 from epsball.graph.onnx.calls import HOST, LIMIT, TABLE, Array, Call, Layout, Value
 from epsball.types import Tensor
 
-__all__ = ["OnnxNetwork", "Program", "Step", "elementwise", "host", "layers", "shapes"]
+__all__ = ["OnnxNetwork", "Program", "Step", "elementwise", "host", "layers", "measure", "resize", "shapes"]
+_DTYPES = {"float32": torch.float32, "float64": torch.float64}
 _SHORT = 8  # numbers of an argument such as scales
 _RAISED = (
     RuntimeError,
@@ -66,6 +68,7 @@ class Program:
         layout: its batch axis; see `Call`.
         output: name of its output.
         opset: of the standard operators.
+        dtype: of the input, as declared.
     """
 
     where: str
@@ -76,6 +79,10 @@ class Program:
     layout: Layout
     output: str
     opset: int
+    dtype: Any
+
+
+Watch = Callable[[Step, list[Value]], None]
 
 
 class _Node(nn.Module):
@@ -87,10 +94,10 @@ class _Node(nn.Module):
 
     def forward(self, call: Call) -> Value | list[Value]:
         step = self.step
-        handler = HOST.get(step.op) if all(isinstance(v, np.ndarray) for v in call.inputs if v is not None) else None
-        handler = handler or TABLE.get(step.op) or HOST.get(step.op)
+        on_host = all(isinstance(v, np.ndarray) for v in call.inputs if v is not None)
+        handler = (HOST.get(step.op) if on_host else None) or TABLE.get(step.op)
         if handler is None:
-            raise call.refuse("it is not in the table", "a covered operator")
+            raise call.refuse("it is computed on shapes and other numbers of the file, not on data", "it where no input goes in")
         try:
             return handler(call)
         except EpsballError:
@@ -117,6 +124,7 @@ class OnnxNetwork(nn.Module):
         self._host: dict[str, Array] = {}
         self._known: dict[str, tuple[float, ...]] = {}
         self._keys: dict[str, str] = {}
+        self._statistics = _read_as_statistics(program)
         for name, array in program.constants.items():
             self._keep(name, array)
         self.nodes = nn.ModuleDict()
@@ -131,18 +139,23 @@ class OnnxNetwork(nn.Module):
         self._drop = _last_readers(self._order, program.output)
 
     def _keep(self, name: str, array: Array) -> None:
-        """Weights are parameters of the module; whole numbers and single numbers without an axis stay on the host."""
+        """Weights are parameters, statistics buffers; whole numbers and single numbers without an axis stay on the host."""
         if not np.issubdtype(array.dtype, np.floating) or array.ndim == 0:
             self._host[name] = array
             return
         if array.size <= _SHORT:
             self._known[name] = tuple(float(v) for v in array.reshape(-1))
-        key = _free(re.sub(r"\W", "_", name) or "constant", {**dict(self.named_parameters()), **vars(self)})
-        self.register_parameter(f"p_{key}", nn.Parameter(torch.from_numpy(np.array(array)), requires_grad=array.size > 1))
-        self._keys[name] = f"p_{key}"
+        held = {**dict(self.named_parameters()), **dict(self.named_buffers()), **vars(self)}
+        key = "p_" + _free(re.sub(r"\W", "_", name) or "constant", held)
+        tensor = torch.from_numpy(np.array(array))
+        if name in self._statistics:
+            self.register_buffer(key, tensor)
+        else:
+            self.register_parameter(key, nn.Parameter(tensor, requires_grad=array.size > 1))
+        self._keys[name] = key
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Outputs (B, K)."""
+    def forward(self, x: Tensor, watch: Watch | None = None) -> Tensor:
+        """Outputs (B, K); `watch` sees each node with its results before the next one runs."""
         batch = x.shape[0]
         values: dict[str, Value] = {**self._host, **{name: getattr(self, key) for name, key in self._keys.items()}}
         values[self.program.input] = x.reshape(batch, *self.program.input_shape)
@@ -154,24 +167,56 @@ class OnnxNetwork(nn.Module):
             call = Call(step.op, step.where, inputs, step.attrs, len(step.outputs), program.opset, batch, program.layout, known)
             made = node(call)
             results = made if isinstance(made, list) else [made]
-            self._check(step, results)
-            values.update((name, value) for name, value in zip(step.outputs, results, strict=False) if name)
+            if len(results) < sum(bool(name) for name in step.outputs):
+                raise BadFile(f"`{step.op}` has {len(step.outputs)} results", where=step.where, fix="use its first result alone")
             for name in dropped:
                 values.pop(name, None)
+            values.update((name, value) for name, value in zip(step.outputs, results, strict=False) if name)
+            if watch is not None:
+                watch(step, results)
         out = values[self.program.output]
         if not isinstance(out, torch.Tensor):
             raise BadFile("the output does not depend on the input", where=self.program.where, fix="export the whole network")
-        return out if out.dim() == 2 else out.reshape(batch, -1)
+        # in a file of one sample the batch may have grown into the leading axis, which is ordered by sample
+        flat = out.dim() == 2 and (self.program.layout != "one" or out.shape[0] == batch)
+        return out if flat else out.reshape(batch, -1)
 
-    @staticmethod
-    def _check(step: Step, results: list[Value]) -> None:
-        if len(results) < sum(bool(name) for name in step.outputs):
-            raise BadFile(f"`{step.op}` has {len(step.outputs)} results", where=step.where, fix="use its first result alone")
+
+def measure(module: OnnxNetwork) -> None:
+    """Raise unless the network runs in bounded memory; nothing is allocated to find out.
+
+    Raises:
+        BadFile: a value, or all of them together, is larger than any network needs.
+    """
+    total = 0
+
+    def watch(step: Step, results: list[Value]) -> None:
+        nonlocal total
         for value in results:
-            if isinstance(value, torch.Tensor) and value.numel() > LIMIT * 8:
+            size = value.numel() if isinstance(value, torch.Tensor) else value.size
+            total += size
+            if size > LIMIT or total > 8 * LIMIT:
                 raise BadFile(
-                    f"a value of shape {tuple(value.shape)}", where=step.where, fix="the file is damaged: export it again"
+                    f"a value of shape {tuple(value.shape)}, {total} numbers in all of them",
+                    where=step.where,
+                    fix="the file is damaged or hostile: export it again",
                 )
+
+    held: dict[str, Tensor] = {
+        name: nn.Parameter(value.to("meta"), requires_grad=False) for name, value in module.state_dict().items()
+    }
+    with torch.no_grad(), torch.device("meta"):
+        x = torch.zeros(2, *module.input_shape, dtype=_DTYPES[module.program.dtype.name])
+        functional_call(module, held, (x, watch))
+
+
+def _read_as_statistics(program: Program) -> set[str]:
+    """Constants that batch norms read as means and variances, also through the Identity that exporters share tensors by."""
+    found = {name for step in program.steps if step.op == "BatchNormalization" for name in step.inputs[3:5]}
+    for step in reversed(program.steps):
+        if step.op == "Identity" and step.outputs[0] in found:
+            found.add(step.inputs[0])
+    return found
 
 
 def _free(name: str, taken: Mapping[str, object] | nn.ModuleDict) -> str:

@@ -13,11 +13,15 @@ import torch
 from epsball.errors import BadFile, EpsballError, MissingExtra, UnsupportedOp, did_you_mean
 from epsball.graph.graph import Shape
 from epsball.graph.onnx.calls import HOST, LIMIT, TABLE, Array, Layout
-from epsball.graph.onnx.module import OnnxNetwork, Program, Step
+from epsball.graph.onnx.checked import agree
+from epsball.graph.onnx.forms import given
+from epsball.graph.onnx.module import OnnxNetwork, Program, Step, measure
+from epsball.graph.onnx.strict import one_graph, one_reading, one_value, operator_set
 
 _LARGEST = 2**31 - 1  # bytes: protobuf's own limit
 _EXTERNAL = 1  # TensorProto.DataLocation
 _STANDARD = ("", "ai.onnx")
+_TYPES = {1: np.dtype(np.float32), 11: np.dtype(np.float64)}
 _NEAREST = {
     "If": "a network exported without branches", "Loop": "an unrolled loop", "Scan": "an unrolled loop",
     "LSTM": "the layer unrolled (torch.nn.LSTM in a module is covered)", "GRU": "the layer unrolled (torch.nn.GRU is covered)",
@@ -51,11 +55,13 @@ def load_onnx(path: Path, input_shape: Shape | None = None) -> OnnxNetwork:
         input_shape: of one sample, if inputs come in another shape than the file declares: they are read in row-major order.
 
     Raises:
-        BadFile: missing, truncated, malformed, with weights in other files, or with several inputs or outputs.
-        UnsupportedOp: an operator that is not covered; the message names the node and the nearest form.
+        BadFile: missing, truncated, malformed, with two readings, with weights in other files, or with several inputs or outputs.
+        UnsupportedOp: an operator that is not covered, or an attribute or input of one; the message names the node.
+        BadCapture: onnxruntime, or onnx's reference, computes something else from the file, or neither runs it.
         MissingExtra: onnx is not installed.
     """
-    module = OnnxNetwork(_program(_parsed(path), str(path)), input_shape)
+    data = _bytes(path)
+    module = OnnxNetwork(_program(_parsed(data, path), str(path)), input_shape)
     declared = int(np.prod(module.program.input_shape))
     if input_shape is not None and int(np.prod(input_shape)) != declared:
         raise BadFile(
@@ -63,26 +69,26 @@ def load_onnx(path: Path, input_shape: Shape | None = None) -> OnnxNetwork:
             where=str(path),
             fix="name the data the network was trained on",
         )
-    like = next(iter(module.parameters()), torch.empty(0))
+    measure(module)
     with torch.no_grad():
-        out = module(torch.zeros(2, *module.input_shape, dtype=like.dtype))
-    if out.dim() != 2 or len(out) != 2:
+        out = module(torch.from_numpy(np.zeros((2, *module.input_shape), module.program.dtype)))
+    if out.dim() != 2 or len(out) != 2 or not out.numel():
         raise BadFile(
             f"two samples give an output of shape {tuple(out.shape)}",
             where=str(path),
             fix="export the network with a batch axis first",
         )
-    return module.eval()
+    agree(module.eval(), data)
+    return module
 
 
-def _parsed(path: Path) -> Any:
+def _parsed(data: bytes, path: Path) -> Any:
     try:
         import onnx
     except ImportError as error:
         raise MissingExtra(
             "reading an ONNX file needs the package onnx, which is not installed", fix="pip install 'epsball[onnx]'"
         ) from error
-    data = _bytes(path)
     try:
         model = cast("Any", onnx.ModelProto).FromString(data)
     except Exception as error:  # protobuf raises its own classes, which differ between its versions
@@ -91,6 +97,7 @@ def _parsed(path: Path) -> Any:
         raise BadFile("the file holds no network", where=str(path), fix="export the network again")
     if not all(isinstance(text, str) for text in _texts(model.graph)):  # protobuf hands out bytes where they are not UTF-8
         raise BadFile("the file holds names that are not text", where=str(path), fix="the file is damaged: export it again")
+    one_graph(data, str(path))
     return model
 
 
@@ -120,11 +127,12 @@ def _bytes(path: Path) -> bytes:
 
 
 def _program(model: Any, where: str) -> Program:
+    from onnx import defs
+
     graph = model.graph
-    opset = next((int(o.version) for o in model.opset_import if o.domain in _STANDARD), 1)
+    opset = operator_set(model, defs.onnx_opset_version(), where)
+    one_reading(model, opset, where)
     constants = {t.name: _array(t, f"{where}: initializer {t.name!r}") for t in graph.initializer}
-    if graph.sparse_initializer:
-        raise BadFile("the file holds sparse weights", where=where, fix="store them dense")
     inputs = [i for i in graph.input if i.name not in constants]
     if len(inputs) != 1 or len(graph.output) != 1:
         listed = ", ".join(repr(v.name) for v in (*inputs, *graph.output))
@@ -134,7 +142,7 @@ def _program(model: Any, where: str) -> Program:
             fix="export one input and one output (onnx.utils.extract_model cuts a part out)",
         )
     shape, layout = _input_shape(inputs[0], where)
-    steps = tuple(_steps(graph, where, {*constants, inputs[0].name}))
+    steps = tuple(_steps(graph, where, {*constants, inputs[0].name}, opset))
     mixing = next((s for s in steps if layout == "none" and s.op not in _WITHOUT_BATCH), None)
     if mixing:
         raise UnsupportedOp(
@@ -144,13 +152,14 @@ def _program(model: Any, where: str) -> Program:
         )
     if graph.output[0].name not in {name for step in steps for name in step.outputs}:
         raise BadFile(f"no node computes the output {graph.output[0].name!r}", where=where, fix="export the network again")
-    return Program(where, steps, constants, inputs[0].name, shape, layout, graph.output[0].name, opset)
+    dtype = _TYPES[inputs[0].type.tensor_type.elem_type]
+    return Program(where, steps, constants, inputs[0].name, shape, layout, graph.output[0].name, opset, dtype)
 
 
 def _input_shape(value: Any, where: str) -> tuple[Shape, Layout]:
     """The shape of one sample, and what the file says of the batch axis."""
     kind = value.type.tensor_type
-    if kind.elem_type not in {1, 11}:
+    if kind.elem_type not in _TYPES:
         raise BadFile(
             f"the input {value.name!r} is not of float32 or float64 (type {kind.elem_type})",
             where=where,
@@ -172,7 +181,7 @@ def _input_shape(value: Any, where: str) -> tuple[Shape, Layout]:
     return sizes, "none" if len(dims) == 1 else "one" if first == 1 else "free"
 
 
-def _steps(graph: Any, where: str, known: set[str]) -> Iterator[Step]:
+def _steps(graph: Any, where: str, known: set[str], opset: int) -> Iterator[Step]:
     for number, node in enumerate(graph.node):
         name = node.name or f"{node.op_type}_{number}"
         at = f"{where}: node {name!r} ({node.op_type})"
@@ -188,8 +197,10 @@ def _steps(graph: Any, where: str, known: set[str]) -> Iterator[Step]:
         made = [o for o in node.output if o]
         if known & set(made) or not made:
             raise BadFile("the node computes nothing, or a value that exists already", where=at, fix="export the network again")
+        if len({a.name for a in node.attribute}) != len(node.attribute):
+            raise BadFile("the node gives an attribute twice", where=at, fix="export the network again")
         known |= set(made)
-        attrs = {a.name: _attribute(a, at) for a in node.attribute}
+        attrs = given(node, {a.name: _attribute(a, at) for a in node.attribute}, opset, at)
         if node.op_type == "Constant":
             attrs = {"value": _constant(attrs, at)}
         yield Step(node.op_type, name, at, tuple(node.input), tuple(node.output), attrs)
@@ -205,19 +216,18 @@ def _not_covered(op: str, at: str) -> UnsupportedOp:
 
 
 def _constant(attrs: dict[str, Any], at: str) -> Array:
-    for name in ("value", "value_float", "value_floats", "value_int", "value_ints"):
-        if name in attrs:
-            found = attrs[name]
-            kind = None if isinstance(found, np.ndarray) else np.float32 if "float" in name else np.int64
-            return np.asarray(found, dtype=kind)
-    raise BadFile("a constant without a value", where=at, fix="export the network again")
+    if len(attrs) != 1:
+        raise BadFile(f"a constant with {len(attrs)} values", where=at, fix="export the network again")
+    name, found = next(iter(attrs.items()))
+    kind = None if isinstance(found, np.ndarray) else np.float32 if "float" in name else np.int64
+    return np.asarray(found, dtype=kind)
 
 
 def _attribute(a: Any, at: str) -> Any:
     kinds = {1: lambda: float(a.f), 2: lambda: int(a.i), 3: lambda: a.s.decode("utf-8", "replace"), 4: lambda: _array(a.t, at),
              6: lambda: [float(f) for f in a.floats], 7: lambda: [int(i) for i in a.ints],
              8: lambda: [s.decode("utf-8", "replace") for s in a.strings]}  # fmt: skip
-    if a.type not in kinds:
+    if a.type not in kinds or a.ref_attr_name:
         raise BadFile(
             f"the attribute {a.name!r} holds a graph or an unknown type", where=at, fix="export without branches and loops"
         )
@@ -233,6 +243,7 @@ def _array(tensor: Any, at: str) -> Array:
             where=at,
             fix="store them inside: onnx.save_model(onnx.load(path), new_path)",
         )
+    one_value(tensor, at)
     if any(d < 0 for d in tensor.dims) or float(np.prod([float(d) for d in tensor.dims])) > LIMIT:
         raise BadFile(f"a tensor of shape {tuple(tensor.dims)}", where=at, fix="the file is damaged: export it again")
     try:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from epsball.errors import BadFile
 from epsball.graph.onnx.calls import Call, Value, axis_of, operator, plain
 from epsball.types import Tensor
 
@@ -31,10 +32,13 @@ def _for_batch(call: Call, sizes: list[Any]) -> list[Any]:
 @operator("Flatten")
 def _flatten(call: Call) -> Value:
     x, axis = call.tensor(0), call.attrs.get("axis", 1)
-    axis = axis_of(call, axis, x.dim() + 1)
-    if axis == 0:
+    axis = axis + x.dim() if axis < 0 else axis_of(call, axis, x.dim() + 1)
+    if axis == 0 and call.layout != "one":
         raise call.refuse("axis 0 takes the batch in", "axis 1")
-    return x.flatten(1) if axis == 1 and x.dim() > 1 else x.flatten(0, axis - 1).flatten(1) if axis < x.dim() else x
+    if axis <= 1:  # at axis 0 the file's leading 1 stands for the batch
+        return x.flatten(1) if x.dim() > 1 else x.unsqueeze(1)
+    before = x.flatten(0, axis - 1)
+    return before.flatten(1) if axis < x.dim() else before.unsqueeze(1)
 
 
 @operator("Transpose")
@@ -57,7 +61,9 @@ def _squeeze(call: Call) -> Value:
     x, axes = call.tensor(0), call.ints(1, "axes")
     if axes is None:
         axes = [i for i, n in enumerate(x.shape) if i and n == 1]
-    return x.squeeze(tuple(axis_of(call, a, x.dim()) for a in axes))
+    found = [axis_of(call, a, x.dim()) for a in axes]
+    # the batch stays, also where the file's one sample loses its axis
+    return x.squeeze(tuple(a for a in found if a or call.layout != "one"))
 
 
 @operator("Concat")
@@ -79,10 +85,10 @@ def _slice(call: Call) -> Value:
         if start == 0 and end >= _LAST and step == 1:
             continue
         if step < 0:
-            picked = range(*slice(start, None if end < -_LAST else end, step).indices(int(x.shape[axis])))
-            x = x.index_select(axis, torch.tensor(list(picked), device=x.device))
+            first, last, _ = slice(start, end, step).indices(int(x.shape[axis]))
+            x = x.index_select(axis, torch.arange(first, min(first, last), step, device=x.device))
         else:
-            x = x[(slice(None),) * axis + (slice(start, min(end, _LAST), step),)]
+            x = x[(slice(None),) * axis + (slice(max(start, -_LAST), max(-_LAST, min(end, _LAST)), step),)]
     return x
 
 
@@ -126,6 +132,8 @@ def _expand(call: Call) -> Value:
 @operator("Tile")
 def _tile(call: Call) -> Value:
     x, times = call.tensor(0), call.ints(1) or []
+    if times[0] != 1:
+        raise call.refuse("it repeats the batch", "a repeat of 1 there")
     call.fits([n * t for n, t in zip(x.shape[1:], times[1:], strict=True)])
     return x.repeat(times)
 
@@ -133,18 +141,24 @@ def _tile(call: Call) -> Value:
 @operator("Pad")
 def _pad(call: Call) -> Value:
     x, pads = call.tensor(0), call.ints(1, "pads") or []
-    axes = call.ints(3) if call.has(3) else list(range(x.dim()))
-    first, last = [0] * x.dim(), [0] * x.dim()
-    for i, axis in enumerate(axes or []):
-        first[axis], last[axis] = pads[i], pads[i + len(pads) // 2]
-    call.fits([int(n) + a + b for n, a, b in zip(x.shape[1:], first[1:], last[1:], strict=True)])
+    axes = [axis_of(call, a, x.dim()) for a in (call.ints(3) or [])] if call.has(3) else list(range(x.dim()))
+    if len(pads) != 2 * len(axes):
+        raise BadFile(f"`Pad` with {len(pads)} numbers for {len(axes)} axes", where=call.where, fix="export the network again")
+    sides = {a: (pads[i], pads[i + len(axes)]) for i, a in enumerate(axes) if pads[i] or pads[i + len(axes)]}
+    if 0 in sides:
+        raise call.refuse("it pads the batch axis", "no padding there")
+    call.fits([int(n) + sum(sides.get(i, (0, 0))) for i, n in enumerate(x.shape[1:], 1)])
     mode = call.attrs.get("mode", "constant")
-    lowest = next((i for i in range(x.dim()) if first[i] or last[i]), x.dim())
-    listed = [p for i in reversed(range(lowest, x.dim())) for p in (first[i], last[i])]
     if mode == "constant":
         value = call.attrs["value"] if "value" in call.attrs else call.number(2, 0.0)
+        listed = [p for i in reversed(range(min(sides, default=x.dim()), x.dim())) for p in sides.get(i, (0, 0))]
         return F.pad(x, listed, value=value) if listed else x
-    return F.pad(x, listed, mode={"reflect": "reflect", "edge": "replicate", "wrap": "circular"}[mode])
+    for axis, (before, after) in sides.items():
+        n = int(x.shape[axis])
+        longer = np.pad(np.arange(n), (max(before, 0), max(after, 0)), mode=mode)
+        picked = longer[max(-before, 0) : len(longer) - max(-after, 0)]
+        x = x.index_select(axis, torch.from_numpy(picked).to(x.device))
+    return x
 
 
 @operator("DepthToSpace", "SpaceToDepth")
@@ -163,7 +177,7 @@ def _depth_to_space(call: Call) -> Value:
 def _reduce(call: Call) -> Value:
     x, axes = call.tensor(0), call.ints(1, "axes")
     if not axes and call.attrs.get("noop_with_empty_axes", 0):
-        return x
+        return x.square() if call.op == "ReduceSumSquare" else x.abs() if call.op == "ReduceL2" else x
     dims = tuple(axis_of(call, a, x.dim()) for a in (axes or range(x.dim())))
     if 0 in dims:
         raise call.refuse("it reduces the batch axis", "axes that start at 1")
@@ -181,28 +195,3 @@ _REDUCTIONS: dict[str, Any] = {
     "ReduceL2": lambda x, dims, kept: x.square().sum(dims, keepdim=kept).sqrt(),
     "ReduceLogSumExp": lambda x, dims, kept: torch.logsumexp(x, dims, keepdim=kept),
 }
-
-
-@operator("Resize", "Upsample")
-def _resize(call: Call) -> Value:
-    """Whole factors of the nearest pixel: the form that decoders use."""
-    x = call.tensor(0)
-    if call.attrs.get("mode", "nearest") != "nearest":
-        raise call.refuse(f"mode {call.attrs.get('mode')!r}", "mode nearest with whole factors, or ConvTranspose")
-    factors = _factors(call, x)
-    if any(f != int(f) or f < 1 for f in factors) or factors[:2] != [1, 1]:
-        raise call.refuse(f"factors {factors}", "whole factors of the spatial axes")
-    call.fits([int(n) * int(f) for n, f in zip(x.shape[2:], factors[2:], strict=True)])
-    for axis, factor in enumerate(factors[2:], 2):
-        x = x.repeat_interleave(int(factor), axis) if factor > 1 else x
-    return x
-
-
-def _factors(call: Call, x: Tensor) -> list[float]:
-    place = 1 if call.op == "Upsample" or call.opset < 11 else 2
-    if place == 2 and call.has(3):
-        return [1, 1, *(int(w) / int(n) for w, n in zip((call.ints(3) or [])[2:], x.shape[2:], strict=True))]
-    scales = call.numbers(place) if call.has(place) else call.attrs.get("scales", ())
-    if len(scales) != x.dim():
-        raise call.refuse("scales that are not constant", "constant scales")
-    return [float(s) for s in scales]
