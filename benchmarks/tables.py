@@ -58,7 +58,7 @@ def load(path: Path) -> Table:
     header = {key: value for key, _, value in told}
     if tuple(key for key, _, _ in told) != KEYS or not header["origin"].startswith(ORIGINS):
         raise BadFile(
-            f"this record does not start with the lines {', '.join(f'# {key}:' for key in KEYS)} and an origin among {', '.join(ORIGINS)}",
+            f"this record does not start with lines for {', '.join(KEYS)}, the origin being {' or '.join(ORIGINS)}",
             where=str(path),
             fix="write it by benchmarks.tables.save",
         )
