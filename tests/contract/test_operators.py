@@ -21,6 +21,7 @@ def networks() -> dict[str, Network]:
     return {name: zoo.network(name) for name in zoo.NETWORKS}
 
 
+@pytest.mark.slow
 def test_the_zoo_uses_every_operator(networks):
     used = {op for network in networks.values() for op in network.graph.operators()}
     assert set(operators) == used
