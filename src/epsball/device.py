@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import random
+from array import array
 from operator import index
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 from epsball.errors import BadConfig
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 
 _ALL = 2**64 - 1
-_MT_WORDS = slice(24, 24 + 8 * 624)  # where torch's CPU generator keeps MT19937's words, each in 8 bytes
 
 
 def tolerance(dtype: torch.dtype) -> float:
@@ -92,9 +91,10 @@ def generator(device: torch.device, seed: int, *places: int) -> torch.Generator:
     number = stream_seed(seed, *places)
     made = torch.Generator(device=device).manual_seed(number)
     if made.device.type == "cpu":
-        state = made.get_state()  # the seed and two marks, the words, and what is left over from normal draws
-        state.numpy()[_MT_WORDS].view(np.uint64)[:] = random.Random(number).getstate()[1][:624]
-        made.set_state(state)
+        words = random.Random(number).getstate()[1][:624]
+        # as after manual_seed: the seed, two marks (1, 1), the place among the words, these, and no normal number left over
+        state = array("Q", (number, 2**32 + 1, 0, *words, 0, 0, 0, 0, 0))
+        made.set_state(torch.frombuffer(state, dtype=torch.uint8))
     return made
 
 

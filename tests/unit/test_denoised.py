@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from epsball.cli.app import run
+from epsball.device import generator
 from epsball.errors import BadConfig, BadFile, BadShape
 from epsball.graph.network import Network
 from epsball.models.base import architecture, build
@@ -35,7 +36,7 @@ def test_the_loss_is_the_plain_formula(both, reconstruction, stability):
     net = Network.capture(both, SHAPE)
     both.eval()
     torch.manual_seed(7)
-    noise = 0.3 * torch.randn(2, 5, *SHAPE, generator=torch.Generator().manual_seed(int(torch.randint(2**62, ()))))
+    noise = 0.3 * torch.randn(2, 5, *SHAPE, generator=generator(torch.device("cpu"), int(torch.randint(2**62, ()))))
     with torch.no_grad():
         cleaned = [both.denoiser(data.x + n) for n in noise]
         wanted = both.classifier(data.x).argmax(1)

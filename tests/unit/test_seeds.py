@@ -60,6 +60,16 @@ def test_the_cpu_generator_keeps_all_64_bits(place):
     assert found.tolist() == (peer % 2**24).tolist()
 
 
+def test_only_the_words_differ_from_a_seeding_of_torch():
+    """torch's own layout: what a state holds besides MT19937's 624 words, 8 bytes each, is as after `manual_seed`."""
+    number = stream_seed(3, 4)
+    own, peer = generator(CPU, 3, 4).get_state(), torch.Generator().manual_seed(number).get_state()
+    words = slice(24, 24 + 8 * 624)
+    assert own.shape == peer.shape
+    own[words] = peer[words]
+    assert torch.equal(own, peer)
+
+
 def test_a_generator_repeats_itself():
     drawn = [torch.randn(301, generator=generator(CPU, 1, 2, 3)) for _ in range(2)]
     assert torch.equal(*drawn)
