@@ -31,12 +31,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("--quick"):
-        import zoo  # not before the import hook above: it imports the package
+def _is_quick(item: pytest.Item) -> bool:
+    """Not marked slow, and of the zoo's networks only the chosen ones."""
+    name = item.callspec.params.get("name") if isinstance(item, pytest.Function) and "callspec" in vars(item) else None
+    contract = item.path.is_relative_to(TESTS / "contract")
+    return not item.get_closest_marker("slow") and not (contract and name in zoo_names() and name not in QUICK)
 
-        for name in set(zoo.NETWORKS) - set(QUICK):
-            del zoo.NETWORKS[name]
+
+def zoo_names() -> frozenset[str]:
+    """Not before the import hook above: the zoo imports the package."""
+    import zoo
+
+    return frozenset(zoo.NETWORKS)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -58,7 +64,7 @@ def _missing(item: pytest.Item) -> str | None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what this machine cannot run, by name and never silently. CI sets EPSBALL_TEST_ALL and leaves out nothing."""
     if config.getoption("--quick"):
-        slow = [item for item in items if item.get_closest_marker("slow")]
+        slow = [item for item in items if not _is_quick(item)]
         items[:] = [item for item in items if item not in slow]
         config.hook.pytest_deselected(items=slow)
     if os.environ.get("EPSBALL_TEST_ALL"):

@@ -42,6 +42,7 @@ def gains():
     return difference_gains(100)
 
 
+@pytest.mark.slow
 def test_every_entry_of_table_3_1_is_a_mean_of_such_trials(gains) -> None:
     """Both are means of 100 trials: their difference has sqrt(2) standard errors, and the printed one is rounded."""
     for gain in gains:
@@ -52,11 +53,13 @@ def test_every_entry_of_table_3_1_is_a_mean_of_such_trials(gains) -> None:
     assert set(TABLE) == set(PRINTED)
 
 
+@pytest.mark.slow
 def test_the_closed_forms(gains) -> None:
     for gain in gains:
         assert gain.closed == pytest.approx(CLOSED[gain.name](gain.fan_in), rel=1e-6), gain
 
 
+@pytest.mark.slow
 def test_100_random_trials_agree(gains) -> None:
     for gain in gains:
         assert abs(gain.trials - gain.closed) < 4 * gain.error, gain
@@ -93,6 +96,7 @@ def test_bounds_explode_under_the_default_and_not_under_the_ibp_initialisation()
     assert 0.2 < ibp[-1] / ibp[0] < 20
 
 
+@pytest.mark.slow
 def test_the_verb_prints_the_table_and_draws_the_figure(capsys, tmp_path: Path) -> None:
     assert run(["analyse", "init", "--trials", "3", "--out", str(tmp_path / "figure.svg")]) == 0
     out = "".join(capsys.readouterr().out.split())  # a narrow terminal wraps

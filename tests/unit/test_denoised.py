@@ -98,6 +98,7 @@ def certified(folder, *options: str) -> dict:
     return next(line for line in map(json.loads, lines) if line["type"] == "summary")
 
 
+@pytest.mark.slow
 def test_from_the_command_line_a_denoiser_certifies_what_the_classifier_cannot(tmp_path, monkeypatch, capsys):
     """Pictures are grey, dark or bright; the classifier reads one pixel, and its neighbours know what the noise hid."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

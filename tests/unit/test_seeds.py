@@ -30,6 +30,7 @@ def test_blocks_that_once_were_equal_are_independent(first, second):
     assert abs(float((blocks[0] * blocks[1]).mean())) < 5 / blocks[0].numel() ** 0.5  # five standard errors
 
 
+@pytest.mark.slow
 def test_a_million_blocks_have_no_seed_twice():
     found = np.fromiter((stream_seed(0, image, ESTIMATION, block) for image in range(1000) for block in range(1000)), np.uint64)
     assert len(np.unique(found)) == 10**6
