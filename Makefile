@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # The CPU build of torch: a plain `torch` would take gigabytes of CUDA packages.
 TORCH := torch==2.13.0
 
-.PHONY: demo test all-tests lint docs clean
+.PHONY: demo test quick lint docs clean
 
 $(VENV)/.demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -26,6 +26,9 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+quick: $(VENV)/.test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --quick
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -1,7 +1,8 @@
 """The Wong-Kolter MNIST network at linf 0.1: its published certified error, and what tighter methods make of it.
 
     python -m benchmarks.wong_kolter --shard 0/2 --out wk-0.jsonl
-    python -m benchmarks.wong_kolter --summarise wk-0.jsonl wk-1.jsonl
+    python -m benchmarks.wong_kolter --summarise wk-0.jsonl wk-1.jsonl --merge wong-kolter.jsonl.gz
+    python -m benchmarks.wong_kolter --summarise benchmarks/records/wong-kolter.jsonl.gz
 
 Wong and Kolter (arXiv:1711.00851) certify by the dual of the linear relaxation, which is same-slope CROWN with the box not cut at 0
 and 1: 1.80 % clean error and 5.82 % certified error. One line an image is appended and synced; a killed run goes on where it
@@ -154,13 +155,44 @@ def measure(args: argparse.Namespace) -> None:
     print(f"{len(done) + count} of {len(wanted)} images are in {args.out}")
 
 
+def merge(files: list[Path], out: Path, code: str) -> None:
+    """All shards in one compressed record, images in order, under one header that says by which rule they are counted.
+
+    Raises:
+        BadConfig: an image is missing, or two shards were measured differently.
+    """
+    shards = [_lines(file) for file in files]
+    configs = [{key: value for key, value in shard[0]["config"].items() if key != "shard"} for shard in shards]
+    images = sorted((line for shard in shards for line in shard if line["type"] == "image"), key=lambda line: line["index"])
+    if any(config != configs[0] for config in configs) or [line["index"] for line in images] != list(range(len(images))):
+        raise BadConfig("these shards are not one whole measurement", where=str(out), fix="give every shard of one run once")
+    rule = f"one rule for all: margins in {configs[0]['dtype']}, those nearer than {RECHECK:g} to 0 again in float64"
+    header = {
+        **shards[0][0],
+        "command": ["python", "-m", "benchmarks.wong_kolter", "--shard", f"i/{len(shards)}", "--out", "FILE.jsonl"],
+        "code": code,
+        "config": configs[0],
+        "config_hash": digest(configs[0]),
+        "arithmetic": f"{rule}; proven where margin > {tolerance(DTYPES[configs[0]['dtype']]):g}",
+        "shards": [shard[0] for shard in shards],
+    }
+    batches = [{**line, "shard": i} for i, shard in enumerate(shards) for line in shard if line["type"] == "batch"]
+    text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in (header, *images, *batches))
+    out.write_bytes(gzip.compress(text.encode(), mtime=0))
+
+
+def _lines(file: Path) -> list[dict[str, Any]]:
+    """A record's lines, compressed or not."""
+    return [json.loads(line) for line in gzip.open(file, "rt")] if file.suffix == ".gz" else read(file)
+
+
 def summary(files: list[Path]) -> dict[str, Any]:
     """Counts of errors over all images of some files: clean, by each method, and by the union of those with the box cut."""
     images: dict[int, dict[str, Any]] = {}
     seconds: dict[str, float] = {}
     bounded, least = 0, tolerance(torch.float64)
     for file in files:
-        header, *rest = read(file)
+        header, *rest = _lines(file)
         names = header["config"]["methods"]
         least = max(least, tolerance(DTYPES[header["config"]["dtype"]]))
         for line in rest:
@@ -211,10 +243,14 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=None, help="only the first images of the shard")
     parser.add_argument("--shared", type=Path, default=None)
     parser.add_argument("--summarise", nargs="+", type=Path, metavar="FILE.jsonl")
+    parser.add_argument("--merge", type=Path, metavar="FILE.jsonl.gz", help="write the files to summarise into one")
+    parser.add_argument("--code", default="not named", metavar="COMMIT", help="of --merge: the code that measured")
     args = parser.parse_args()
     if not args.summarise and not args.out:
         parser.error("give --out FILE.jsonl, or --summarise FILE.jsonl ...")
     if args.summarise:
+        if args.merge:
+            merge(args.summarise, args.merge, args.code)
         print(json.dumps(summary(args.summarise), indent=2))
     else:
         measure(args)

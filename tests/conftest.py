@@ -19,8 +19,38 @@ settings.load_profile("shared machine")
 install_import_hook(["epsball.rows", "epsball.spec.property"], "beartype.beartype")
 
 torch.set_num_threads(1)
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+TESTS = Path(__file__).resolve().parent
+SHARED = TESTS.parents[1] / "shared"
+QUICK = ("mlp", "conv", "pools")  # the networks of the zoo that `--quick` keeps
 _left_out: list[str] = []
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--quick", action="store_true", help=f"unit and contract tests, on {', '.join(QUICK)}, without those marked slow"
+    )
+
+
+def _is_quick(item: pytest.Item) -> bool:
+    """Not marked slow, and of the zoo's networks only the chosen ones."""
+    name = item.callspec.params.get("name") if isinstance(item, pytest.Function) and "callspec" in vars(item) else None
+    contract = item.path.is_relative_to(TESTS / "contract")
+    return not item.get_closest_marker("slow") and not (contract and name in zoo_names() and name not in QUICK)
+
+
+def zoo_names() -> frozenset[str]:
+    """Not before the import hook above: the zoo imports the package."""
+    import zoo
+
+    return frozenset(zoo.NETWORKS)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Whole folders and files are left unread: importing them takes longer than their quick tests."""
+    if not config.getoption("--quick") or collection_path.is_dir():
+        return None
+    inside = collection_path.resolve().is_relative_to
+    return None if inside(TESTS / "unit") or inside(TESTS / "contract") else True
 
 
 def _missing(item: pytest.Item) -> str | None:
@@ -33,6 +63,10 @@ def _missing(item: pytest.Item) -> str | None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what this machine cannot run, by name and never silently. CI sets EPSBALL_TEST_ALL and leaves out nothing."""
+    if config.getoption("--quick"):
+        slow = [item for item in items if not _is_quick(item)]
+        items[:] = [item for item in items if item not in slow]
+        config.hook.pytest_deselected(items=slow)
     if os.environ.get("EPSBALL_TEST_ALL"):
         return
     out = [item for item in items if _missing(item)]

@@ -351,3 +351,11 @@ def build(name: str, seed: int = 0, dtype: torch.dtype = torch.float32) -> tuple
 def network(name: str) -> Network:
     """A captured network in double precision, once for all tests of a process."""
     return Network.capture(*build(name, seed=1, dtype=torch.float64))
+
+
+class Captured(dict):
+    """The networks by name, each captured when it is first asked for."""
+
+    def __missing__(self, name: str):
+        self[name] = network(name)
+        return self[name]

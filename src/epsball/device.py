@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import random
+from array import array
+from operator import index
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,6 +17,8 @@ if TYPE_CHECKING:
 
 # A proven margin counts only above this, times the size of outputs and bounds where that exceeds 1: docs/explanation/rounding.md.
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
+
+_ALL = 2**64 - 1
 
 
 def tolerance(dtype: torch.dtype) -> float:
@@ -73,12 +78,52 @@ def recycle_memory(device: torch.device) -> None:
         torch.empty(2**25 - 2**17, dtype=torch.uint8)
 
 
-def generator(device: torch.device, *seeds: int) -> torch.Generator:
-    """A generator that depends on all the seeds, so that (seed, epoch, step) never repeats a stream."""
-    state = 0x9E3779B97F4A7C15
-    for seed in seeds:  # splitmix64, one round a seed
-        state = (state + seed * 0xBF58476D1CE4E5B9 + 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF
-        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
-        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
-        state ^= state >> 31
-    return torch.Generator(device=device).manual_seed(state & 0x7FFFFFFFFFFFFFFF)
+def generator(device: torch.device, seed: int, *places: int) -> torch.Generator:
+    """The generator of one place in a run, such as (epoch, step) or (image, stream, block): no two places of a run share a stream.
+
+    It starts from the 64 bits of `stream_seed`, and keeps all of them. CUDA's (Philox) does so by itself. The CPU's (MT19937) keeps
+    the low 32 of a seed, so its whole state is filled from the 64 by the initialisation that MT19937's authors give for such keys;
+    Python's own generator is that one.
+
+    Raises:
+        BadConfig: as `stream_seed`.
+    """
+    number = stream_seed(seed, *places)
+    made = torch.Generator(device=device).manual_seed(number)
+    if made.device.type == "cpu":
+        words = random.Random(number).getstate()[1][:624]
+        # as after manual_seed: the seed, two marks (1, 1), the place among the words, these, and no normal number left over
+        state = array("Q", (number, 2**32 + 1, 0, *words, 0, 0, 0, 0, 0))
+        made.set_state(torch.frombuffer(state, dtype=torch.uint8))
+    return made
+
+
+def stream_seed(seed: int, *places: int) -> int:
+    """A 64-bit number for each place in the run of a seed, all different by construction.
+
+    The places are written behind one another, each after its length, into one number below 2^64: two tuples, also of different
+    lengths, never give the same. That number then goes through a permutation of the 64-bit numbers, which the seed chooses.
+
+    Raises:
+        BadConfig: a seed beyond 64 bits, a negative place, or places that do not fit into 64 bits together.
+    """
+    if not -(2**63) <= seed < 2**64:
+        raise BadConfig(f"a seed of {seed} does not fit into 64 bits", fix="give a seed between 0 and 2^63 - 1")
+    number = 1
+    for place in map(index, places):
+        length = place.bit_length()
+        number = ((number << 6 | length) << length) | place
+        if place < 0 or number > _ALL:
+            raise BadConfig(
+                f"no stream of random numbers has the place {places}",
+                fix="places (numbers of images, blocks, epochs, steps) are 0 or more; three of them have 45 binary digits together",
+            )
+    key = _mixed((seed + 0x9E3779B97F4A7C15) & _ALL)
+    return _mixed((_mixed(number ^ key) + key) & _ALL)
+
+
+def _mixed(number: int) -> int:
+    """The last step of splitmix64: a permutation of the 64-bit numbers."""
+    number = ((number ^ (number >> 30)) * 0xBF58476D1CE4E5B9) & _ALL
+    number = ((number ^ (number >> 27)) * 0x94D049BB133111EB) & _ALL
+    return number ^ (number >> 31)

@@ -37,7 +37,7 @@ def _methods(name: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def networks() -> dict[str, Network]:
-    return {name: zoo.network(name) for name in zoo.NETWORKS}
+    return zoo.Captured()
 
 
 def _inputs(network: Network, count: int = 2) -> torch.Tensor:

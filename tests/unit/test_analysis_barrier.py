@@ -33,6 +33,7 @@ def lines(case):
     return list(Barrier(groups=True).lines(network, samples, lambda x, _: Box(x, EPS), torch.float64))
 
 
+@pytest.mark.slow
 def test_the_chain_is_ordered_and_holds_the_exact_margin(case, lines):
     _, weights, samples = case
     assert [line["index"] for line in lines] == [10, 11, 12, 13, 14, 15]

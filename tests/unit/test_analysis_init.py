@@ -1,7 +1,8 @@
-"""Table 3.1 to its printed digits, and Figure 3.1's explosion."""
+"""Table 3.1: its printed digits against trials, closed forms by themselves; and Figure 3.1's explosion."""
 
 from __future__ import annotations
 
+import math
 import xml.etree.ElementTree as ET
 from itertools import pairwise
 from pathlib import Path
@@ -16,14 +17,23 @@ from epsball.errors import BadConfig
 from epsball.graph.network import Network
 from epsball.training.initialise import initialisations
 
-# As printed, with the corrections of the errata: rows 1 and 3 are the closed forms of what was drawn.
+# The thesis' own digits: means of 100 random trials at fan-ins 27, 576, 1152 and 32768
 PRINTED = {
-    "xavier-uniform": (1.30, 6.00, 8.49, 45.25),
-    "xavier-gaussian": (2.07, 9.57, 13.54, 72.2),
-    "kaiming-uniform": (3.18, 14.70, 20.78, 110.85),
-    "kaiming-gaussian": (2.93, 13.54, 19.15, 102.13),
-    "orthogonal": (2.09, 9.58, 13.54, 72.22),
-    "ibp": (1.0, 1.0, 1.0, 1.0),
+    "xavier-uniform": ("1.30", "6.00", "8.48", "45.25"),
+    "xavier-gaussian": ("2.07", "9.57", "13.54", "72.2"),
+    "kaiming-uniform": ("3.20", "14.70", "20.77", "110.85"),
+    "kaiming-gaussian": ("2.93", "13.54", "19.15", "102.13"),
+    "orthogonal": ("2.09", "9.58", "13.54", "72.22"),
+    "ibp": ("1.01", "1.00", "1.00", "1.00"),
+}
+# (n / 2) E|W| of what each method draws; a coordinate of a random unit vector of dimension n has the mean below
+CLOSED = {
+    "xavier-uniform": lambda n: math.sqrt(n) / 4,
+    "xavier-gaussian": lambda n: math.sqrt(n / (2 * math.pi)),
+    "kaiming-uniform": lambda n: math.sqrt(6 * n) / 4,
+    "kaiming-gaussian": lambda n: math.sqrt(n / math.pi),
+    "orthogonal": lambda n: n / 2 * math.exp(math.lgamma(n / 2) - math.lgamma((n + 1) / 2)) / math.sqrt(math.pi),
+    "ibp": lambda n: n**0.0,
 }
 
 
@@ -32,14 +42,24 @@ def gains():
     return difference_gains(100)
 
 
-def test_every_entry_of_table_3_1(gains) -> None:
-    closed = {name: tuple(g.closed for g in gains if g.name == name) for name in TABLE}
-    for name, printed in PRINTED.items():
-        for value, told in zip(closed[name], printed, strict=True):
-            assert abs(value - told) <= (0.05 if told == 72.2 else 0.0051), (name, value, told)
-    assert [g.fan_in for g in gains[:4]] == list(FAN_INS)
+@pytest.mark.slow
+def test_every_entry_of_table_3_1_is_a_mean_of_such_trials(gains) -> None:
+    """Both are means of 100 trials: their difference has sqrt(2) standard errors, and the printed one is rounded."""
+    for gain in gains:
+        printed = PRINTED[gain.name][FAN_INS.index(gain.fan_in)]
+        rounding = 0.5 * 10.0 ** -len(printed.partition(".")[2])
+        assert abs(gain.trials - float(printed)) < 4 * math.sqrt(2) * gain.error + rounding, (gain, printed)
+    assert [(g.name, g.fan_in) for g in gains] == [(name, n) for name in TABLE for n in FAN_INS]
+    assert set(TABLE) == set(PRINTED)
 
 
+@pytest.mark.slow
+def test_the_closed_forms(gains) -> None:
+    for gain in gains:
+        assert gain.closed == pytest.approx(CLOSED[gain.name](gain.fan_in), rel=1e-6), gain
+
+
+@pytest.mark.slow
 def test_100_random_trials_agree(gains) -> None:
     for gain in gains:
         assert abs(gain.trials - gain.closed) < 4 * gain.error, gain
@@ -76,6 +96,7 @@ def test_bounds_explode_under_the_default_and_not_under_the_ibp_initialisation()
     assert 0.2 < ibp[-1] / ibp[0] < 20
 
 
+@pytest.mark.slow
 def test_the_verb_prints_the_table_and_draws_the_figure(capsys, tmp_path: Path) -> None:
     assert run(["analyse", "init", "--trials", "3", "--out", str(tmp_path / "figure.svg")]) == 0
     out = "".join(capsys.readouterr().out.split())  # a narrow terminal wraps

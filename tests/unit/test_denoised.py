@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from epsball.cli.app import run
+from epsball.device import generator
 from epsball.errors import BadConfig, BadFile, BadShape
 from epsball.graph.network import Network
 from epsball.models.base import architecture, build
@@ -35,7 +36,7 @@ def test_the_loss_is_the_plain_formula(both, reconstruction, stability):
     net = Network.capture(both, SHAPE)
     both.eval()
     torch.manual_seed(7)
-    noise = 0.3 * torch.randn(2, 5, *SHAPE, generator=torch.Generator().manual_seed(int(torch.randint(2**62, ()))))
+    noise = 0.3 * torch.randn(2, 5, *SHAPE, generator=generator(torch.device("cpu"), int(torch.randint(2**62, ()))))
     with torch.no_grad():
         cleaned = [both.denoiser(data.x + n) for n in noise]
         wanted = both.classifier(data.x).argmax(1)
@@ -97,6 +98,7 @@ def certified(folder, *options: str) -> dict:
     return next(line for line in map(json.loads, lines) if line["type"] == "summary")
 
 
+@pytest.mark.slow
 def test_from_the_command_line_a_denoiser_certifies_what_the_classifier_cannot(tmp_path, monkeypatch, capsys):
     """Pictures are grey, dark or bright; the classifier reads one pixel, and its neighbours know what the noise hid."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

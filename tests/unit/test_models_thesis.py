@@ -75,6 +75,7 @@ def test_cnn_9_has_two_more_convolutions() -> None:
 
 
 @pytest.mark.parametrize(("name", "options"), [("wide-resnet", {"widen": 1, "width": 4}), ("resnext", {"width": 4})])
+@pytest.mark.slow
 def test_residual_networks_train_with_their_initialisation(name: str, options: dict[str, int]) -> None:
     torch.manual_seed(0)
     net = Network.capture(build(name, (1, 10, 9), 3, **options), (1, 10, 9))

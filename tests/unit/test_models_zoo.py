@@ -78,6 +78,7 @@ SHAPES = [("mlp", (7,)), ("cnn-small", (2, 9, 11)), ("cnn-5", (3, 12, 8)), ("cnn
 
 
 @pytest.mark.parametrize(("name", "shape"), [(name, (1, 16, 16) if name in UNPADDED else DIGITS) for name in PICTURES] + SHAPES)
+@pytest.mark.slow
 def test_every_model_is_captured_and_its_bounds_hold(name, shape):
     torch.manual_seed(1)
     width = {"width": 8} if "width" in defaults(name) else {}

@@ -46,6 +46,7 @@ def test_a_file_with_a_fixed_batch_is_loaded_bounded_and_verified(file):
     assert set(bounders) >= {"ibp", "crown"}
 
 
+@pytest.mark.slow
 def test_every_verb_takes_an_onnx_file_and_reads_flat_inputs(file, tmp_path, capsys):
     flat = save(classifier((1, 64, 1)), tmp_path / "flat.onnx")
     packed = tmp_path / "packed.onnx.gz"

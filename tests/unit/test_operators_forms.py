@@ -80,6 +80,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("name", FORMS)
+@pytest.mark.slow
 def test_bounds_hold_for_every_form(name):
     module, shape = FORMS[name]
     module = module.double().eval()

@@ -256,6 +256,7 @@ print(sum(c.counts), (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - befor
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_samples():
     done = subprocess.run([sys.executable, "-c", CHILD], capture_output=True, text=True, check=True, timeout=300)
     samples, mebibytes = map(int, done.stdout.split())

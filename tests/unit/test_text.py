@@ -122,6 +122,7 @@ def test_words_reach_the_gradient_of_their_vectors():
     assert torch.equal(Examples(x, torch.zeros(6, dtype=torch.int64)).inputs(), x)
 
 
+@pytest.mark.slow
 def test_training_and_verifying_text_from_the_command_line(folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("EPSBALL_DATA", str(folder.parent))
     at = tmp_path / "run"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -45,6 +46,17 @@ def test_a_setting_is_a_run_that_can_start(name: str) -> None:
     assert config.train.augment == (config.data.name != "mnist")
     assert "published" in text(name)
     assert "arXiv" in text(name)
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("name", [name for name in names() if name.startswith("thesis-")])
+def test_figures_of_the_thesis_stand_in_the_thesis(name: str, shared: Path) -> None:
+    thesis = (shared / "sources/thesis-certified-robust-training.md").read_text()
+    comment = " ".join(line[2:] for line in text(name).splitlines() if line.startswith("# "))
+    told = re.search(r"published in the thesis: (.*?)(?:\.(?:\s|$)|;)", comment)
+    assert (told is None) == ("The thesis has no figures at" in comment)
+    for figure in re.findall(r"\d+\.\d+", told[1] if told else ""):
+        assert figure in thesis, figure
 
 
 def test_the_thesis_schedule() -> None:

@@ -47,7 +47,7 @@ def batch() -> Batch:
 def drawn(samples: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The noise of a step after `torch.manual_seed(7)`, and what is drawn next."""
     torch.manual_seed(7)
-    random = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
+    random = generator(torch.device("cpu"), int(torch.randint(2**62, ())))
     return SIGMA * torch.randn(samples, B, 1, 5, 5, generator=random), torch.rand(B)
 
 

@@ -22,6 +22,7 @@ from epsball.bounding.ibp import Intervals, concretise
 from epsball.bounding.losses import Losses
 from epsball.bounding.mixture import Choice
 from epsball.bounding.relaxation import Elementwise
+from epsball.device import generator as seeded
 from epsball.errors import BadConfig, BadData
 from epsball.graph.operator import Affine, Nonlinear
 from epsball.interval import Interval
@@ -134,7 +135,7 @@ class ProjectedDual:
 
     def __call__(self, network: Prepared, input_set: InputSet, rows: Rows) -> Tensor:
         """Estimated lower bounds of linear forms of the output over the set's hull."""
-        generator = torch.Generator(device=network.device).manual_seed(self.seed)
+        generator = seeded(network.device, self.seed)
         centre, radius = input_set.hull().centre_radius()
         offsets, columns = {0: centre}, {0: self._cauchy(radius, generator)}
         found: Intervals = {0: input_set.hull()}

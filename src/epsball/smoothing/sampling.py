@@ -1,8 +1,9 @@
 """Counting noisy predictions, in blocks: the same counts whatever the batch size and the order of the images.
 
-The noise of 128 samples comes from one generator, seeded by (seed, image, stream, block); a block is drawn as a whole. So the noise
-of an image depends on nothing but its number. (The last bit of a logit can still depend on the batch: libraries choose other
-kernels for other sizes. That moves a count only where two logits are equal to seven digits.)
+The noise of at most 128 samples comes from one generator, at the place (image, stream, block) in the run of a seed; no two places
+share a stream (`epsball.device.stream_seed`). So the noise of an image depends on nothing but its number. (The last bit of a logit
+can still depend on the batch: libraries choose other kernels for other sizes. That moves a count only where two
+logits are equal to seven digits.)
 """
 
 from __future__ import annotations

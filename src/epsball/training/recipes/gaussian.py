@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
+from epsball.device import generator
 from epsball.errors import BadConfig
 from epsball.smoothing import losses
 from epsball.training.base import Batch, Examples, Loss, Progress, recipes
@@ -65,7 +66,7 @@ class Gaussian:
 
     def noise(self, x: Tensor) -> Tensor:
         """Draws (samples, B, *x) that follow from torch's global random state; each process has its share of the whole batch's."""
-        random = torch.Generator(x.device).manual_seed(int(torch.randint(2**62, ())))
+        random = generator(x.device, int(torch.randint(2**62, ())))
         whole = losses.noisy(x.repeat(team().size, *(1,) * (x.dim() - 1)), self.sigma, self.samples, random)
         return whole if team().size == 1 else torch.stack([team().share(draw) for draw in whole])
 
