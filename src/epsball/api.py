@@ -19,10 +19,12 @@ from epsball.data import find
 from epsball.device import exact_arithmetic
 from epsball.errors import BadConfig, BadShape
 from epsball.graph.network import Network
+from epsball.models.adapters import TwoClasses, of_classes
 from epsball.models.opened import open_model
 from epsball.smoothing.core import Smoothed
+from epsball.spec.labels import as_labels
 from epsball.spec.problem import Budget, Problem, check_input
-from epsball.spec.property import robust
+from epsball.spec.property import check_threshold, robust
 from epsball.spec.sets import Clip, InputSet, LpBall, Norm
 from epsball.training.base import Recipe, fitted, recipes
 from epsball.training.config import TrainConfig
@@ -96,32 +98,35 @@ def attack(  # noqa: PLR0913 - the public surface names every option
     clip: Clip = UNIT,
     method: str | Attack = "pgd",
     seed: int = 0,
+    threshold: float = 0.0,
 ) -> Result:
     """Look for inputs in a ball that change the answer.
 
     Args:
         net: the network; an attack needs no capture, so any module will do. It is left as it was.
         x: (B, *x) inputs in the valid range, with eps, norm and clip; or any input set, such as `Patch(x, 4)`.
-        y: (B,) labels.
+        y: (B,) labels, integers of any type.
         eps: radius, in the units of x.
         norm: "linf", "l2", "l1" or "l0".
         clip: the valid range, or None.
         method: a name that `epsball list attacks` shows, or an attack with its options, such as `PGD(steps=100, restarts=5)`.
         seed: of everything random.
+        threshold: of a network with one output: labels are 1 where it is above, else 0.
 
     Returns:
         The worst inputs found, their outputs and margins; `success` where the label is beaten.
 
     Raises:
         BadData: labels out of range, or inputs outside the valid range.
-        BadShape: inputs, labels and network do not fit.
+        BadShape: inputs, labels and network do not fit; labels that are not one integer a sample.
     """
     function = net.module if isinstance(net, Network) else net
     chosen = attacks[method]() if isinstance(method, str) else method
     input_set = _input_set(x, eps, norm, clip)
     centre = input_set.centre
     generator = torch.Generator(device=centre.device).manual_seed(seed)
-    return chosen(function, input_set, robust(_labels(centre, y), _classes(function, centre), centre.dtype), generator)
+    labels = as_labels(y, count=len(centre)).to(centre.device)
+    return chosen(function, input_set, robust(labels, _outputs(function, centre), centre.dtype, threshold), generator)
 
 
 def verify(  # noqa: PLR0913 - the public surface names every option
@@ -134,18 +139,20 @@ def verify(  # noqa: PLR0913 - the public surface names every option
     clip: Clip = UNIT,
     method: Verifier | None = None,
     timeout: float = math.inf,
+    threshold: float = 0.0,
 ) -> list[Verdict]:
     """Decide for each sample whether every input of its ball keeps its label.
 
     Args:
         net: the network.
         x: (B, *x) inputs in the valid range, with eps, norm and clip; or any input set, such as `Patch(x, 4)`.
-        y: (B,) labels.
+        y: (B,) labels, integers of any type.
         eps: radius, in the units of x.
         norm: "linf", "l2", "l1" or "l0".
         clip: the valid range, or None.
         method: a verifier with its options; the default is the ladder: attack, then IBP, CROWN-IBP and CROWN on what is left.
         timeout: seconds for the whole batch; what is not reached is "timeout", never an answer.
+        threshold: of a network with one output: labels are 1 where it is above, else 0.
 
     Returns:
         One verdict a sample. "verified" is a proof up to the arithmetic that the verdict states; "unknown" says nothing.
@@ -156,7 +163,8 @@ def verify(  # noqa: PLR0913 - the public surface names every option
     """
     input_set = _input_set(x, eps, norm, clip)
     network = captured(net, input_set.centre)
-    prop = robust(_labels(input_set.centre, y), network.classes, input_set.centre.dtype)
+    labels = as_labels(y, count=len(input_set.centre)).to(input_set.centre.device)
+    prop = robust(labels, network.classes, input_set.centre.dtype, threshold)
     problem = Problem(network.prepare(), input_set, prop)
     verifier = method if method is not None else Ladder(function=network.module)
     return verifier(problem, Budget(seconds=timeout))
@@ -172,18 +180,20 @@ def radius(  # noqa: PLR0913 - the public surface names every option
     clip: Clip = UNIT,
     method: str = "crown",
     budget: Budget | None = None,
+    threshold: float = 0.0,
 ) -> Float[Tensor, " B"]:
     """The largest radius that a method certifies around each sample: no input within it changes the answer.
 
     Args:
         net: the network.
         x: (B, *x) inputs in the valid range.
-        y: (B,) labels.
+        y: (B,) labels, integers of any type.
         high: the largest radius that is tried; the default is the width of the valid range, for l2 its diagonal.
         norm: "linf" or "l2".
         clip: the valid range, or None.
         method: any name that `epsball list bounders` shows, by bisection; "envelope", "lipschitz" or "lipschitz-local".
         budget: memory; the default is 2 GiB.
+        threshold: of a network with one output: labels are 1 where it is above, else 0.
 
     Returns:
         (B,); every radius was proven, up to the arithmetic. 0 where nothing is proven, and where the answer is not the label.
@@ -194,32 +204,41 @@ def radius(  # noqa: PLR0913 - the public surface names every option
     """
     network = captured(net, x)
     search = Search(widest(norm, clip, x[0].numel()) if high is None else high, norm, clip, budget=budget or Budget())
-    prop = robust(_labels(x, y), network.classes, x.dtype)
+    prop = robust(as_labels(y, count=len(x)).to(x.device), network.classes, x.dtype, threshold)
     with exact_arithmetic():
         return radius_by(method, search)(network.prepare(), x, prop)
 
 
 def smooth(
-    net: Net, *, sigma: float, classes: int | None = None, clip: Clip = UNIT, batch: int | None = None, seed: int = 0
+    net: Net,
+    *,
+    sigma: float,
+    classes: int | None = None,
+    clip: Clip = UNIT,
+    batch: int | None = None,
+    seed: int = 0,
+    threshold: float = 0.0,
 ) -> Smoothed:
     """The network under Gaussian noise: `.predict(x)`, `.certify(x)` for the largest radius, `.certify_at(x, r)` for one.
 
     Args:
         net: the network; any module in evaluation mode will do.
         sigma: standard deviation of the noise, in the units of the inputs.
-        classes: how many; read from a captured network.
+        classes: how many outputs; read from a captured network. One output is a binary classifier by its sign.
         clip: the valid range of the inputs, or None. Noisy copies are not cut to it.
         batch: samples of one forward pass; no count depends on it.
         seed: of all noise.
+        threshold: of a network with one output: class 1 is above it, class 0 is not.
 
     Raises:
-        BadConfig: sigma is not positive, or the number of classes is missing.
+        BadConfig: sigma is not positive, the number of classes is missing, or a threshold beside several outputs.
     """
-    if isinstance(net, Network):
-        return Smoothed(net.module, sigma, net.classes, batch, seed, clip)
-    if classes is None:
+    module, outputs = (net.module, net.classes) if isinstance(net, Network) else (net, classes)
+    if outputs is None:
         raise BadConfig("a plain module does not say how many classes it has", where="epsball.smooth", fix="give classes=10")
-    return Smoothed(net, sigma, classes, batch, seed, clip)
+    if check_threshold(outputs, threshold):
+        module, outputs = TwoClasses(module, threshold), 2
+    return Smoothed(module, sigma, outputs, batch, seed, clip)
 
 
 def train(
@@ -234,7 +253,7 @@ def train(
     """Train a module in place, without a run folder: `epsball train` keeps a record and checkpoints.
 
     Args:
-        net: maps (B, *x) to (B, K); trained in place.
+        net: maps (B, *x) to (B, K); trained in place. One output is a binary classifier by its sign: its logistic loss is trained.
         data: such as `epsball.load_data("mnist")`.
         recipe: a name that `epsball list recipes` shows, or a recipe with its options, such as `FastIbp(eps=0.3, ramp=20)`.
         eps: radius of a named recipe; "standard" has none.
@@ -242,14 +261,14 @@ def train(
         **options: of `TrainConfig`: batch, lr, milestones, seed, protocol, ...
 
     Returns:
-        The captured network, with the weights of the epoch that the protocol selected.
+        The captured network, with the weights of the epoch that the protocol selected; of two outputs where the module has one.
 
     Raises:
         BadConfig, BadData, BadShape: options, data or network cannot be used.
     """
     chosen = named_recipe(recipe, eps, epochs) if isinstance(recipe, str) else recipe
     config = build(TrainConfig, {"epochs": epochs, **options}, "train")
-    network = Network.capture(net, data.train.shape)
+    network = of_classes(Network.capture(net, data.train.shape))
     judge = judge_of(chosen, IbpAccuracy(float(getattr(chosen, "eps", 0.0)), data.clip))
     for _ in fit(network, chosen, data.train, config, judge, test=data.test):
         pass
@@ -288,19 +307,13 @@ def _input_set(x: Tensor | InputSet, eps: float | None, norm: Norm, clip: Clip) 
     return LpBall(x, eps, norm, clip)
 
 
-def _labels(x: Tensor, y: Tensor) -> Tensor:
-    if y.shape != x.shape[:1]:
-        raise BadShape(f"{len(x)} inputs and labels of shape {tuple(y.shape)}", fix="give one label for each input")
-    return y
-
-
-def _classes(function: Any, x: Tensor) -> int:
+def _outputs(function: Any, x: Tensor) -> int:
     modes = {m: m.training for m in function.modules()} if isinstance(function, nn.Module) else {}
     try:
         if modes:
             function.eval()
         with torch.no_grad():
-            return int(function(x[:1]).shape[1])
+            found: tuple[int, ...] = tuple(function(x[:1]).shape)
     except (RuntimeError, ValueError, IndexError) as error:
         raise BadShape(
             f"the network cannot be run on inputs of shape {tuple(x.shape[1:])}: {error}",
@@ -309,3 +322,8 @@ def _classes(function: Any, x: Tensor) -> int:
     finally:
         for module, training in modes.items():
             module.training = training
+    if len(found) != 2:
+        raise BadShape(
+            f"the network answers a batch of one input with shape {found}", fix="return logits (B, K), or one score (B, 1)"
+        )
+    return found[1]

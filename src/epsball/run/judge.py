@@ -16,13 +16,14 @@ import torch
 from epsball.device import arithmetic, tolerance
 from epsball.errors import BadConfig, BadShape
 from epsball.graph.network import Network
+from epsball.models.adapters import of_classes
 from epsball.models.opened import open_model
 from epsball.run.folder import RunFolder
 from epsball.run.record import Line, Record, digest, read
 from epsball.run.track import unheard
 from epsball.run.words import KIND, Words
+from epsball.spec.labels import as_labels
 from epsball.spec.problem import Budget
-from epsball.spec.property import check_labels
 from epsball.spec.sets import InputSet
 from epsball.spec.sets.base import around, sets
 from epsball.training.base import Examples
@@ -74,7 +75,7 @@ class Case:
                 where=str(self.model),
                 fix="name the data set that the network was trained on",
             )
-        check_labels(self.data.test.y, self.network.classes)
+        as_labels(self.data.test.y, self.network.classes, what="test label")
 
     @property
     def device(self) -> torch.device:
@@ -114,7 +115,7 @@ def open_case(model: Path, data: Dataset, index: Tensor, eps: float, *, norm: st
     """
     sets[norm]  # an unknown name fails here, before the model is read
     module, shape = open_model(model, data.test.shape)
-    network = Network.capture(module.to(device), shape)
+    network = of_classes(Network.capture(module.to(device), shape))
     words = Words.of(network, data) if norm == KIND else None
     data = _embedded(network, data)
     case = Case(model, network, data, index, eps, norm, seed, words=words)
