@@ -20,7 +20,7 @@ from epsball.device import exact_arithmetic
 from epsball.errors import BadConfig, BadShape
 from epsball.graph.network import Network
 from epsball.models.adapters import TwoClasses, of_classes
-from epsball.models.opened import open_model
+from epsball.models.opened import Layout, Reading, open_model
 from epsball.smoothing.core import Smoothed
 from epsball.spec.labels import as_labels
 from epsball.spec.problem import Budget, Problem, check_input
@@ -31,9 +31,12 @@ from epsball.training.config import TrainConfig
 from epsball.training.evaluate import IbpAccuracy, judge_of
 from epsball.training.loop import fit
 from epsball.verification.base import Verdict, Verifier
+from epsball.verification.doubts import warn_near_chance
 from epsball.verification.ladder import Ladder
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from epsball.attacks.base import Result
     from epsball.data.base import Dataset
     from epsball.interval import Interval
@@ -43,15 +46,26 @@ Net = Network | nn.Module
 UNIT: Clip = (0.0, 1.0)
 
 
-def load(path: str | Path) -> Network:
+def load(
+    path: str | Path, *, layout: Layout | None = None, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
+) -> Network:
     """A trained network from a run folder, a .safetensors checkpoint or an ONNX file, on the CPU, ready to be verified.
 
+    Args:
+        path: of the file or folder.
+        layout: "nhwc" for an ONNX file whose pictures have their channels last: it then takes (C, H, W), as everything here does.
+        mean: of the inputs it was trained on, one number a channel: `(x - mean) / std` becomes its first layer. Never guessed.
+        std: likewise.
+
     Raises:
+        BadConfig: a layout or a normalisation that has no place.
+        BadShape: the file does not declare pictures of that layout.
         BadFile: missing, truncated, foreign or malformed.
         UnsupportedOp: the ONNX file has an operator that is not covered; the message names the node.
         MissingExtra: the file is ONNX, and onnx is not installed.
     """
-    return Network.capture(*open_model(Path(path)))
+    means, stds = (None if values is None else tuple(float(v) for v in values) for values in (mean, std))
+    return Network.capture(*open_model(Path(path), reading=Reading(layout, means, stds)))
 
 
 def load_data(name: str) -> Dataset:
@@ -167,7 +181,9 @@ def verify(  # noqa: PLR0913 - the public surface names every option
     prop = robust(labels, network.classes, input_set.centre.dtype, threshold)
     problem = Problem(network.prepare(), input_set, prop)
     verifier = method if method is not None else Ladder(function=network.module)
-    return verifier(problem, Budget(seconds=timeout))
+    verdicts = verifier(problem, Budget(seconds=timeout))
+    warn_near_chance(sum(v.method != "clean" for v in verdicts), len(verdicts), max(2, network.classes))
+    return verdicts
 
 
 def radius(  # noqa: PLR0913 - the public surface names every option

@@ -9,7 +9,7 @@ import typer
 
 from epsball.cli.common import Output, Part, Resume, number, percent, shard
 from epsball.cli.forecast import Limits
-from epsball.cli.target import Sets, Setup, folder_of
+from epsball.cli.target import Opening, Sets, folder_of
 from epsball.errors import BadConfig, did_you_mean
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def verify(  # noqa: PLR0913 - one parameter an option
     resume: Resume = False,
     limits: Limits,
     gate: Annotated[bool, typer.Option("--gate", help="Exit with 0 if all are verified, 1 if any is falsified, else 2.")] = False,
-    setup: Setup,
+    setup: Opening,
     output: Output,
 ) -> None:
     """Verify a network on test examples by attack, IBP, CROWN-IBP and CROWN. Unknown is never counted as an answer."""

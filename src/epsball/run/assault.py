@@ -13,6 +13,7 @@ from epsball.run.record import Line
 from epsball.run.written import written
 from epsball.spec.property import robust
 from epsball.verification.binomial import clopper_pearson
+from epsball.verification.doubts import warn_near_chance
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +36,7 @@ def assault(case: Case, attack: Attack, path: Path | None) -> tuple[Line, list[L
             lines += found
         summary = _summary(case, lines)
         append(summary)
+    warn_near_chance(sum(line["by"] != "clean" for line in lines), len(lines), case.network.classes)
     return summary, lines
 
 

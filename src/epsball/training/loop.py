@@ -33,6 +33,7 @@ from epsball.training.state import (
 )
 from epsball.training.statistics import check_batch_norm
 from epsball.training.step import Stepper, check_step, diverged
+from epsball.verification.doubts import warn_trained_to_chance
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -256,6 +257,8 @@ class _Run:
         if self.best is None:
             raise BadConfig("no epoch was at the full radius", fix="train for more epochs, or shorten the ramp")
         load_model(self.net.module, self.best.model)
+        largest = float(torch.bincount(held.y).max()) / len(held)
+        warn_trained_to_chance(self.best.scores.clean, largest, len(held))
         yield Finished(self.best, len(held), split, evaluate.verifier, self.seconds, self.data)
 
     @property
