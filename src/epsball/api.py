@@ -99,7 +99,7 @@ def bounds(net: Net, input_set: InputSet, method: str | Bounder = "crown", budge
     network = captured(net, input_set.centre)
     chosen = bounders[method]() if isinstance(method, str) else method
     with torch.no_grad(), exact_arithmetic():
-        return output_interval(Within(chosen, budget or Budget()), network.prepare(), input_set)
+        return output_interval(Within(chosen, budget or Budget()), network.prepare(), input_set, (budget or Budget()).bytes)
 
 
 def attack(  # noqa: PLR0913 - the public surface names every option

@@ -12,8 +12,8 @@ _ENOUGH = 20  # examples below which a share says little
 def warn_near_chance(right: int, count: int, classes: int) -> None:
     """Warn where a trained network is hardly better than guessing: its inputs are probably not what it was trained on.
 
-    Pixels in another order do not bring a network down to chance: one that is right on 61 % of CIFAR-10 kept 26 % when channels last
-    were read as channels first. So what is near is up to three times the share of guessing, and a quarter of the way from it to 1.
+    Pixels in another order do not bring a network down to chance: one that is right on 61 % of CIFAR-10 kept 26 %. So what is near is
+    up to three times the share of guessing, and a quarter of the way from it to 1.
 
     Args:
         right: examples whose label it answers.
@@ -44,8 +44,8 @@ def warn_trained_to_chance(clean: float, largest: float, count: int) -> None:
         return
     warnings.warn(
         f"training ended at chance: clean accuracy {100 * clean:.1f} % on {count} examples, of which {100 * largest:.1f} % have "
-        "the same label. Likely reasons: a learning rate too high, an eps too large or raised too fast for the epochs, or labels that "
-        "do not belong to the inputs",
+        "the same label. Likely reasons: a learning rate too high, an eps too large or raised too fast, or labels "
+        "that do not belong to the inputs",
         NearChance,
         stacklevel=3,
     )
