@@ -56,6 +56,7 @@ class Attack(Protocol):
             input_set: one set a sample.
             prop: one property a sample, such as `robust(labels, classes)`.
             generator: source of every random number; None is one with a fixed seed. The global state is never read or moved.
+                What is found for a sample does not depend on the others of its batch.
 
         Raises:
             BadShape: function, set and property do not fit together.

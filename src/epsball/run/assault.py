@@ -71,7 +71,7 @@ def _assaulted(case: Case, attack: Attack, index: list[int]) -> Iterator[Line]:
         case.network.module,
         case.ball(x, chosen),
         robust(y, case.network.classes, x.dtype),
-        seeded(case.device, case.seed, index[0]),
+        seeded(case.device, case.seed),
     )
     seconds = (time.perf_counter() - start) / len(index)
     for i, number in enumerate(index):

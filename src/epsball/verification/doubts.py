@@ -12,7 +12,7 @@ _ENOUGH = 20  # examples below which a share says little
 def warn_near_chance(right: int, count: int, classes: int) -> None:
     """Warn where a trained network is hardly better than guessing: its inputs are probably not what it was trained on.
 
-    Pixels in another order do not bring a network down to chance: one that is right on 61 % of CIFAR-10 kept 26 %. So what is near is
+    Pixels in another order do not bring a network down to chance: one that is right on 61 % of CIFAR-10 kept 26 %. So near is
     up to three times the share of guessing, and a quarter of the way from it to 1.
 
     Args:
