@@ -19,6 +19,7 @@ settings.load_profile("shared machine")
 install_import_hook(["epsball.rows", "epsball.spec.property"], "beartype.beartype")
 
 torch.set_num_threads(1)
+WORDNET = (Path("/usr/share/wordnet"), Path("/usr/local/WordNet-3.0/dict"))
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 _left_out: list[str] = []
 
@@ -26,6 +27,8 @@ _left_out: list[str] = []
 def _missing(item: pytest.Item) -> str | None:
     if item.get_closest_marker("shared") and not (SHARED / "data").is_dir():
         return "needs ../shared"
+    if item.get_closest_marker("wordnet") and not any(map(Path.is_dir, WORDNET)):
+        return "needs the system's WordNet (Debian: wordnet-base)"
     if item.get_closest_marker("browser") and not (shutil.which("chromium") and find_spec("selenium")):
         return "needs chromium and the extra [browser]"
     return None
