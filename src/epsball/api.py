@@ -26,11 +26,13 @@ from epsball.spec.labels import as_labels
 from epsball.spec.problem import Budget, Problem, check_input
 from epsball.spec.property import check_threshold, robust
 from epsball.spec.sets import Clip, InputSet, LpBall, Norm
+from epsball.spec.sets.base import Divisible
 from epsball.training.base import Recipe, fitted, recipes
 from epsball.training.config import TrainConfig
-from epsball.training.evaluate import IbpAccuracy, judge_of
+from epsball.training.evaluate import judged_at
 from epsball.training.loop import fit
 from epsball.verification.base import Verdict, Verifier
+from epsball.verification.cells import Cells
 from epsball.verification.doubts import warn_near_chance
 from epsball.verification.ladder import Ladder
 
@@ -181,6 +183,10 @@ def verify(  # noqa: PLR0913 - the public surface names every option
     prop = robust(labels, network.classes, input_set.centre.dtype, threshold)
     problem = Problem(network.prepare(), input_set, prop)
     verifier = method if method is not None else Ladder(function=network.module)
+    if isinstance(verifier, Cells) and not isinstance(input_set, Divisible):
+        raise BadConfig(
+            f"a {type(input_set).__name__} has no cells", where="method", fix="give the ladder itself: method=cells.ladder"
+        )
     verdicts = verifier(problem, Budget(seconds=timeout))
     warn_near_chance(sum(v.method != "clean" for v in verdicts), len(verdicts), max(2, network.classes))
     return verdicts
@@ -272,7 +278,7 @@ def train(
         net: maps (B, *x) to (B, K); trained in place. One output is a binary classifier by its sign: its logistic loss is trained.
         data: such as `epsball.load_data("mnist")`.
         recipe: a name that `epsball list recipes` shows, or a recipe with its options, such as `FastIbp(eps=0.3, ramp=20)`.
-        eps: radius of a named recipe; "standard" has none.
+        eps: radius of a named recipe; "standard" has none, and takes none: give `test_eps` to judge it at a radius.
         epochs: passes over the training examples; a named recipe warms up over a tenth and ramps over half of them.
         **options: of `TrainConfig`: batch, lr, milestones, seed, protocol, ...
 
@@ -282,24 +288,30 @@ def train(
     Raises:
         BadConfig, BadData, BadShape: options, data or network cannot be used.
     """
+    if eps is not None and not isinstance(recipe, str):
+        raise BadConfig("a recipe has its own eps", where="eps", fix=f"leave it out, or give {type(recipe).__name__}(eps={eps})")
     chosen = named_recipe(recipe, eps, epochs) if isinstance(recipe, str) else recipe
     config = build(TrainConfig, {"epochs": epochs, **options}, "train")
     network = of_classes(Network.capture(net, data.train.shape))
-    judge = judge_of(chosen, IbpAccuracy(float(getattr(chosen, "eps", 0.0)), data.clip))
+    judge = judged_at(chosen, config, data.clip)
     for _ in fit(network, chosen, data.train, config, judge, test=data.test):
         pass
     return network
 
 
 def named_recipe(name: str, eps: float | None, epochs: int) -> Recipe:
-    """A recipe by name, its schedule fitted to a number of epochs; eps is left to recipes that have one.
+    """A recipe by name, its schedule fitted to a number of epochs.
 
     Raises:
-        BadConfig: unknown, or it needs an eps.
+        BadConfig: unknown, it needs an eps, or it has none and one was given.
     """
     kind = recipes[name]
     has_eps = any(field.name == "eps" for field in fields(cast("Any", kind)))
-    return build(kind, fitted(kind, epochs) | ({"eps": eps} if has_eps and eps is not None else {}), "recipe")
+    if eps is not None and not has_eps:
+        raise BadConfig(
+            f"the recipe {name!r} has no eps", where="eps", fix="leave it out; test_eps is the radius that epochs are judged at"
+        )
+    return build(kind, fitted(kind, epochs) | ({} if eps is None else {"eps": eps}), "recipe")
 
 
 def captured(net: Net, x: Tensor) -> Network:

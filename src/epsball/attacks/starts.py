@@ -1,7 +1,7 @@
 """Random starts that belong to a sample: they do not depend on who else is in its batch.
 
-A sample's seed is made of one number that the attack's generator draws and of the sample's own nominal input. So slices, shards, chunks and
-other orders of a data set start each sample where the whole set does.
+A sample's seed is made of one number that the attack's generator draws and of the sample's own nominal input. So slices, shards,
+chunks and other orders of a data set start each sample where the whole set does.
 """
 
 from __future__ import annotations
@@ -49,9 +49,8 @@ class Starts:
 
     def draw(self, index: Tensor, run: int) -> Float[Tensor, "N *x"]:
         """A random point of the sets of some samples; another one in each run."""
-        each = index.tolist()
         device = self.input_set.centre.device
-        points = [
-            self.input_set.take(index[k : k + 1]).sample(seeded(device, self.base, self.seeds[i], run)) for k, i in enumerate(each)
-        ]
-        return torch.cat(points)
+        streams = [seeded(device, self.base, self.seeds[i], run) for i in index.tolist()]
+        return torch.cat(
+            [self.input_set.take(one).sample(stream) for one, stream in zip(torch.split(index, 1), streams, strict=True)]
+        )

@@ -17,15 +17,20 @@ if TYPE_CHECKING:
     from epsball.verification.ladder import Step
 
 
+_CELLS = 10
+
+
 def verify(  # noqa: PLR0913 - one parameter an option
     target: Sets,
     *,
     cells: Annotated[
-        int,
+        int | None,
         typer.Option(
-            "--cells", help="Cells of a perturbation: along each parameter, or blocks of a patch's positions along each side."
+            "--cells",
+            help="Cells of a perturbation: along each parameter, or blocks of a patch's positions along each side.  [default: 10]",
+            show_default=False,
         ),
-    ] = 10,
+    ] = None,
     method: Annotated[
         str, typer.Option("--method", help="auto (the ladder), bounders, lp, multi-neuron, sdp; several with commas: auto,lp.")
     ] = "auto",
@@ -43,6 +48,7 @@ def verify(  # noqa: PLR0913 - one parameter an option
     import torch
 
     from epsball.run.judge import Judgement
+    from epsball.spec.sets.base import Divisible
     from epsball.verification.cells import Cells
     from epsball.verification.ladder import Ladder
     from epsball.verification.survey import shard as take
@@ -53,7 +59,10 @@ def verify(  # noqa: PLR0913 - one parameter an option
     if float64:
         case = case.in_precision(torch.float64)
     ladder = Ladder(steps=steps, seed=setup.seed)
-    verifier = ladder if target.perturbation is None else Cells(cells, ladder)
+    divisible = isinstance(case.ball(case.data.test.inputs(case.index[:1]), case.index[:1]), Divisible)
+    if cells is not None and not divisible:
+        raise BadConfig(f"a {target.around[0]} set has no cells", where="--cells", fix="leave it out, or give --perturbation")
+    verifier = Cells(_CELLS if cells is None else cells, ladder) if divisible else ladder
     budget = limits.budget(number(timeout, "--timeout"))
     title = f"{target.title}, {len(case.index)} examples, if all of them reach every step"
     if limits.told(output, case, _bounders(steps), budget, rows=case.network.classes - 1, title=title):

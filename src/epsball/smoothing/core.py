@@ -5,6 +5,7 @@ Paper:   Cohen, Rosenfeld, Kolter 2019, arXiv:1902.02918.  Differs: sequential s
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import cast
@@ -65,8 +66,17 @@ class Smoothed:
             n: noisy copies of each.
             alpha: probability of error for each image.
             images: the images' numbers, which seed their noise; default 0, 1, ...
+
+        Raises:
+            BadConfig: so few copies that no vote could be an answer; the message has the least number.
         """
-        binomial.check_alpha(alpha)
+        if binomial.abstains(n, 0, alpha):
+            least = next(k for k in itertools.count(n + 1) if not binomial.abstains(k, 0, alpha))
+            raise BadConfig(
+                f"{n} copies can never answer at alpha {alpha:g}: even {n} of {n} votes could be chance",
+                where="n",
+                fix=f"give n={least} or more, or a larger alpha",
+            )
         return [trial.prediction(alpha) for trial in self._counted(x, n, images)]
 
     def votes(self, x: Float[Tensor, "B *x"], n: int = 1000, *, images: Sequence[int] | None = None) -> Float[Tensor, "B K"]:
