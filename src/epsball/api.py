@@ -16,7 +16,7 @@ from epsball.bounding.radii import Search, radius_by, widest
 from epsball.bounding.within import Within
 from epsball.config import build
 from epsball.data import find
-from epsball.device import exact_arithmetic
+from epsball.device import check_seed, exact_arithmetic
 from epsball.errors import BadConfig, BadShape
 from epsball.graph.network import Network
 from epsball.models.adapters import TwoClasses, of_classes
@@ -140,7 +140,7 @@ def attack(  # noqa: PLR0913 - the public surface names every option
     chosen = attacks[method]() if isinstance(method, str) else method
     input_set = _input_set(x, eps, norm, clip)
     centre = input_set.centre
-    generator = torch.Generator(device=centre.device).manual_seed(seed)
+    generator = torch.Generator(device=centre.device).manual_seed(check_seed(seed))
     labels = as_labels(y, count=len(centre)).to(centre.device)
     return chosen(function, input_set, robust(labels, _outputs(function, centre), centre.dtype, threshold), generator)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch import nn
 import epsball
 from epsball.cli.app import run
 from epsball.data.base import Dataset, digest
-from epsball.errors import EpsballWarning, NearChance
+from epsball.errors import BadConfig, BadData, EpsballWarning, NearChance
 from epsball.training.base import Examples
 from epsball.verification.doubts import warn_near_chance
 
@@ -94,3 +95,58 @@ def test_the_command_line_tells_in_one_line(tmp_path, capsys):
 def test_warnings_share_a_base():
     assert issubclass(NearChance, EpsballWarning)
     assert issubclass(EpsballWarning, UserWarning)
+
+
+def test_a_softmax_at_the_end_is_named_and_logits_are_not():
+    torch.manual_seed(0)
+    x = torch.rand(8, 4)
+    logits = nn.Linear(4, 3)
+    with torch.no_grad():
+        y = logits(x).argmax(1)
+    ends = {"none": logits, "softmax": nn.Sequential(logits, nn.Softmax(1)), "log": nn.Sequential(logits, nn.LogSoftmax(1))}
+    for name, net in ends.items():
+        wanted = ["SoftmaxOutput"] if name == "softmax" else []
+        assert _warned(lambda net=net: epsball.attack(net, x, y, eps=0.1)) == wanted
+        assert _warned(lambda net=net: epsball.verify(net, x, y, eps=0.1)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("sigma", "clip", "warned"), [(64.0, (0.0, 1.0), True), (1.0, (0.0, 1.0), False), (64.0, (0.0, 255.0), False)]
+)
+def test_noise_far_wider_than_the_range_is_named(sigma, clip, warned):
+    found = _warned(lambda: epsball.smooth(nn.Identity(), sigma=sigma, classes=2, clip=(0.0, high)))
+    assert found == (["WideNoise"] if warned else [])
+
+
+@pytest.mark.parametrize("seed", [2**70, 2**63, -1])
+def test_a_seed_that_no_generator_holds_is_refused(seed, capsys):
+    x, y = torch.rand(2, 3), torch.tensor([0, 1])
+    for door in (
+        lambda: epsball.attack(nn.Identity(), x, y, eps=0.1, seed=seed),
+        lambda: epsball.smooth(nn.Identity(), sigma=0.1, classes=3, seed=seed),
+        lambda: epsball.train(nn.Linear(4, 3), _data(torch.arange(60) % 3), recipe="standard", epochs=1, batch=20, seed=seed),
+    ):
+        with pytest.raises(BadConfig, match="seed"):
+            door()
+    assert run(["attack", "nowhere", "--data", "digits", "--seed", str(seed)]) == 2
+    assert "seed" in capsys.readouterr().err
+    assert run(["train", "standard", "--data", "digits", "--seed", str(seed)]) == 2
+    assert "seed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.bool])
+def test_training_labels_of_every_integer_type(dtype):
+    y = (torch.arange(60) % 2).to(dtype)
+    assert epsball.train(nn.Linear(4, 3), _data(y), recipe="standard", epochs=1, batch=20).classes == 3
+
+
+@pytest.mark.parametrize(("labels", "named"), [([0, 7], "test label"), ([], "test set is empty")])
+def test_a_test_set_that_cannot_be_judged_is_refused_before_training(labels, named):
+    y = torch.tensor(labels, dtype=torch.int64)
+    good = _data(torch.arange(60) % 3)
+    bad = replace(good, test=Examples(torch.rand(len(y), 4), y))
+    net = nn.Linear(4, 3)
+    before = net.weight.detach().clone()
+    with pytest.raises(BadData, match=named):
+        epsball.train(net, bad, recipe="standard", epochs=1, batch=20)
+    assert torch.equal(net.weight, before)

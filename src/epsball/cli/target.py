@@ -37,6 +37,11 @@ class Setup:
     seed: Seed = 0
     device: Device = "auto"
 
+    def __post_init__(self) -> None:
+        from epsball.device import check_seed
+
+        check_seed(self.seed, "--seed")
+
     @property
     def reading(self) -> Reading:
         """How the network's file is read: as it is."""
