@@ -110,10 +110,8 @@ def test_a_softmax_at_the_end_is_named_and_logits_are_not():
         assert _warned(lambda net=net: epsball.verify(net, x, y, eps=0.1)) == wanted
 
 
-@pytest.mark.parametrize(
-    ("sigma", "clip", "warned"), [(64.0, (0.0, 1.0), True), (1.0, (0.0, 1.0), False), (64.0, (0.0, 255.0), False)]
-)
-def test_noise_far_wider_than_the_range_is_named(sigma, clip, warned):
+@pytest.mark.parametrize(("sigma", "high", "warned"), [(64.0, 1.0, True), (1.0, 1.0, False), (64.0, 255.0, False)])
+def test_noise_far_wider_than_the_range_is_named(sigma, high, warned):
     found = _warned(lambda: epsball.smooth(nn.Identity(), sigma=sigma, classes=2, clip=(0.0, high)))
     assert found == (["WideNoise"] if warned else [])
 
