@@ -22,6 +22,7 @@ torch.set_num_threads(1)
 TESTS = Path(__file__).resolve().parent
 SHARED = TESTS.parents[1] / "shared"
 QUICK = ("mlp", "conv", "pools")  # the networks of the zoo that `--quick` keeps
+WORDNET = (Path("/usr/share/wordnet"), Path("/usr/local/WordNet-3.0/dict"))
 _left_out: list[str] = []
 
 
@@ -56,6 +57,8 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def _missing(item: pytest.Item) -> str | None:
     if item.get_closest_marker("shared") and not (SHARED / "data").is_dir():
         return "needs ../shared"
+    if item.get_closest_marker("wordnet") and not any(map(Path.is_dir, WORDNET)):
+        return "needs the system's WordNet (Debian: wordnet-base)"
     if item.get_closest_marker("browser") and not (shutil.which("chromium") and find_spec("selenium")):
         return "needs chromium and the extra [browser]"
     return None

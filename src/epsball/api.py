@@ -16,22 +16,29 @@ from epsball.bounding.radii import Search, radius_by, widest
 from epsball.bounding.within import Within
 from epsball.config import build
 from epsball.data import find
-from epsball.device import exact_arithmetic
+from epsball.device import check_seed, exact_arithmetic
 from epsball.errors import BadConfig, BadShape
 from epsball.graph.network import Network
-from epsball.models.opened import open_model
+from epsball.models.adapters import TwoClasses, of_classes
+from epsball.models.opened import Layout, Reading, open_model
 from epsball.smoothing.core import Smoothed
+from epsball.spec.labels import as_labels
 from epsball.spec.problem import Budget, Problem, check_input
-from epsball.spec.property import robust
+from epsball.spec.property import check_threshold, robust
 from epsball.spec.sets import Clip, InputSet, LpBall, Norm
+from epsball.spec.sets.base import Divisible
 from epsball.training.base import Recipe, fitted, recipes
 from epsball.training.config import TrainConfig
-from epsball.training.evaluate import IbpAccuracy, judge_of
+from epsball.training.evaluate import judged_at
 from epsball.training.loop import fit
 from epsball.verification.base import Verdict, Verifier
+from epsball.verification.cells import Cells
+from epsball.verification.doubts import warn_near_chance
 from epsball.verification.ladder import Ladder
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from epsball.attacks.base import Result
     from epsball.data.base import Dataset
     from epsball.interval import Interval
@@ -41,15 +48,26 @@ Net = Network | nn.Module
 UNIT: Clip = (0.0, 1.0)
 
 
-def load(path: str | Path) -> Network:
+def load(
+    path: str | Path, *, layout: Layout | None = None, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
+) -> Network:
     """A trained network from a run folder, a .safetensors checkpoint or an ONNX file, on the CPU, ready to be verified.
 
+    Args:
+        path: of the file or folder.
+        layout: "nhwc" for an ONNX file whose pictures have their channels last: it then takes (C, H, W), as everything here does.
+        mean: of the inputs it was trained on, one number a channel: `(x - mean) / std` becomes its first layer. Never guessed.
+        std: likewise.
+
     Raises:
+        BadConfig: a layout or a normalisation that has no place.
+        BadShape: the file does not declare pictures of that layout.
         BadFile: missing, truncated, foreign or malformed.
         UnsupportedOp: the ONNX file has an operator that is not covered; the message names the node.
         MissingExtra: the file is ONNX, and onnx is not installed.
     """
-    return Network.capture(*open_model(Path(path)))
+    means, stds = (None if values is None else tuple(float(v) for v in values) for values in (mean, std))
+    return Network.capture(*open_model(Path(path), reading=Reading(layout, means, stds)))
 
 
 def load_data(name: str) -> Dataset:
@@ -83,7 +101,7 @@ def bounds(net: Net, input_set: InputSet, method: str | Bounder = "crown", budge
     network = captured(net, input_set.centre)
     chosen = bounders[method]() if isinstance(method, str) else method
     with torch.no_grad(), exact_arithmetic():
-        return output_interval(Within(chosen, budget or Budget()), network.prepare(), input_set)
+        return output_interval(Within(chosen, budget or Budget()), network.prepare(), input_set, (budget or Budget()).bytes)
 
 
 def attack(  # noqa: PLR0913 - the public surface names every option
@@ -96,32 +114,35 @@ def attack(  # noqa: PLR0913 - the public surface names every option
     clip: Clip = UNIT,
     method: str | Attack = "pgd",
     seed: int = 0,
+    threshold: float = 0.0,
 ) -> Result:
     """Look for inputs in a ball that change the answer.
 
     Args:
         net: the network; an attack needs no capture, so any module will do. It is left as it was.
         x: (B, *x) inputs in the valid range, with eps, norm and clip; or any input set, such as `Patch(x, 4)`.
-        y: (B,) labels.
+        y: (B,) labels, integers of any type.
         eps: radius, in the units of x.
         norm: "linf", "l2", "l1" or "l0".
         clip: the valid range, or None.
         method: a name that `epsball list attacks` shows, or an attack with its options, such as `PGD(steps=100, restarts=5)`.
         seed: of everything random.
+        threshold: of a network with one output: labels are 1 where it is above, else 0.
 
     Returns:
         The worst inputs found, their outputs and margins; `success` where the label is beaten.
 
     Raises:
         BadData: labels out of range, or inputs outside the valid range.
-        BadShape: inputs, labels and network do not fit.
+        BadShape: inputs, labels and network do not fit; labels that are not one integer a sample.
     """
     function = net.module if isinstance(net, Network) else net
     chosen = attacks[method]() if isinstance(method, str) else method
     input_set = _input_set(x, eps, norm, clip)
     centre = input_set.centre
-    generator = torch.Generator(device=centre.device).manual_seed(seed)
-    return chosen(function, input_set, robust(_labels(centre, y), _classes(function, centre), centre.dtype), generator)
+    generator = torch.Generator(device=centre.device).manual_seed(check_seed(seed))
+    labels = as_labels(y, count=len(centre)).to(centre.device)
+    return chosen(function, input_set, robust(labels, _outputs(function, centre), centre.dtype, threshold), generator)
 
 
 def verify(  # noqa: PLR0913 - the public surface names every option
@@ -134,18 +155,20 @@ def verify(  # noqa: PLR0913 - the public surface names every option
     clip: Clip = UNIT,
     method: Verifier | None = None,
     timeout: float = math.inf,
+    threshold: float = 0.0,
 ) -> list[Verdict]:
     """Decide for each sample whether every input of its ball keeps its label.
 
     Args:
         net: the network.
         x: (B, *x) inputs in the valid range, with eps, norm and clip; or any input set, such as `Patch(x, 4)`.
-        y: (B,) labels.
+        y: (B,) labels, integers of any type.
         eps: radius, in the units of x.
         norm: "linf", "l2", "l1" or "l0".
         clip: the valid range, or None.
         method: a verifier with its options; the default is the ladder: attack, then IBP, CROWN-IBP and CROWN on what is left.
         timeout: seconds for the whole batch; what is not reached is "timeout", never an answer.
+        threshold: of a network with one output: labels are 1 where it is above, else 0.
 
     Returns:
         One verdict a sample. "verified" is a proof up to the arithmetic that the verdict states; "unknown" says nothing.
@@ -156,10 +179,17 @@ def verify(  # noqa: PLR0913 - the public surface names every option
     """
     input_set = _input_set(x, eps, norm, clip)
     network = captured(net, input_set.centre)
-    prop = robust(_labels(input_set.centre, y), network.classes, input_set.centre.dtype)
+    labels = as_labels(y, count=len(input_set.centre)).to(input_set.centre.device)
+    prop = robust(labels, network.classes, input_set.centre.dtype, threshold)
     problem = Problem(network.prepare(), input_set, prop)
     verifier = method if method is not None else Ladder(function=network.module)
-    return verifier(problem, Budget(seconds=timeout))
+    if isinstance(verifier, Cells) and not isinstance(input_set, Divisible):
+        raise BadConfig(
+            f"a {type(input_set).__name__} has no cells", where="method", fix="give the ladder itself: method=cells.ladder"
+        )
+    verdicts = verifier(problem, Budget(seconds=timeout))
+    warn_near_chance(sum(v.method != "clean" for v in verdicts), len(verdicts), max(2, network.classes))
+    return verdicts
 
 
 def radius(  # noqa: PLR0913 - the public surface names every option
@@ -172,18 +202,20 @@ def radius(  # noqa: PLR0913 - the public surface names every option
     clip: Clip = UNIT,
     method: str = "crown",
     budget: Budget | None = None,
+    threshold: float = 0.0,
 ) -> Float[Tensor, " B"]:
     """The largest radius that a method certifies around each sample: no input within it changes the answer.
 
     Args:
         net: the network.
         x: (B, *x) inputs in the valid range.
-        y: (B,) labels.
+        y: (B,) labels, integers of any type.
         high: the largest radius that is tried; the default is the width of the valid range, for l2 its diagonal.
         norm: "linf" or "l2".
         clip: the valid range, or None.
         method: any name that `epsball list bounders` shows, by bisection; "envelope", "lipschitz" or "lipschitz-local".
         budget: memory; the default is 2 GiB.
+        threshold: of a network with one output: labels are 1 where it is above, else 0.
 
     Returns:
         (B,); every radius was proven, up to the arithmetic. 0 where nothing is proven, and where the answer is not the label.
@@ -194,32 +226,41 @@ def radius(  # noqa: PLR0913 - the public surface names every option
     """
     network = captured(net, x)
     search = Search(widest(norm, clip, x[0].numel()) if high is None else high, norm, clip, budget=budget or Budget())
-    prop = robust(_labels(x, y), network.classes, x.dtype)
+    prop = robust(as_labels(y, count=len(x)).to(x.device), network.classes, x.dtype, threshold)
     with exact_arithmetic():
         return radius_by(method, search)(network.prepare(), x, prop)
 
 
 def smooth(
-    net: Net, *, sigma: float, classes: int | None = None, clip: Clip = UNIT, batch: int | None = None, seed: int = 0
+    net: Net,
+    *,
+    sigma: float,
+    classes: int | None = None,
+    clip: Clip = UNIT,
+    batch: int | None = None,
+    seed: int = 0,
+    threshold: float = 0.0,
 ) -> Smoothed:
     """The network under Gaussian noise: `.predict(x)`, `.certify(x)` for the largest radius, `.certify_at(x, r)` for one.
 
     Args:
         net: the network; any module in evaluation mode will do.
         sigma: standard deviation of the noise, in the units of the inputs.
-        classes: how many; read from a captured network.
+        classes: how many outputs; read from a captured network. One output is a binary classifier by its sign.
         clip: the valid range of the inputs, or None. Noisy copies are not cut to it.
         batch: samples of one forward pass; no count depends on it.
         seed: of all noise.
+        threshold: of a network with one output: class 1 is above it, class 0 is not.
 
     Raises:
-        BadConfig: sigma is not positive, or the number of classes is missing.
+        BadConfig: sigma is not positive, the number of classes is missing, or a threshold beside several outputs.
     """
-    if isinstance(net, Network):
-        return Smoothed(net.module, sigma, net.classes, batch, seed, clip)
-    if classes is None:
+    module, outputs = (net.module, net.classes) if isinstance(net, Network) else (net, classes)
+    if outputs is None:
         raise BadConfig("a plain module does not say how many classes it has", where="epsball.smooth", fix="give classes=10")
-    return Smoothed(net, sigma, classes, batch, seed, clip)
+    if check_threshold(outputs, threshold):
+        module, outputs = TwoClasses(module, threshold), 2
+    return Smoothed(module, sigma, outputs, batch, seed, clip)
 
 
 def train(
@@ -234,37 +275,43 @@ def train(
     """Train a module in place, without a run folder: `epsball train` keeps a record and checkpoints.
 
     Args:
-        net: maps (B, *x) to (B, K); trained in place.
+        net: maps (B, *x) to (B, K); trained in place. One output is a binary classifier by its sign: its logistic loss is trained.
         data: such as `epsball.load_data("mnist")`.
         recipe: a name that `epsball list recipes` shows, or a recipe with its options, such as `FastIbp(eps=0.3, ramp=20)`.
-        eps: radius of a named recipe; "standard" has none.
+        eps: radius of a named recipe; "standard" has none, and takes none: give `test_eps` to judge it at a radius.
         epochs: passes over the training examples; a named recipe warms up over a tenth and ramps over half of them.
         **options: of `TrainConfig`: batch, lr, milestones, seed, protocol, ...
 
     Returns:
-        The captured network, with the weights of the epoch that the protocol selected.
+        The captured network, with the weights of the epoch that the protocol selected; of two outputs where the module has one.
 
     Raises:
         BadConfig, BadData, BadShape: options, data or network cannot be used.
     """
+    if eps is not None and not isinstance(recipe, str):
+        raise BadConfig("a recipe has its own eps", where="eps", fix=f"leave it out, or give {type(recipe).__name__}(eps={eps})")
     chosen = named_recipe(recipe, eps, epochs) if isinstance(recipe, str) else recipe
     config = build(TrainConfig, {"epochs": epochs, **options}, "train")
-    network = Network.capture(net, data.train.shape)
-    judge = judge_of(chosen, IbpAccuracy(float(getattr(chosen, "eps", 0.0)), data.clip))
+    network = of_classes(Network.capture(net, data.train.shape))
+    judge = judged_at(chosen, config, data.clip)
     for _ in fit(network, chosen, data.train, config, judge, test=data.test):
         pass
     return network
 
 
 def named_recipe(name: str, eps: float | None, epochs: int) -> Recipe:
-    """A recipe by name, its schedule fitted to a number of epochs; eps is left to recipes that have one.
+    """A recipe by name, its schedule fitted to a number of epochs.
 
     Raises:
-        BadConfig: unknown, or it needs an eps.
+        BadConfig: unknown, it needs an eps, or it has none and one was given.
     """
     kind = recipes[name]
     has_eps = any(field.name == "eps" for field in fields(cast("Any", kind)))
-    return build(kind, fitted(kind, epochs) | ({"eps": eps} if has_eps and eps is not None else {}), "recipe")
+    if eps is not None and not has_eps:
+        raise BadConfig(
+            f"the recipe {name!r} has no eps", where="eps", fix="leave it out; test_eps is the radius that epochs are judged at"
+        )
+    return build(kind, fitted(kind, epochs) | ({} if eps is None else {"eps": eps}), "recipe")
 
 
 def captured(net: Net, x: Tensor) -> Network:
@@ -288,19 +335,13 @@ def _input_set(x: Tensor | InputSet, eps: float | None, norm: Norm, clip: Clip) 
     return LpBall(x, eps, norm, clip)
 
 
-def _labels(x: Tensor, y: Tensor) -> Tensor:
-    if y.shape != x.shape[:1]:
-        raise BadShape(f"{len(x)} inputs and labels of shape {tuple(y.shape)}", fix="give one label for each input")
-    return y
-
-
-def _classes(function: Any, x: Tensor) -> int:
+def _outputs(function: Any, x: Tensor) -> int:
     modes = {m: m.training for m in function.modules()} if isinstance(function, nn.Module) else {}
     try:
         if modes:
             function.eval()
         with torch.no_grad():
-            return int(function(x[:1]).shape[1])
+            found: tuple[int, ...] = tuple(function(x[:1]).shape)
     except (RuntimeError, ValueError, IndexError) as error:
         raise BadShape(
             f"the network cannot be run on inputs of shape {tuple(x.shape[1:])}: {error}",
@@ -309,3 +350,8 @@ def _classes(function: Any, x: Tensor) -> int:
     finally:
         for module, training in modes.items():
             module.training = training
+    if len(found) != 2:
+        raise BadShape(
+            f"the network answers a batch of one input with shape {found}", fix="return logits (B, K), or one score (B, 1)"
+        )
+    return found[1]

@@ -78,6 +78,17 @@ def recycle_memory(device: torch.device) -> None:
         torch.empty(2**25 - 2**17, dtype=torch.uint8)
 
 
+def check_seed(seed: int, where: str = "seed") -> int:
+    """A seed that every generator can hold.
+
+    Raises:
+        BadConfig: below 0, or of more than 63 bits.
+    """
+    if not 0 <= seed < 2**63:
+        raise BadConfig(f"a seed of {seed}", where=where, fix="give a whole number from 0 to 2^63 - 1")
+    return seed
+
+
 def generator(device: torch.device, seed: int, *places: int) -> torch.Generator:
     """The generator of one place in a run, such as (epoch, step) or (image, stream, block): no two places of a run share a stream.
 

@@ -80,6 +80,22 @@ class Unsound(EpsballError):
     exit_code: ClassVar[int] = 3
 
 
+class EpsballWarning(UserWarning):
+    """The base of every warning of this package: no error, and no answer is false, but it is seldom what was meant."""
+
+
+class NearChance(EpsballWarning):
+    """A network that is hardly better than guessing."""
+
+
+class SoftmaxOutput(EpsballWarning):
+    """A network that ends in a softmax: where it is sure, margins and gradients vanish."""
+
+
+class WideNoise(EpsballWarning):
+    """Noise far wider than the valid range of the inputs."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The nearest known names as the end of a sentence, or the empty string."""
     close = get_close_matches(name, list(known), n=2, cutoff=0.5)

@@ -46,7 +46,8 @@ CHOSEN = {
 @pytest.mark.parametrize("kind", CHOSEN)
 def test_verify_and_attack_take_every_set(capsys, trained, tmp_path, kind):
     options = ("--data", "digits", "--index", ":8", *CHOSEN[kind])
-    found = answer(capsys, "verify", trained, *options, "--cells", 2, "--out", tmp_path / "v")
+    cells = () if kind == "l1" else ("--cells", 2)  # a ball has none
+    found = answer(capsys, "verify", trained, *options, *cells, "--out", tmp_path / "v")
     assert found["norm"] == kind
     assert found["status"]["error"] == found["status"]["timeout"] == 0
     assert found["accuracy"]["verified"]["value"] <= found["accuracy"]["attacked"]["value"]

@@ -89,6 +89,7 @@ def test_unknown_choices_are_refused(folder, options):
 
 
 @pytest.mark.shared
+@pytest.mark.wordnet
 def test_the_real_wordnet_covers_the_words_of_film_reviews(shared):
     """At least 5,000 words of SST-2 have a synonym that is itself a word of SST-2."""
     found = synonyms()

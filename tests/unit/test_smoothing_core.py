@@ -238,7 +238,7 @@ def test_layers_that_mix_the_batch_are_refused(network, x, layer):
     with pytest.raises(BadConfig, match="training mode"):
         Smoothed(module, 0.25, 10).predict(x)
     if layer.training:
-        Smoothed(module.eval(), 0.25, 10).predict(x, 10)
+        Smoothed(module.eval(), 0.25, 10).predict(x, 20)
 
 
 CHILD = """

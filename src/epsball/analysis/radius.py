@@ -24,6 +24,7 @@ from epsball.spec.property import Property, robust
 from epsball.spec.sets import LpBall, Norm
 from epsball.types import Tensor
 from epsball.verification.binomial import clopper_pearson
+from epsball.verification.doubts import warn_near_chance
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -116,6 +117,7 @@ def analyse(case: Case, radii: Radii, path: Path | None, progress: Callable[[int
             progress(len(found), len(case.index))
         summary = _summary(case, radii, found)
         append(summary)
+    warn_near_chance(sum(line["status"] != "misclassified" for line in found), len(found), case.network.classes)
     return summary, found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -11,7 +12,7 @@ import torch
 from epsball.attacks.steps import step
 from epsball.attacks.untouched import Function, untouched
 from epsball.device import generator as seeded
-from epsball.errors import BadConfig, BadData, BadShape, Unsound
+from epsball.errors import BadConfig, BadData, BadShape, SoftmaxOutput, Unsound
 from epsball.registry import Registry
 from epsball.spec.property import Property
 from epsball.spec.sets import InputSet
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from epsball.types import Bool, Float, Int, Tensor
 
 Stop = Literal["never", "success"]
+_SUM = 1e-5  # by which the sum of probabilities may miss 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +58,7 @@ class Attack(Protocol):
             input_set: one set a sample.
             prop: one property a sample, such as `robust(labels, classes)`.
             generator: source of every random number; None is one with a fixed seed. The global state is never read or moved.
+                What is found for a sample does not depend on the others of its batch.
 
         Raises:
             BadShape: function, set and property do not fit together.
@@ -203,8 +206,20 @@ def _checked(function: Function, input_set: InputSet, prop: Property) -> tuple[T
             where=f"sample {int(broken[0])} of the batch",
             fix="check the weights and the scale of the inputs",
         )
+    _warn_of_softmax(y)
     task = Task(function, input_set, prop.to(y.dtype))
     return task, y, task.prop.margins(y).amin(0)
+
+
+def _warn_of_softmax(y: Tensor) -> None:
+    """Probabilities saturate: where the network is sure, they have no gradient to climb, and a margin of 1 is lost to rounding."""
+    if y.shape[1] > 1 and bool(((y >= 0).all() & ((y.sum(1) - 1).abs() <= _SUM)).all()):
+        warnings.warn(
+            "the network's outputs are probabilities, such as of a softmax at its end: where it is sure their gradient vanishes, "
+            "and an attack finds less than there is. Leave the softmax out: the order of the logits is the same",
+            SoftmaxOutput,
+            stacklevel=5,
+        )
 
 
 def _check_inside(input_set: InputSet, x: Tensor) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from epsball.attacks.base import Climb, Result, Stop, attacks, default_generator, search
 from epsball.attacks.loss import losses
+from epsball.attacks.starts import Starts, base_seed
 from epsball.errors import BadConfig
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class PGD:
         decay: "linear": steps shrink linearly to 0 at the end of the run; "none": they stay.
         restarts: runs; with targets each run goes through all of them.
         start: where a run starts: "random", a point of the set, or "nominal". The nominal input is always among the candidates.
+            A random start depends on the seed and the sample alone, not on its batch.
         targets: "none": break any row of the property; "all": every row (class) in turn; k: the k rows of least nominal margin.
         loss: a key of `losses`.
         stop: "never": every run goes on and the least margin is kept, which is right for a largest loss; "success": a sample whose
@@ -92,12 +94,13 @@ class PGD:
         climb = Climb(losses[self.loss], self.step_sizes(), self.stop)
         rows = self._rows(task)
         left = task.everyone[nominal > 0] if self.stop == "success" else task.everyone
-        for _ in range(self.restarts):
-            for row in rows:
+        starts = Starts(task.input_set, base_seed(generator)) if self.start == "random" else None
+        for restart in range(self.restarts):
+            for number, row in enumerate(rows):
                 if len(left) == 0:
                     return
                 part = task.take(left)
-                start = part.input_set.sample(generator) if self.start == "random" else part.x
+                start = part.x if starts is None else starts.draw(left, restart * len(rows) + number)
                 x, margin = climb(part, start, None if row is None else row[left])
                 yield left, x, margin
                 if self.stop == "success":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 
@@ -10,6 +10,7 @@ from epsball.graph.plan import Prepared
 from epsball.interval import Interval
 from epsball.registry import Registry
 from epsball.rows import Rows
+from epsball.spec.problem import Budget
 from epsball.spec.property import Property
 from epsball.spec.sets import InputSet
 from epsball.types import Tensor
@@ -39,10 +40,38 @@ def least_margins(method: Bounder, network: Prepared, input_set: InputSet, prop:
     return margins.amin(0)
 
 
-def output_interval(method: Bounder, network: Prepared, input_set: InputSet) -> Interval:
-    """Elementwise bounds (B, K) of the output: the forms +y_k and -y_k."""
-    x = input_set.centre
-    count = network.plan.graph.output_shape[0]
-    unit = torch.eye(count, dtype=x.dtype, device=x.device)[:, None].expand(-1, len(x), -1)
-    bounds = method(network, input_set, Rows(torch.cat((unit, -unit))))
-    return Interval.ordered(bounds[:count].T, -bounds[count:].T)
+@runtime_checkable
+class Direct(Protocol):
+    """A bound method that knows the interval of the output without linear forms."""
+
+    def output(self, network: Prepared, input_set: InputSet) -> Interval | None:
+        """The interval (B, K), or None where forms of the output may be bounded more tightly."""
+        ...
+
+
+def output_interval(method: Bounder, network: Prepared, input_set: InputSet, limit: int = Budget.bytes) -> Interval:
+    """Elementwise bounds (B, K) of the output: the forms +y_k and -y_k, unless the method needs none.
+
+    Args:
+        method: any bound method.
+        network: prepared.
+        input_set: one set a sample.
+        limit: bytes; the forms of so many outputs at a time take an eighth, for a method makes copies of them.
+    """
+    direct = method.output(network, input_set) if isinstance(method, Direct) else None
+    if direct is not None:
+        return direct
+    x, count = input_set.centre, network.plan.graph.output_shape[0]
+    step = max(1, limit // max(1, 16 * len(x) * count * x.element_size()))
+    parts = [_ends(method, network, input_set, part) for part in torch.split(torch.arange(count, device=x.device), step)]
+    return Interval.ordered(*(torch.cat(ends, 1) for ends in zip(*parts, strict=True)))
+
+
+def _ends(method: Bounder, network: Prepared, input_set: InputSet, outputs: Tensor) -> tuple[Tensor, Tensor]:
+    """Lower and upper bounds (B, k) of some outputs."""
+    x, count = input_set.centre, network.plan.graph.output_shape[0]
+    unit = torch.zeros(2, len(outputs), len(x), count, dtype=x.dtype, device=x.device)
+    each = torch.arange(len(outputs), device=x.device)
+    unit[0, each, :, outputs], unit[1, each, :, outputs] = 1.0, -1.0
+    bounds = method(network, input_set, Rows(unit.flatten(0, 1)))
+    return bounds[: len(outputs)].T, -bounds[len(outputs) :].T

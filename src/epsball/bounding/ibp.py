@@ -80,6 +80,15 @@ class Ibp:
             lambda part: concretise(pull_back(network, network.plan.output, part, {}, losses), losses),
         )
 
+    def output(self, network: Prepared, input_set: InputSet) -> Interval | None:
+        """The interval of the output by itself, where no form of it could be tighter; else None."""
+        if not network.tail_is_direct:
+            return None
+        found = _at_frontier(network, input_set.hull())
+        for step in network.tail:
+            found[step.slot] = step.op.interval(*[found[slot] for slot in step.args])
+        return found[network.plan.output]
+
     def need(self, facts: Facts, rows: int) -> Need:
         """Its memory."""
         return Need.cut(_COPIES * facts.widest, FORM * facts.network.tail_width, rows)

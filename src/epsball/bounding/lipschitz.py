@@ -212,10 +212,15 @@ def constants(network: Prepared, rows: Rows, norm: Norm) -> Float[Tensor, "P B"]
     return torch.as_tensor(total)
 
 
-def certified_radius(network: Prepared, x: Tensor, rows: Rows, norm: Norm) -> Float[Tensor, " B"]:
-    """The largest radius that global constants certify: the least of margin / constant over the rows; 0 for an unproven margin."""
+def certified_radius(
+    network: Prepared, x: Tensor, rows: Rows, norm: Norm, offset: Float[Tensor, "P B"] | None = None
+) -> Float[Tensor, " B"]:
+    """The largest radius that global constants certify: the least of margin / constant over the rows; 0 for an unproven margin.
+
+    The offset is a property's d, which is added to each row.
+    """
     outputs = network.forward(x)
-    margins = rows.dot(outputs)
+    margins = rows.dot(outputs) if offset is None else rows.dot(outputs) + offset
     scale = torch.maximum(margins.abs().amax(0), outputs.abs().amax(1)).clamp(min=1)
     margins = margins - tolerance(x.dtype) * scale  # as in bounding.base.least_margins
     return (margins / constants(network, rows, norm).clamp(min=torch.finfo(x.dtype).tiny)).amin(0).clamp(min=0)

@@ -113,7 +113,7 @@ class LipschitzRadius:
     @torch.no_grad()
     def __call__(self, network: Prepared, x: Tensor, prop: Property) -> Float[Tensor, " B"]:
         """The radius of each input."""
-        return certified_radius(network, x, prop.rows(), self.search.norm).clamp(max=self.search.high)
+        return certified_radius(network, x, prop.rows(), self.search.norm, prop.d).clamp(max=self.search.high)
 
 
 def methods() -> list[str]:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from epsball.bounding.base import Bounder
+from epsball.bounding.base import Bounder, Direct
 from epsball.bounding.cost import FORM, Facts, Frugal, Need, TooLarge, Work, readable
+from epsball.interval import Interval
 from epsball.spec.problem import Budget
 from epsball.types import Float, Tensor
 
@@ -99,6 +100,17 @@ class Within:
         """Lower bounds of linear forms of the output over the set."""
         method, samples = self.cut(network, input_set, len(rows.values))
         return self._bound(method, network, input_set, rows, samples)
+
+    def output(self, network: Prepared, input_set: InputSet) -> Interval | None:
+        """The interval of the output, where the method knows it without linear forms; some samples at once."""
+        if not isinstance(self.method, Direct):
+            return None
+        _, size = self.cut(network, input_set, 1)
+        parts = torch.split(torch.arange(len(input_set.centre), device=input_set.centre.device), size)
+        found = [self.method.output(network, input_set.take(part)) for part in parts]
+        if any(interval is None for interval in found):
+            return None
+        return Interval(*(torch.cat(ends) for ends in zip(*(i for i in found if i is not None), strict=True)))
 
     def cut(self, network: Prepared, input_set: InputSet, rows: int) -> tuple[Bounder, int]:
         """The method with its rows cut to the budget, and how many samples it may bound at once.

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
+import warnings
+from collections.abc import Callable
 from typing import Any
 
 import typer
@@ -21,7 +24,7 @@ from epsball.cli.show import list_, show
 from epsball.cli.spread import add
 from epsball.cli.train import train
 from epsball.cli.verify import verify
-from epsball.errors import EpsballError
+from epsball.errors import EpsballError, EpsballWarning
 
 # typer carries its own copy of click, whose base error it does not export under a name
 CommandLineError: Any = typer.BadParameter.__mro__[2]
@@ -46,7 +49,14 @@ def main() -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """Run a verb and return its exit code; every error is one message."""
+    """Run a verb and return its exit code; every error is one message, and so is every warning of this package."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", EpsballWarning)
+        warnings.showwarning = functools.partial(_warn, warnings.showwarning)
+        return _run(arguments)
+
+
+def _run(arguments: list[str]) -> int:
     try:
         code = app(arguments, standalone_mode=False)
     except typer.Exit as stop:
@@ -60,6 +70,15 @@ def run(arguments: list[str]) -> int:
             arguments, "Interrupted", "interrupted; what was recorded so far is whole", None, "run again with --resume", 130
         )
     return int(code or 0)
+
+
+def _warn(otherwise: Callable[..., None], message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
+    if not issubclass(category, EpsballWarning):
+        otherwise(message, category, *rest, **more)
+        return
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console.print(f"{category.__name__}:", style="bold yellow", end=" ", markup=False)
+    console.print(str(message), markup=False)
 
 
 def _usage(arguments: list[str]) -> str:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from epsball.cli.common import Output, number, percent
-from epsball.cli.target import Record, Sets, Setup
+from epsball.cli.target import Opening, Record, Sets
 from epsball.errors import BadConfig
 
 
@@ -25,7 +25,7 @@ def attack(
         str | None, typer.Option("--sigma", help="Attack the classifier smoothed by Gaussian noise of this scale, in an l2 ball.")
     ] = None,
     out: Record = None,
-    setup: Setup,
+    setup: Opening,
     output: Output,
 ) -> None:
     """Attack a network on test examples: what survives bounds its robust accuracy from above."""
@@ -48,7 +48,7 @@ def attack(
     _show(output, str(target.model), summary)
 
 
-def _smoothed(target: Sets, sigma: str, settings: Sequence[str], out: Path | None, setup: Setup, output: Output) -> None:
+def _smoothed(target: Sets, sigma: str, settings: Sequence[str], out: Path | None, setup: Opening, output: Output) -> None:
     from epsball.config import build, options
     from epsball.run.smooth_assault import smooth_assault
     from epsball.smoothing.attack import SmoothPGD

@@ -10,7 +10,7 @@ import typer
 from epsball.cli.common import Output
 from epsball.cli.forecast import Limits
 from epsball.cli.spread import defaults
-from epsball.cli.target import Sets, Setup
+from epsball.cli.target import Opening, Sets
 
 
 def bounds(
@@ -24,7 +24,7 @@ def bounds(
     ] = "ibp,crown",
     limits: Limits,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder for the record.")] = None,
-    setup: Setup,
+    setup: Opening,
     output: Output,
 ) -> None:
     """Show per-layer widths and unstable neurons by IBP and CROWN, or by other methods."""

@@ -10,7 +10,7 @@ import typer
 
 from epsball.cli.common import Output, Part, Resume, number, shard
 from epsball.cli.spread import defaults
-from epsball.cli.target import Examples, Setup, folder_of
+from epsball.cli.target import Examples, Opening, folder_of
 from epsball.errors import BadConfig
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def certify(  # noqa: PLR0913 - one parameter an option
     cluster: Annotated[str | None, typer.Option("--cluster", help="Ray cluster: its address, auto, or local.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; default: MODEL/certify-DATA-NOISE-SIGMA.")] = None,
     resume: Resume = False,
-    setup: Setup,
+    setup: Opening,
     output: Output,
 ) -> None:
     """Certify the smoothed classifier on test examples: class and radius, or an abstention."""

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from epsball.cli.common import indices, radius
+from epsball.cli.common import indices, number, radius
 from epsball.errors import BadConfig, did_you_mean
 
 if TYPE_CHECKING:
+    from epsball.models.opened import Layout, Reading
     from epsball.run.judge import Case
 
 NORMS = ("linf", "l2", "l1", "l0")  # those of spec.sets, which would import torch
@@ -35,6 +36,47 @@ class Setup:
 
     seed: Seed = 0
     device: Device = "auto"
+
+    def __post_init__(self) -> None:
+        from epsball.device import check_seed
+
+        check_seed(self.seed, "--seed")
+
+    @property
+    def reading(self) -> Reading:
+        """How the network's file is read: as it is."""
+        from epsball.models.opened import Reading
+
+        return Reading()
+
+
+@dataclass(frozen=True)
+class Opening(Setup):
+    """The same, over a network from any file, and what the file does not say."""
+
+    layout: Annotated[
+        str | None, typer.Option("--layout", help="How an ONNX file reads pictures: nchw, or nhwc for channels last.")
+    ] = None
+    mean: Annotated[
+        str | None, typer.Option("--mean", help="Mean of the inputs it was trained on, per channel, such as 0.49,0.48,0.45.")
+    ] = None
+    std: Annotated[str | None, typer.Option("--std", help="Their deviation, likewise; inputs stay in [0, 1].")] = None
+    threshold: Annotated[
+        str | None, typer.Option("--threshold", help="Of a network with one output: class 1 is above it.  [default: 0]")
+    ] = None
+
+    @property
+    def reading(self) -> Reading:
+        """How the network's file is read.
+
+        Raises:
+            BadConfig: what is no number, an unknown layout, or a mean without a deviation.
+        """
+        from epsball.models.opened import Reading
+
+        mean, std = (None if v is None else _numbers(v, name) for v, name in ((self.mean, "--mean"), (self.std, "--std")))
+        threshold = 0.0 if self.threshold is None else number(self.threshold, "--threshold")
+        return Reading(cast("Layout | None", self.layout), mean, std, threshold)
 
 
 @dataclass(frozen=True)
@@ -76,7 +118,8 @@ class Examples:
         found = load(self.data)
         chosen = torch.tensor(pick(indices(self.index, len(found.test)).tolist()))
         eps = radius(size, found.clip, kind, where=self.size_option)
-        return open_case(self.model, found, chosen, eps, norm=kind, seed=setup.seed, device=resolve(setup.device))
+        where = resolve(setup.device)
+        return open_case(self.model, found, chosen, eps, norm=kind, seed=setup.seed, device=where, reading=setup.reading)
 
 
 @dataclass(frozen=True)
@@ -143,6 +186,10 @@ class Sets(Balls):
         if size is None:
             raise BadConfig(f"how large a {kind}?", where="--size", fix="give --size, in the unit that `epsball list sets` shows")
         return kind, size
+
+
+def _numbers(text: str, name: str) -> tuple[float, ...]:
+    return tuple(number(part, name) for part in text.split(","))
 
 
 def folder_of(model: Path) -> Path:

@@ -9,7 +9,7 @@ import typer
 
 from epsball.cli.common import Output, Part, Resume, number, percent, shard
 from epsball.cli.forecast import Limits
-from epsball.cli.target import Sets, Setup, folder_of
+from epsball.cli.target import Opening, Sets, folder_of
 from epsball.errors import BadConfig, did_you_mean
 
 if TYPE_CHECKING:
@@ -17,15 +17,20 @@ if TYPE_CHECKING:
     from epsball.verification.ladder import Step
 
 
+_CELLS = 10
+
+
 def verify(  # noqa: PLR0913 - one parameter an option
     target: Sets,
     *,
     cells: Annotated[
-        int,
+        int | None,
         typer.Option(
-            "--cells", help="Cells of a perturbation: along each parameter, or blocks of a patch's positions along each side."
+            "--cells",
+            help="Cells of a perturbation: along each parameter, or blocks of a patch's positions along each side.  [default: 10]",
+            show_default=False,
         ),
-    ] = 10,
+    ] = None,
     method: Annotated[
         str, typer.Option("--method", help="auto (the ladder), bounders, lp, multi-neuron, sdp; several with commas: auto,lp.")
     ] = "auto",
@@ -36,13 +41,14 @@ def verify(  # noqa: PLR0913 - one parameter an option
     resume: Resume = False,
     limits: Limits,
     gate: Annotated[bool, typer.Option("--gate", help="Exit with 0 if all are verified, 1 if any is falsified, else 2.")] = False,
-    setup: Setup,
+    setup: Opening,
     output: Output,
 ) -> None:
     """Verify a network on test examples by attack, IBP, CROWN-IBP and CROWN. Unknown is never counted as an answer."""
     import torch
 
     from epsball.run.judge import Judgement
+    from epsball.spec.sets.base import Divisible
     from epsball.verification.cells import Cells
     from epsball.verification.ladder import Ladder
     from epsball.verification.survey import shard as take
@@ -53,7 +59,10 @@ def verify(  # noqa: PLR0913 - one parameter an option
     if float64:
         case = case.in_precision(torch.float64)
     ladder = Ladder(steps=steps, seed=setup.seed)
-    verifier = ladder if target.perturbation is None else Cells(cells, ladder)
+    divisible = isinstance(case.ball(case.data.test.inputs(case.index[:1]), case.index[:1]), Divisible)
+    if cells is not None and not divisible:
+        raise BadConfig(f"a {target.around[0]} set has no cells", where="--cells", fix="leave it out, or give --perturbation")
+    verifier = Cells(_CELLS if cells is None else cells, ladder) if divisible else ladder
     budget = limits.budget(number(timeout, "--timeout"))
     title = f"{target.title}, {len(case.index)} examples, if all of them reach every step"
     if limits.told(output, case, _bounders(steps), budget, rows=case.network.classes - 1, title=title):

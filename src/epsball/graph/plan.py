@@ -178,6 +178,27 @@ class Prepared:
         return frozenset(slot for step in self.nonlinear for slot in step.args)
 
     @cached_property
+    def tail(self) -> tuple[Bound, ...]:
+        """The trailing affine steps, from the frontier to the output."""
+        needed, kept = {self.plan.output} - self.frontier, []
+        for step in reversed(self.steps):
+            if step.slot in needed:
+                kept.append(step)
+                needed.update(set(step.args) - self.frontier)
+        return tuple(reversed(kept))
+
+    @cached_property
+    def tail_is_direct(self) -> bool:
+        """Whether intervals through the tail are the tightest there are over those of the frontier.
+
+        They are where no value is used twice, so that nothing cancels, and only one operator mixes elements: two of them in a row
+        are tighter together than one after the other.
+        """
+        used = [slot for step in self.tail for slot in step.args]
+        mixing = [step for step in self.tail if not (isinstance(step.op, Affine) and step.op.diagonal)]
+        return len(used) == len(set(used)) and len(mixing) <= 1
+
+    @cached_property
     def sizes(self) -> dict[int, int]:
         """Elements of each slot's value for one sample."""
         shapes = {step.slot: step.node.shape for step in self.plan.steps} | {0: self.plan.graph.input_shape}

@@ -13,6 +13,7 @@ from epsball.run.record import Line
 from epsball.run.written import written
 from epsball.spec.property import robust
 from epsball.verification.binomial import clopper_pearson
+from epsball.verification.doubts import warn_near_chance
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +36,7 @@ def assault(case: Case, attack: Attack, path: Path | None) -> tuple[Line, list[L
             lines += found
         summary = _summary(case, lines)
         append(summary)
+    warn_near_chance(sum(line["by"] != "clean" for line in lines), len(lines), case.network.classes)
     return summary, lines
 
 
@@ -69,7 +71,7 @@ def _assaulted(case: Case, attack: Attack, index: list[int]) -> Iterator[Line]:
         case.network.module,
         case.ball(x, chosen),
         robust(y, case.network.classes, x.dtype),
-        seeded(case.device, case.seed, index[0]),
+        seeded(case.device, case.seed),
     )
     seconds = (time.perf_counter() - start) / len(index)
     for i, number in enumerate(index):

@@ -16,16 +16,18 @@ import torch
 from epsball.device import arithmetic, tolerance
 from epsball.errors import BadConfig, BadShape
 from epsball.graph.network import Network
-from epsball.models.opened import open_model
+from epsball.models.adapters import of_classes
+from epsball.models.opened import Reading, open_model
 from epsball.run.folder import RunFolder
 from epsball.run.record import Line, Record, digest, read
 from epsball.run.track import unheard
 from epsball.run.words import KIND, Words
+from epsball.spec.labels import as_labels
 from epsball.spec.problem import Budget
-from epsball.spec.property import check_labels
 from epsball.spec.sets import InputSet
 from epsball.spec.sets.base import around, sets
 from epsball.training.base import Examples
+from epsball.verification.doubts import warn_near_chance
 from epsball.verification.ladder import Ladder
 from epsball.verification.summary import summarise
 from epsball.verification.survey import survey
@@ -55,6 +57,7 @@ class Case:
         seed: of everything random.
         dtype: arithmetic of the bounds.
         words: the sentences and synonyms, where the sets are of words.
+        reading: what the network's file did not say, for the record.
     """
 
     model: Path
@@ -66,6 +69,7 @@ class Case:
     seed: int = 0
     dtype: torch.dtype = torch.float32
     words: Words | None = None
+    reading: Reading = field(default_factory=Reading)
 
     def __post_init__(self) -> None:
         if self.data.test.shape != self.network.input_shape:
@@ -74,7 +78,7 @@ class Case:
                 where=str(self.model),
                 fix="name the data set that the network was trained on",
             )
-        check_labels(self.data.test.y, self.network.classes)
+        as_labels(self.data.test.y, self.network.classes, what="test label")
 
     @property
     def device(self) -> torch.device:
@@ -100,11 +104,22 @@ class Case:
             "index": {"count": len(chosen), "first": chosen[0], "last": chosen[-1], "digest": digest({"index": chosen})},
             "eps": self.eps,
             "norm": self.norm,
+            **self.reading.given(),
             **more,
         }
 
 
-def open_case(model: Path, data: Dataset, index: Tensor, eps: float, *, norm: str, seed: int, device: torch.device) -> Case:
+def open_case(  # noqa: PLR0913 - what a verb's options say
+    model: Path,
+    data: Dataset,
+    index: Tensor,
+    eps: float,
+    *,
+    norm: str,
+    seed: int,
+    device: torch.device,
+    reading: Reading | None = None,
+) -> Case:
     """Load a network and put it beside the data it is judged on.
 
     Raises:
@@ -113,11 +128,12 @@ def open_case(model: Path, data: Dataset, index: Tensor, eps: float, *, norm: st
         BadConfig: an unknown kind of set, or a size that it cannot have.
     """
     sets[norm]  # an unknown name fails here, before the model is read
-    module, shape = open_model(model, data.test.shape)
-    network = Network.capture(module.to(device), shape)
+    reading = reading or Reading()
+    module, shape = open_model(model, data.test.shape, reading)
+    network = of_classes(Network.capture(module.to(device), shape), reading.threshold)
     words = Words.of(network, data) if norm == KIND else None
     data = _embedded(network, data)
-    case = Case(model, network, data, index, eps, norm, seed, words=words)
+    case = Case(model, network, data, index, eps, norm, seed, words=words, reading=reading)
     case.ball(data.test.inputs(index[:1]), index[:1])  # a size that the set cannot have fails here, too
     return case
 
@@ -176,6 +192,7 @@ class Judgement:
             summary = {**summarise(instances(known), least=tolerance(case.dtype)), **headline(case)}
             record.append(summary)
             record.append({"type": "done"})
+        warn_near_chance(round(summary["accuracy"]["clean"]["value"] * summary["count"]), summary["count"], case.network.classes)
         return summary
 
     def _judge(self, index: list[int], witnesses: int) -> Iterator[Line]:

@@ -18,7 +18,7 @@ from epsball.models.store import save_model
 from epsball.run.denoise import assembled, behind, trained_part
 from epsball.run.folder import RunFolder
 from epsball.run.train import Job, assist, train
-from epsball.training.evaluate import IbpAccuracy, judge_of
+from epsball.training.evaluate import judged_at
 from epsball.training.parallel import await_leader, leading, team
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def _job(config: RunConfig, described: Architecture, data: Dataset, device: torc
         recipe=config.recipe,
         data=data.train,
         config=config.train,
-        evaluate=judge_of(config.recipe, IbpAccuracy(_eps(config), data.clip)),
+        evaluate=judged_at(config.recipe, config.train, data.clip),
         described=config.as_dict(),
         test=data.test,
         notes={"model": described.name, "data": data.name, "data_digest": data.digest, **behind(config.recipe)},
@@ -99,15 +99,3 @@ def describe(model: Named, data: Dataset) -> Architecture:
     """
     options = dict(model.options)
     return architecture(model.name, data.train.shape, data.classes, data.mean or None, data.std or None, **options)
-
-
-def _eps(config: RunConfig) -> float:
-    """The radius that the run is judged at: its own, or the recipe's."""
-    if config.train.test_eps is not None:
-        return config.train.test_eps
-    eps = getattr(config.recipe, "eps", None)
-    if eps is None:
-        return 0.0
-    if not isinstance(eps, float):
-        raise BadConfig("the recipe's eps is not a number", where="recipe.eps", fix="give eps as a number")
-    return eps

@@ -14,6 +14,7 @@ from epsball.errors import BadConfig
 from epsball.smoothing.binomial import check_alpha
 from epsball.smoothing.core import Smoothed
 from epsball.smoothing.log import ABSTAINED
+from epsball.spec.labels import as_labels
 from epsball.spec.sets import LpBall
 from epsball.types import Float, Int, Tensor
 
@@ -78,8 +79,10 @@ class SmoothPGD:
 
         Raises:
             BadConfig: eps is negative or not finite, or the noise is not additive.
+            BadShape, BadData: labels that are not one integer a sample, or out of range.
         """
         numbers = list(range(len(x))) if images is None else list(images)
+        y = as_labels(y, smoothed.classes, count=len(x)).to(x.device)
         ball = LpBall(x, eps, "l2", smoothed.clip)
         moved = x.clone()
         for step in range(self.steps):

@@ -5,17 +5,19 @@ Paper:   Cohen, Rosenfeld, Kolter 2019, arXiv:1902.02918.  Differs: sequential s
 
 from __future__ import annotations
 
+import itertools
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
 import torch
 
-from epsball.device import generator
-from epsball.errors import BadConfig, BadData, BadShape
+from epsball.device import check_seed, generator
+from epsball.errors import BadConfig, BadData, BadShape, WideNoise
 from epsball.smoothing import binomial
 from epsball.smoothing.goals import AtRadius, Goal, LargestRadius
-from epsball.smoothing.noise import Gaussian, Noise
+from epsball.smoothing.noise import Gaussian, Laplace, Noise, Uniform
 from epsball.smoothing.procedures import Procedure
 from epsball.smoothing.results import Certificate, Prediction
 from epsball.smoothing.sampling import Function, Sampler, Stream, check_mode
@@ -23,6 +25,8 @@ from epsball.smoothing.schedule import run
 from epsball.smoothing.sequential import Sequential
 from epsball.smoothing.trials import Certifying, Counting
 from epsball.types import Float, Tensor
+
+_WIDE = 3  # times the valid range: the widest noise of the literature is as wide as the range
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +57,21 @@ class Smoothed:
     def __post_init__(self) -> None:
         if self.classes < 2 or (self.batch is not None and self.batch < 1):
             raise BadConfig(f"a smoothed classifier needs at least 2 classes and a batch of 1, not {self.classes} and {self.batch}")
+        check_seed(self.seed)
         object.__setattr__(self, "law", Gaussian(self.noise) if isinstance(self.noise, int | float) else self.noise)
+        self._warn_of_width()
+
+    def _warn_of_width(self) -> None:
+        if self.clip is None or not isinstance(self.law, Gaussian | Uniform | Laplace):
+            return
+        width = self.clip[1] - self.clip[0]
+        if self.law.scale > _WIDE * width:
+            warnings.warn(
+                f"noise of scale {self.law.scale:g} on inputs in {self.clip}: they are {width / self.law.scale:.2g} of its "
+                "size. Sigma is in units of the inputs: 64/255, not 64",
+                WideNoise,
+                stacklevel=4,
+            )
 
     def predict(
         self, x: Float[Tensor, "B *x"], n: int = 1000, alpha: float = 0.001, *, images: Sequence[int] | None = None
@@ -65,8 +83,18 @@ class Smoothed:
             n: noisy copies of each.
             alpha: probability of error for each image.
             images: the images' numbers, which seed their noise; default 0, 1, ...
+
+        Raises:
+            BadConfig: so few copies that no vote could be an answer; the message has the least number.
         """
-        binomial.check_alpha(alpha)
+        self._check(x, images)
+        if n > 0 and binomial.abstains(n, 0, alpha):
+            least = next(k for k in itertools.count(n + 1) if not binomial.abstains(k, 0, alpha))
+            raise BadConfig(
+                f"{n} copies can never answer at alpha {alpha:g}: even {n} of {n} votes could be chance",
+                where="n",
+                fix=f"give n={least} or more, or a larger alpha",
+            )
         return [trial.prediction(alpha) for trial in self._counted(x, n, images)]
 
     def votes(self, x: Float[Tensor, "B *x"], n: int = 1000, *, images: Sequence[int] | None = None) -> Float[Tensor, "B K"]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 
-from epsball.errors import BadData, BadShape
+from epsball.errors import BadConfig, BadData, BadShape
 from epsball.rows import Rows
-from epsball.types import Float, Int, Tensor
+from epsball.spec.labels import as_labels
+from epsball.types import Float, Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,10 +20,24 @@ class Property:
     Attributes:
         C: (R, B, K).
         d: (R, B), or None for 0.
+
+    Raises:
+        BadShape: no row at all, which would hold for every network, or C and d that do not fit.
     """
 
     C: Tensor
     d: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.C.dim() != 3 or not self.C.shape[0] or not self.C.shape[2] or not self.C.is_floating_point():
+            raise BadShape(
+                f"a property is at least one row over at least one output, not C {self.C.dtype} {tuple(self.C.shape)}",
+                fix="give C (R, B, K) of floating-point numbers, R >= 1",
+            )
+        if self.d is not None and self.d.shape != self.C.shape[:2]:
+            raise BadShape(
+                f"d {tuple(self.d.shape)} beside C {tuple(self.C.shape)}", fix="give d (R, B), one number a row and sample"
+            )
 
     def rows(self) -> Rows:
         """The linear forms, shared layout."""
@@ -40,47 +56,60 @@ class Property:
         return Property(self.C.to(dtype), None if self.d is None else self.d.to(dtype))
 
 
-def robust(label: Int[Tensor, " B"], classes: int, dtype: torch.dtype = torch.float32) -> Property:
-    """`y_label - y_k > 0` for every other class k, in the order of k.
+def robust(label: Tensor, classes: int, dtype: torch.dtype = torch.float32, threshold: float = 0.0) -> Property:
+    """`y_label - y_k > 0` for every other class k, in the order of k; of one output, that it stays on the label's side.
+
+    Args:
+        label: (B,) integers of any type; see `as_labels`.
+        classes: outputs of the network. One is a binary classifier: class 1 above the threshold, class 0 below.
+        dtype: of the rows.
+        threshold: of a network with one output.
 
     Raises:
         BadData: a label outside 0..classes-1.
+        BadShape: labels that are not one integer a sample, or no output.
+        BadConfig: a threshold beside several outputs, or one that is not finite.
     """
-    check_labels(label, classes)
+    label = as_labels(label, classes)
+    if check_threshold(classes, threshold):
+        side = (2 * label - 1).to(dtype)[None]  # +1 for class 1
+        return Property(side[:, :, None], None if threshold == 0 else -threshold * side)
     unit = torch.eye(classes, dtype=dtype, device=label.device)
     others = torch.arange(classes - 1, device=label.device)[:, None].expand(-1, len(label))
     others = others + (others >= label)
     return Property(unit[label] - unit[others])
 
 
-def targeted(label: Int[Tensor, " B"], target: Int[Tensor, " B"], classes: int, dtype: torch.dtype = torch.float32) -> Property:
+def targeted(label: Tensor, target: Tensor, classes: int, dtype: torch.dtype = torch.float32) -> Property:
     """`y_label - y_target > 0` alone.
 
     Raises:
         BadData: a label or target outside 0..classes-1, or a target that equals its label.
+        BadShape: labels or targets that are not one integer a sample.
     """
-    check_labels(label, classes)
-    check_labels(target, classes)
+    label = as_labels(label, classes)
+    target = as_labels(target, classes, count=len(label), what="target")
     if bool((label == target).any()):
         raise BadData("a target equals its label", fix="choose another class")
+    if check_threshold(classes, 0.0):
+        return robust(label, classes, dtype)  # of two classes there is one other
     unit = torch.eye(classes, dtype=dtype, device=label.device)
     return Property((unit[label] - unit[target])[None])
 
 
-def check_labels(label: Tensor, classes: int) -> None:
-    """Raise unless every label is one of the network's classes.
+def check_threshold(outputs: int, threshold: float) -> bool:
+    """Whether a network of so many outputs is a binary classifier by its sign.
 
     Raises:
-        BadData: a label out of range.
-        BadShape: labels that are not one integer a sample.
+        BadConfig: a threshold beside several outputs, or one that is not finite.
+        BadShape: no output.
     """
-    if label.dim() != 1 or label.is_floating_point():
-        raise BadShape(
-            f"labels must be integers of shape (B,), not {label.dtype} {tuple(label.shape)}",
-            fix="give one integer a sample, such as torch.tensor([3])",
+    if outputs < 1:
+        raise BadShape("a network without an output", fix="return logits (B, K)")
+    if outputs > 1 and threshold != 0:
+        raise BadConfig(
+            f"a threshold is of a network with one output, and this one has {outputs}", where="threshold", fix="leave it out"
         )
-    if len(label) and not bool(((label >= 0) & (label < classes)).all()):
-        raise BadData(
-            f"a label lies outside 0..{classes - 1}: they reach from {int(label.min())} to {int(label.max())}",
-            fix="check that the data set and the network have the same classes",
-        )
+    if not math.isfinite(threshold):
+        raise BadConfig(f"a threshold of {threshold}", where="threshold", fix="give a finite number")
+    return outputs == 1

@@ -12,6 +12,7 @@ import torch
 from epsball.errors import BadData, BadShape, EpsballError
 from epsball.graph.network import Network
 from epsball.registry import Registry
+from epsball.spec.labels import as_labels
 from epsball.types import Tensor
 
 
@@ -21,18 +22,20 @@ class Examples:
 
     Attributes:
         x: (N, *x), uint8 (0..255), floating point in the valid range, or int64: the numbers of words.
-        y: (N,), int64.
+        y: (N,), integers of any type, which become int64.
+
+    Raises:
+        BadShape: inputs and labels do not fit, or labels that are not one integer an example.
+        BadData: NaN or infinity.
     """
 
     x: Tensor
     y: Tensor
 
     def __post_init__(self) -> None:
-        if self.x.dim() < 2 or self.y.shape != self.x.shape[:1] or self.y.is_floating_point():
-            raise BadShape(
-                f"examples of shape {tuple(self.x.shape)} with labels {self.y.dtype} {tuple(self.y.shape)}",
-                fix="x is (N, *x), y is (N,) of integers",
-            )
+        if self.x.dim() < 2:
+            raise BadShape(f"examples of shape {tuple(self.x.shape)}", fix="x is (N, *x), y is (N,) of integers")
+        object.__setattr__(self, "y", as_labels(self.y, count=len(self.x)))
         if self.x.is_floating_point() and not bool(self.x.isfinite().all()):
             raise BadData("the data hold NaN or infinity", fix="remove such examples, or replace the values")
 

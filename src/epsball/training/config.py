@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
+from epsball.device import check_seed
 from epsball.errors import BadConfig
 from epsball.training.base import Progress
 from epsball.training.pace import Measure, Pace, Paced
@@ -115,11 +116,12 @@ class TrainConfig:
         for name, allowed in _NAMES.items():
             if getattr(self, name) not in allowed:
                 raise BadConfig(f"unknown {name} {getattr(self, name)!r}", where=f"train.{name}", fix=f"use {' or '.join(allowed)}")
-        for name in ("momentum", "weight_decay", "l1", "crop", "average_from", "seed", "certify_train"):
+        for name in ("momentum", "weight_decay", "l1", "crop", "average_from", "certify_train"):
             if not getattr(self, name) >= 0:
                 raise BadConfig(
                     f"{name} must be at least 0, not {getattr(self, name)}", where=f"train.{name}", fix="give 0 or more"
                 )
+        check_seed(self.seed, "train.seed")
         if not self.clip_norm > 0:
             raise BadConfig(
                 f"clip_norm must be positive, not {self.clip_norm}", where="train.clip_norm", fix="use inf for no clipping"

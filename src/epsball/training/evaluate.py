@@ -10,6 +10,7 @@ import torch
 from epsball.bounding.base import least_margins
 from epsball.bounding.ibp import Ibp
 from epsball.device import exact_arithmetic, generator
+from epsball.errors import BadConfig
 from epsball.smoothing import losses
 from epsball.smoothing.draws import copies, named
 from epsball.spec.property import robust
@@ -18,6 +19,7 @@ from epsball.spec.sets import Box
 if TYPE_CHECKING:
     from epsball.graph.network import Network
     from epsball.training.base import Examples, Recipe
+    from epsball.training.config import TrainConfig
     from epsball.types import Float, Tensor
 
 _BATCH = 512
@@ -141,6 +143,26 @@ class NoisyAccuracy:
                 counts.append(torch.stack((right.double().sum(), noisy.double().mean(0).sum())))
             clean, noisy_share = (torch.stack(counts).sum(0) / len(data)).tolist()
         return Scores(clean, None, noisy_share)
+
+
+def judged_at(recipe: Recipe, config: TrainConfig, clip: tuple[float, float] | None) -> Evaluation:
+    """How a run is judged: by the recipe's own method, or by intervals at the run's test radius, or else at the recipe's own.
+
+    Raises:
+        BadConfig: a test radius for a recipe that is judged under noise, or a recipe whose eps is not a number.
+    """
+    eps = getattr(recipe, "eps", 0.0) if config.test_eps is None else config.test_eps
+    if not isinstance(eps, (int, float)):
+        raise BadConfig("the recipe's eps is not a number", where="recipe.eps", fix="give eps as a number")
+    intervals = IbpAccuracy(float(eps), clip)
+    judge = judge_of(recipe, intervals)
+    if config.test_eps is not None and judge is not intervals:
+        raise BadConfig(
+            f"this recipe is judged under noise by {type(judge).__name__}: a test radius has no effect",
+            where="train.test_eps",
+            fix="leave it out",
+        )
+    return judge
 
 
 def judge_of(recipe: Recipe, otherwise: Evaluation) -> Evaluation:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from epsball.device import exact_arithmetic, generator
-from epsball.errors import BadConfig, BadShape
-from epsball.spec.property import check_labels
+from epsball.errors import BadConfig, BadData, BadShape
+from epsball.spec.labels import as_labels
 from epsball.training.averaging import Average, population_statistics, write_statistics
 from epsball.training.base import Examples, Progress, Recipe
 from epsball.training.evaluate import Evaluation, IbpAccuracy, Scores
@@ -33,6 +33,7 @@ from epsball.training.state import (
 )
 from epsball.training.statistics import check_batch_norm
 from epsball.training.step import Stepper, check_step, diverged
+from epsball.verification.doubts import warn_trained_to_chance
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -155,7 +156,9 @@ def fit(
             f"examples of shape {data.shape} for a network that takes {net.data_shape}", fix="build the model for this data set"
         )
     data = Examples(data.x.to(device), data.y.to(device))
-    check_labels(data.y, net.classes)
+    as_labels(data.y, net.classes, what="training label")
+    if test is not None:
+        _check_test(test, net)
     if config.augment and len(data.shape) != 3:
         raise BadConfig(
             f"inputs of shape {data.shape} are no pictures to mirror and move", where="train.augment", fix="set augment = false"
@@ -173,6 +176,17 @@ def fit(
         _check_state(state, run, config.seed)
     held = Examples(held.x.to(device), held.y.to(device))
     return _Run(net, recipe, config, train, run).events(held, split, evaluate, state)
+
+
+def _check_test(test: Examples, net: Network) -> None:
+    """Test examples are judged when all is trained: what they lack is told before."""
+    if not len(test):
+        raise BadData("the test set is empty", where="data.test", fix="give test examples, or none at all with test=None")
+    if tuple(test.shape) != tuple(net.data_shape):
+        raise BadShape(
+            f"test examples of shape {test.shape} for a network that takes {net.data_shape}", fix="store both parts alike"
+        )
+    as_labels(test.y, net.classes, what="test label")
 
 
 def _split(data: Examples, test: Examples | None, config: TrainConfig) -> tuple[Examples, Examples, str]:
@@ -243,6 +257,8 @@ class _Run:
         if self.best is None:
             raise BadConfig("no epoch was at the full radius", fix="train for more epochs, or shorten the ramp")
         load_model(self.net.module, self.best.model)
+        largest = float(torch.bincount(held.y).max()) / len(held)
+        warn_trained_to_chance(self.best.scores.clean, largest, len(held))
         yield Finished(self.best, len(held), split, evaluate.verifier, self.seconds, self.data)
 
     @property

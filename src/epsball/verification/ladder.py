@@ -190,25 +190,25 @@ class Ladder:
     def _attack(self, problem: Problem, cases: Sequence[_Case], left: float) -> None:
         began = time.monotonic()
         everyone = torch.arange(len(cases), device=problem.input_set.centre.device)
-        for number, index in enumerate(torch.split(everyone, self.chunk)):
+        for index in torch.split(everyone, self.chunk):
             chosen = [cases[i] for i in index.tolist()]
             if time.monotonic() - began >= left:
                 for case in chosen:
                     case.late = True
                 continue
             try:
-                self._attack_chunk(problem.take(index), chosen, number)
+                self._attack_chunk(problem.take(index), chosen)
             except EpsballError:
                 raise
             except Exception as error:  # noqa: BLE001 - one failed chunk is a note, the bounds may still answer
                 for case in chosen:
                     case.note = f"attack: {told(error)}"
 
-    def _attack_chunk(self, problem: Problem, cases: Sequence[_Case], number: int) -> None:
+    def _attack_chunk(self, problem: Problem, cases: Sequence[_Case]) -> None:
         start = time.perf_counter()
         network = problem.network
         input_set = problem.input_set.to(network.dtype, network.device)
-        found = self.attack(network.forward, input_set, problem.prop, seeded(network.device, self.seed, number))
+        found = self.attack(network.forward, input_set, problem.prop, seeded(network.device, self.seed))
         y, there = self._evaluate(problem, found.x)
         margins = torch.maximum(there, found.margin).tolist()
         seconds = (time.perf_counter() - start) / len(cases)

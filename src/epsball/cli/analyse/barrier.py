@@ -10,7 +10,7 @@ import typer
 from epsball.cli.analyse.svg import check_place, save
 from epsball.cli.common import Output, number
 from epsball.cli.spread import defaults
-from epsball.cli.target import Balls, Record, Setup
+from epsball.cli.target import Balls, Opening, Record
 
 
 def barrier(
@@ -22,7 +22,7 @@ def barrier(
     timeout: Annotated[str, typer.Option("--timeout", help="Seconds for one image.")] = "60",
     figure: Annotated[Path | None, typer.Option("--figure", help="Draw the margins into this SVG file.")] = None,
     out: Record = None,
-    setup: Setup,
+    setup: Opening,
     output: Output,
 ) -> None:
     """How much of the gap between CROWN and an attack no relaxation of single neurons can close (Salman et al. 2019)."""

@@ -9,7 +9,7 @@ import typer
 
 from epsball.cli.common import Output
 from epsball.cli.spread import defaults
-from epsball.cli.target import Balls, Setup
+from epsball.cli.target import Balls, Opening
 
 
 def estimate(
@@ -19,7 +19,7 @@ def estimate(
     samples: Annotated[int, typer.Option("--samples", help="Samples of one batch.")] = 64,
     steps: Annotated[int, typer.Option("--steps", help="Gradient steps from the best samples.")] = 20,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder for the record.")] = None,
-    setup: Setup,
+    setup: Opening,
     output: Output,
 ) -> None:
     """Estimate margins, output ranges and local Lipschitz constants by sampling: an estimate, never a verdict."""

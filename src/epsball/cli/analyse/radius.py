@@ -11,7 +11,7 @@ import typer
 from epsball.cli.common import Output
 from epsball.cli.forecast import Memory, memory
 from epsball.cli.spread import defaults
-from epsball.cli.target import Examples, Record, Setup
+from epsball.cli.target import Examples, Opening, Record
 from epsball.errors import BadConfig
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def radius(  # noqa: PLR0913 - one parameter an option
     box: Annotated[bool, typer.Option("--box", help="Also the largest box with a radius of its own for each input.")] = False,
     memory_: Memory = "2GiB",
     out: Record = None,
-    setup: Setup,
+    setup: Opening,
     output: Output,
 ) -> None:
     """Certify the largest radius around each example, by one method or by several side by side."""

@@ -34,7 +34,8 @@ class LpBall:
 
     Raises:
         BadData: NaN, infinity, inputs outside the valid range.
-        BadConfig: eps is negative or not finite, the norm is unknown, or an "l0" ball without a range or with a broken eps.
+        BadConfig: eps is negative, not finite, or for "linf" wider than the valid range; the norm is unknown, or an "l0" ball
+            without a range or with a broken eps.
     """
 
     x: Tensor
@@ -52,6 +53,12 @@ class LpBall:
             )
         if self.norm not in NORMS:
             raise BadConfig(f"unknown norm {self.norm!r}", fix=f"use {', '.join(NORMS)}")
+        if self.norm == "linf" and self.clip is not None and self.eps > self.clip[1] - self.clip[0]:
+            raise BadConfig(
+                f"eps {self.eps:g} is larger than the whole valid range {self.clip}",
+                where="eps",
+                fix="eps is in units of the inputs: 8/255, not 8; or give their own range, or clip=None",
+            )
         reach = self.eps
         if self.norm == "l0":
             low, high = needs_range(self.clip, "an l0 ball")
