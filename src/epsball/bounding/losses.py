@@ -1,7 +1,7 @@
 """What rounding may take from a form on its way back through a network, node by node (docs/explanation/rounding.md, Theorem 1).
 
-A network evaluated in floating point is the exact one with each node k off by at most `D_k = gamma (|A_k| |h| + |b_k|)`. A form that
-is pulled back through that perturbed network loses `|a_k| D_k` at each node, and the bound's own rounding loses the same with a gamma
+A network evaluated in floating point is the exact one with each node k off by at most `D_k = gamma (|A_k| |h| + |b_k|)`. A form
+pulled back through that perturbed network loses `|a_k| D_k` at each node, and the bound's own rounding loses the same with a gamma
 of its own. Both are one vector a node, read once when a form passes: never a forward error of the whole network.
 """
 

@@ -12,7 +12,7 @@ from epsball.bounding.mixture import Choice
 from epsball.graph.operator import Nonlinear, Relaxed, Slope
 from epsball.interval import Interval
 from epsball.registry import Registry
-from epsball.rounding import SLACK, Ends, outside
+from epsball.rounding import SLACK, Ends, Rounding, outside
 from epsball.rows import Rows, cache_blocks, inner
 from epsball.types import Tensor
 
@@ -79,16 +79,19 @@ class Elementwise(Nonlinear):
     def _room(self, lines: Lines, pre: Interval) -> tuple[Tensor, Tensor]:
         if self.rounding is None:
             raise TypeError("only an operator with an arithmetic has rounding")
-        found, bent = self.image(pre), self.rounding.gamma(0, 2 * SLACK)
-        value = torch.maximum(*(self._size(end, pre) for end in found))
-        rooms = []
-        for steep, bias in ((lines.lower_slope, lines.lower_bias), (lines.upper_slope, lines.upper_bias)):
-            size, room = value + steep.abs() * pre.magnitude, self.rounding.tiny
-            if bias is not None:
-                size = size + bias.abs()
-                room = room + self.rounding.gamma(0, bias[0].numel() + SLACK) * bias.abs()
-            rooms.append(bent * size + (0.0 if self.exact else self.rounding.elementwise) * value + room)
-        return rooms[0], rooms[1]
+        value = torch.maximum(*(self._size(end, pre) for end in self.image(pre)))
+        own = 0.0 if self.exact else self.rounding.elementwise
+        ends = ((lines.lower_slope, lines.lower_bias), (lines.upper_slope, lines.upper_bias))
+        below, above = (self._of_line(self.rounding, steep.abs() * pre.magnitude + value, bias) for steep, bias in ends)
+        return below + own * value, above + own * value
+
+    @staticmethod
+    def _of_line(rounding: Rounding, size: Tensor, bias: Tensor | None) -> Tensor:
+        """What a line and a form that is pulled through it lose: a few roundings of its terms, and the sum of its biases."""
+        if bias is None:
+            return rounding.gamma(0, 2 * SLACK) * size + rounding.tiny
+        sums = rounding.gamma(0, bias[0].numel() + SLACK)
+        return rounding.gamma(0, 2 * SLACK) * (size + bias.abs()) + sums * bias.abs() + rounding.tiny
 
     def linear(self, *pre: Interval) -> Tensor:
         return pre[0].lower == pre[0].upper

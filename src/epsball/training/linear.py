@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from epsball.bounding.backward import pull_back
-from epsball.bounding.losses import Losses
 from epsball.bounding.ibp import concretise
+from epsball.bounding.losses import Losses
 from epsball.graph.operator import Nonlinear, Relaxed
 from epsball.rows import Rows
 

@@ -12,8 +12,8 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from epsball.bounding.backward import pull_back
-from epsball.bounding.losses import Losses
 from epsball.bounding.ibp import Intervals, concretise, intervals
+from epsball.bounding.losses import Losses
 from epsball.interval import Interval
 from epsball.rows import Rows, node_flat
 

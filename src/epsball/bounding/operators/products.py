@@ -249,8 +249,8 @@ class MatrixChoice:
 
     def detach(self) -> MatrixChoice:
         tensors = (getattr(self.centres, f.name).detach() for f in fields(AroundCentres))
-        own = (t.detach() for t in (self.radius_x, self.radius_y, self.start))
-        return MatrixChoice(AroundCentres(*tensors), *own, None if self.loss is None else self.loss.detach())
+        loss = None if self.loss is None else self.loss.detach()
+        return MatrixChoice(AroundCentres(*tensors), self.radius_x.detach(), self.radius_y.detach(), self.start.detach(), loss)
 
     def at(self, share: Tensor) -> Relaxed:
         return _lossy(MatrixAt(self, share), self.loss)
