@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from epsball.cli.common import Output, Part, Resume, number, percent, shard
+from epsball.cli.common import Anyway, Output, Part, Resume, number, percent
 from epsball.cli.forecast import Limits
 from epsball.cli.target import Sets, Setup, folder_of
 from epsball.errors import BadConfig, did_you_mean
@@ -34,6 +34,7 @@ def verify(  # noqa: PLR0913 - one parameter an option
     part: Part = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; default: MODEL/verify-DATA-NORM-EPS.")] = None,
     resume: Resume = False,
+    anyway: Anyway = False,
     limits: Limits,
     gate: Annotated[bool, typer.Option("--gate", help="Exit with 0 if all are verified, 1 if any is falsified, else 2.")] = False,
     setup: Setup,
@@ -45,11 +46,9 @@ def verify(  # noqa: PLR0913 - one parameter an option
     from epsball.run.judge import Judgement
     from epsball.verification.cells import Cells
     from epsball.verification.ladder import Ladder
-    from epsball.verification.survey import shard as take
 
     steps = _steps(method)
-    i, n = shard(part)
-    case = target.case(setup, lambda all_: take(all_, i - 1, n))
+    case = target.case(setup, part)
     if float64:
         case = case.in_precision(torch.float64)
     ladder = Ladder(steps=steps, seed=setup.seed)
@@ -60,7 +59,7 @@ def verify(  # noqa: PLR0913 - one parameter an option
         return
     path = out or _default(target, part)
     with output.progress("verifying") as told:
-        summary = Judgement(case, verifier, budget.seconds, told, budget.bytes).run(path, resume=resume)
+        summary = Judgement(case, verifier, budget.seconds, told, budget.bytes).run(path, resume=resume, anyway=anyway)
     output.result("verify", {"run": str(path), **summary})
     _show(output, path, summary)
     if gate:
