@@ -36,7 +36,9 @@ def verify(  # noqa: PLR0913 - one parameter an option
     resume: Resume = False,
     anyway: Anyway = False,
     limits: Limits,
-    gate: Annotated[bool, typer.Option("--gate", help="Exit with 0 if all are verified, 1 if any is falsified, else 2.")] = False,
+    gate: Annotated[
+        bool, typer.Option("--gate", help="Exit with 0 if all are verified, 1 if any is falsified or misclassified, else 2.")
+    ] = False,
     setup: Setup,
     output: Output,
 ) -> None:
@@ -96,7 +98,7 @@ def _default(target: Sets, part: str | None) -> Path:
 def _gate(status: dict[str, int], count: int) -> int:
     if status["error"]:
         return 3
-    if status["falsified"]:
+    if status["falsified"] or status["misclassified"]:
         return 1
     return 0 if status["verified"] == count else 2
 
@@ -106,7 +108,8 @@ def _show(output: Output, path: Path, summary: dict[str, Any]) -> None:
     rows = [(name, percent(accuracy[name])) for name in ("clean", "attacked", "verified")]
     rows += [(f"  verified by {method} alone", percent(share)) for method, share in summary["verified_by"].items()]
     output.table(f"{path}  eps {summary['eps']:.6g} {summary['norm']}, {count} examples", ("accuracy", "[95 % interval]"), rows)
-    steps = [(step["name"], str(step["verified"]), str(step["falsified"]), f"{step['seconds']:.1f}") for step in summary["steps"]]
-    output.table("", ("step", "verified", "falsified", "seconds"), steps)
+    counted = ("verified", "misclassified", "falsified")
+    steps = [(step["name"], *(str(step[name]) for name in counted), f"{step['seconds']:.1f}") for step in summary["steps"]]
+    output.table("", ("step", *counted, "seconds"), steps)
     left = ", ".join(f"{n} {name}" for name, n in summary["status"].items() if n)
     output.text(f"{left}.  Unknown, timeout and error are not answers; they count against the verified accuracy.")
