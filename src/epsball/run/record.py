@@ -29,6 +29,7 @@ OLDER = ("epsball.run/1",)  # read, never continued: see upgrade.py
 _BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{}]')  # a string as a whole, or a bracket
 DEPTH = 64  # of lists and objects in each other; no line of this package has half of it
 Line = dict[str, Any]
+_EDITED = "the record was edited: restore it, or run again"
 _HASHES = ("config", "identity", "code")  # of a header of this format
 
 
@@ -122,6 +123,9 @@ def read(path: Path) -> list[Line]:
             where=str(path),
             fix="give a run folder that this version or an older one wrote",
         )
+    for number, line in enumerate(lines, 1):
+        if not isinstance(line.get("type"), str):
+            raise BadFile("a line of a run record has no type", where=f"{path}:{number}", fix=_EDITED)
     if found in OLDER:
         return upgraded(lines)
     missing = [key for key in _HASHES for line in lines if line["type"] == "header" and not isinstance(line.get(key), dict)]
@@ -129,7 +133,7 @@ def read(path: Path) -> list[Line]:
         raise BadFile(
             f"a record of format {FORMAT} whose header has no {missing[0] if missing else 'type'!r}",
             where=str(path),
-            fix="the record was edited: restore it, or run again",
+            fix=_EDITED,
         )
     return lines
 
@@ -143,17 +147,14 @@ def _parsed(raw: bytes, path: Path) -> Iterator[Line]:
 
 
 def _line(text: bytes, where: str) -> Line:
-    fix = "the record was edited: restore it, or run again"
     if _depth(text) > DEPTH:
-        raise BadFile(f"a line of a run record is nested more than {DEPTH} deep", where=where, fix=fix)
+        raise BadFile(f"a line of a run record is nested more than {DEPTH} deep", where=where, fix=_EDITED)
     try:
         parsed = json.loads(text)
     except ValueError as error:
-        raise BadFile("a malformed line in a run record", where=where, fix=fix) from error
+        raise BadFile("a malformed line in a run record", where=where, fix=_EDITED) from error
     if not isinstance(parsed, dict):
-        raise BadFile("a line of a run record is not an object", where=where, fix=fix)
-    if not isinstance(parsed.get("type"), str):
-        raise BadFile("a line of a run record has no type", where=where, fix=fix)
+        raise BadFile("a line of a run record is not an object", where=where, fix=_EDITED)
     return parsed
 
 
