@@ -85,8 +85,8 @@ def test_another_network_of_the_same_name_is_refused(capsys, net, tmp_path, verb
     held = _cut(out, 4)
     kept = (net / "model.safetensors").read_bytes()
     _nudge(net)
-    said = fails(capsys, 2, "another network", verb, net, *options, "--out", out, "--resume")
-    assert "weights = " in said
+    for says in ("another network", "weights = "):
+        fails(capsys, 2, says, verb, net, *options, "--out", out, "--resume")
     assert (out / "record.jsonl").read_bytes() == held, "the record is not touched"
     (net / "model.safetensors").write_bytes(kept)
     again = answer(capsys, verb, net, *options, "--out", out, "--resume")
@@ -98,8 +98,7 @@ def test_another_precision_is_refused(capsys, net, tmp_path):
     options = ("verify", net, *VERIFY, "--out", tmp_path / "v")
     assert call(capsys, *options)[0] == 0
     held = _cut(tmp_path / "v", 4)
-    said = fails(capsys, 2, "another precision", *options, "--float64", "--resume")
-    assert "float32 there and float64 here" in said
+    fails(capsys, 2, "another precision: precision = float32 there and float64 here", *options, "--float64", "--resume")
     assert (tmp_path / "v" / "record.jsonl").read_bytes() == held
     assert _lines(tmp_path / "v")[0]["identity"]["precision"] == "float32"
 
@@ -110,7 +109,8 @@ def test_another_data_set_of_the_same_name_is_refused(capsys, net, tmp_path, ver
     assert call(capsys, verb, net, *options, "--out", out)[0] == 0
     _cut(out, 4)
     _keep(1)
-    assert "data_digest" in fails(capsys, 2, "another data", verb, net, *options, "--out", out, "--resume")
+    for says in ("another data", "data_digest = "):
+        fails(capsys, 2, says, verb, net, *options, "--out", out, "--resume")
 
 
 def test_one_changed_example_of_the_slice_is_another_slice(capsys, net, tmp_path):

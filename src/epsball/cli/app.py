@@ -52,21 +52,17 @@ def run(arguments: list[str]) -> int:
     try:
         code = app(arguments, standalone_mode=False)
     except typer.Exit as stop:
-        if stop.exit_code == _INTERRUPTED:  # what typer makes of a KeyboardInterrupt; no verb ends so by itself
-            return _interrupted(arguments)
-        return stop.exit_code
+        code = stop.exit_code
     except CommandLineError as error:
         return _fail(arguments, "BadConfig", error.format_message(), None, "see: epsball " + _usage(arguments), 2)
     except EpsballError as error:
         return _fail(arguments, type(error).__name__, error.what, error.where, error.fix, error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        return _interrupted(arguments)
+        code = _INTERRUPTED
+    if code == _INTERRUPTED:  # typer makes this of a KeyboardInterrupt, by raising or by returning; no verb ends so by itself
+        what = "interrupted; what was recorded so far is whole"
+        return _fail(arguments, "Interrupted", what, None, "run again with --resume", _INTERRUPTED)
     return int(code or 0)
-
-
-def _interrupted(arguments: list[str]) -> int:
-    what = "interrupted; what was recorded so far is whole"
-    return _fail(arguments, "Interrupted", what, None, "run again with --resume", _INTERRUPTED)
 
 
 def _usage(arguments: list[str]) -> str:
