@@ -12,6 +12,7 @@ import pytest
 from rich.text import Text
 
 from epsball.cli.app import run
+from epsball.reporting.runs import read_runs
 
 VERBS = ("doctor", "list", "show", "data", "demo", "train", "attack", "bounds", "verify", "certify", "report", "analyse")
 
@@ -92,6 +93,11 @@ def test_shards_together_are_the_whole(capsys, trained, tmp_path):
     for name in ("verified", "clean"):
         together = sum(round(p["accuracy"][name]["value"] * p["count"]) for p in parts)
         assert together == round(whole["accuracy"][name]["value"] * whole["count"])
+    story = read_runs([tmp_path / "part2", tmp_path / "part1"])
+    assert [run.summary.count for run in story.runs] == [21]
+    assert {name: rate.value for name, rate in story.runs[0].summary.accuracy.items()} == {
+        name: rate["value"] for name, rate in whole["accuracy"].items()
+    }
 
 
 def test_a_cut_verification_resumes_where_it_stopped(capsys, trained, tmp_path):
