@@ -15,7 +15,7 @@ from epsball.reporting.runs import read_runs
 INDEX, COUNT, PARTS = "9f" * 32, 300, 3
 
 
-def _shard(folder: Path, part: int, change: Callable[[dict], object] = lambda header: None, take: int | None = None) -> Path:
+def _shard(folder: Path, part: int, change: Callable[[dict], object] = dict.copy, take: int | None = None) -> Path:
     """Every third input of a run, as `verify --shard part/3` records it."""
     lines = sample.instances(COUNT)[(take or part) - 1 :: PARTS]
     shard = {"part": part, "parts": PARTS, "index": INDEX}
