@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from benchmarks.command import ended
-from benchmarks.regions import ATTACK, Line, lines_of, short, train
+from benchmarks.opened import opened
+from benchmarks.regions import ATTACK, Line, short, train
 from benchmarks.tightness import fingerprint, network_of
 from benchmarks.wong_kolter import shared_folder, test_set
 from epsball.bounding.alpha import AlphaCrown
@@ -110,10 +111,12 @@ def measure(args: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     shared = args.shared or shared_folder()
     module = network_of(str(args.network), shared)
-    case = Case(Network.capture(module, (1, 28, 28)).prepare(DTYPE), *test_set(shared))
+    examples = test_set(shared)
+    case = Case(Network.capture(module, (1, 28, 28)).prepare(DTYPE), *examples)
     config = {"weights": fingerprint(module), "command": ["epsball", "train", *RECIPE], "eps": args.eps}
     with Record(args.out) as record:
-        done = {line.get("index") for line in lines_of(record, config, DTYPE)}
+        known = opened(record, config, module, examples, DTYPE, __file__, anyway=args.anyway)
+        done = {line.get("index") for line in known}
         for i in range(args.images):
             if i not in done:
                 line = short(case.line(i, args.eps))
@@ -131,7 +134,8 @@ class Table:
     """
 
     def __init__(self, file: Path) -> None:
-        header, *lines = read(file)
+        header, *rest = read(file)
+        lines = [line for line in rest if line["type"] == "image"]
         self.eps = header["config"]["eps"]
         self.open = [line for line in lines if line["state"] == "open"]
         states = [line["state"] for line in lines]
@@ -181,6 +185,7 @@ def main() -> None:
     run.add_argument("--eps", type=float, required=True)
     run.add_argument("--images", type=int, required=True, help="the first N test images")
     run.add_argument("--out", type=Path, required=True, metavar="FILE.jsonl")
+    run.add_argument("--anyway", action="store_true", help="go on though the code has changed; the record says so")
     run.add_argument("--shared", type=Path, default=None)
     shown = verbs.add_parser("table")
     shown.add_argument("files", nargs="+", type=Path)

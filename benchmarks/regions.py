@@ -31,15 +31,14 @@ from typing import Any
 import torch
 
 from benchmarks.command import ended
+from benchmarks.opened import opened
 from benchmarks.wong_kolter import shared_folder, test_set
 from epsball.attacks.pgd import PGD
 from epsball.bounding.crown import Crown
 from epsball.bounding.region import NonUniform, Radius, Region, holds
-from epsball.device import arithmetic
-from epsball.errors import BadConfig
 from epsball.graph.network import Network
 from epsball.models.store import load_model
-from epsball.run.record import Record, digest, read
+from epsball.run.record import Record, read
 from epsball.spec.property import Property, robust
 from epsball.spec.sets import Box
 
@@ -63,16 +62,6 @@ def train(out: Path, options: tuple[str, ...]) -> None:
         return
     arguments = ("--resume", str(out)) if record.is_file() else (*options, "--out", str(out))
     subprocess.run([sys.executable, "-m", "epsball", "train", *arguments, "--quiet"], check=True)
-
-
-def lines_of(record: Record, config: Line, dtype: torch.dtype) -> list[Line]:
-    """What a record of this measurement holds after its header, which is written if it is new."""
-    if not record.path.stat().st_size:
-        record.header("benchmark", config, seed=0, device="cpu", arithmetic=arithmetic(dtype))
-    header, *known = read(record.path)
-    if header["config_hash"] != digest(config):
-        raise BadConfig("this file holds another measurement", where=str(record.path), fix="give another --out")
-    return known
 
 
 def sampled(network: Network, box: Box, prop: Property) -> list[float]:
@@ -140,7 +129,8 @@ def measure(out: Path, shared: Path) -> None:
         config = {"weights": hashlib.sha256(model.read_bytes()).hexdigest()[:12], "command": ["epsball", "train", *options]}
         file = out / f"{name}.jsonl"
         with Record(file) as record:
-            done = {line.get("index") for line in lines_of(record, config, torch.float32)}
+            known = opened(record, config, module, (images, labels), torch.float32, __file__)
+            done = {line.get("index") for line in known}
             todo = [i for i in right if i not in done]
             for start in range(0, len(todo), BATCH):
                 part = todo[start : start + BATCH]

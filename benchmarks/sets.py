@@ -62,9 +62,10 @@ def main() -> None:
         problem = Problem(network.prepare(), around(kind, x, size, (0.0, 1.0)), prop)
         verdicts = Cells(cells, Ladder(function=network.module))(problem, Budget())
         count = Counter(v.status for v in verdicts)
-        rest = len(verdicts) - count["verified"] - count["falsified"]
+        broken = count["falsified"] + count["misclassified"]
+        rest = len(verdicts) - count["verified"] - broken
         seconds = time.process_time() - start
-        print(f"{name:<38} {count['verified']:8d} {count['falsified']:9d} {rest:9d} {seconds:8.1f}", flush=True)
+        print(f"{name:<38} {count['verified']:8d} {broken:9d} {rest:9d} {seconds:8.1f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from benchmarks.command import ended
+from benchmarks.opened import opened
 from benchmarks.wong_kolter import load, shared_folder, test_set
 from epsball.attacks.pgd import PGD
 from epsball.bounding.alpha import AlphaCrown
@@ -38,11 +39,11 @@ from epsball.bounding.crown import Crown
 from epsball.bounding.dual import WongKolter
 from epsball.bounding.ibp import Ibp
 from epsball.bounding.zonotope import Zonotope
-from epsball.device import arithmetic, exact_arithmetic, tolerance
+from epsball.device import exact_arithmetic, tolerance
 from epsball.errors import BadConfig
 from epsball.graph.network import Network
 from epsball.models.store import load_model
-from epsball.run.record import Record, digest, read
+from epsball.run.record import Record, read
 from epsball.spec.problem import Budget, Problem
 from epsball.spec.property import robust
 from epsball.spec.sets import LpBall
@@ -215,11 +216,8 @@ def measure(args: argparse.Namespace) -> None:
     chosen = list(range(0, len(case.y), args.every))
     config = {"network": args.network, "weights": fingerprint(module), "eps": EPS, "every": args.every, "limit": args.limit}
     with Record(args.out) as record:
-        if not args.out.stat().st_size:
-            record.header("benchmark", config, seed=0, device="cpu", arithmetic=arithmetic(torch.float32))
+        opened(record, config, module, (case.x, case.y), torch.float32, __file__, anyway=args.anyway)
         found = Found.of(args.out)
-        if found.header["config_hash"] != digest(config):
-            raise BadConfig("this file holds another measurement", where=str(args.out), fix="give another --out")
         _predict(case, [i for i in chosen if i not in found.images], record, found)
         _run(case, [i for i in found.right() if i in set(chosen)], args, record, found)
 
@@ -338,6 +336,7 @@ def main() -> None:
     run.add_argument("--limit", type=float, default=60.0, help="CPU seconds an image for a program")
     run.add_argument("--patience", type=float, default=1.0, help="wall seconds a CPU second, on a shared machine")
     run.add_argument("--slow", type=int, default=None, metavar="N", help="slow bounds on the first N images and the open ones only")
+    run.add_argument("--anyway", action="store_true", help="go on though the code has changed; the record says so")
     run.add_argument("--shared", type=Path, default=None)
     shown = verbs.add_parser("table")
     shown.add_argument("files", nargs="+", type=Path)

@@ -26,12 +26,13 @@ import torch
 from torch import nn
 
 from benchmarks.command import ended
+from benchmarks.opened import opened
 from epsball.bounding.crown import Crown
 from epsball.bounding.ibp import Ibp
-from epsball.device import arithmetic, exact_arithmetic, tolerance
+from epsball.device import exact_arithmetic, tolerance
 from epsball.errors import BadConfig
 from epsball.graph.network import Network
-from epsball.run.record import Record, digest, read
+from epsball.run.record import Record, read
 from epsball.spec.property import robust
 from epsball.spec.sets import Clip, LpBall
 
@@ -139,11 +140,7 @@ def measure(args: argparse.Namespace) -> None:
     network = Network.capture(load(shared), (1, 28, 28))
     began, count = time.monotonic(), 0
     with Record(args.out) as record:
-        if not args.out.stat().st_size:
-            record.header("benchmark", config, seed=0, device="cpu", arithmetic=arithmetic(DTYPES[args.dtype]))
-        header, *known = read(args.out)
-        if header["config_hash"] != digest(config):
-            raise BadConfig("this file holds another measurement", where=str(args.out), fix="give another --out")
+        known = opened(record, config, network.module, (x, y), DTYPES[args.dtype], __file__, anyway=args.anyway)
         done = {line["index"] for line in known if line["type"] == "image"}
         todo = [i for i in wanted if i not in done]
         for batch in lines(network, x, y, todo, args):
@@ -199,6 +196,8 @@ def summary(files: list[Path]) -> dict[str, Any]:
             if line["type"] == "batch":
                 bounded += line["bounded"]
                 seconds = {m: seconds.get(m, 0.0) + s for m, s in line["seconds"].items()}
+            elif line["type"] != "image":
+                continue
             elif line["index"] in images:
                 raise BadConfig(f"image {line['index']} was measured twice", where=str(file), fix="give each shard once")
             else:
@@ -241,6 +240,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", choices=sorted(METHODS), default=list(METHODS))
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--limit", type=int, default=None, help="only the first images of the shard")
+    parser.add_argument("--anyway", action="store_true", help="go on though the code has changed; the record says so")
     parser.add_argument("--shared", type=Path, default=None)
     parser.add_argument("--summarise", nargs="+", type=Path, metavar="FILE.jsonl")
     parser.add_argument("--merge", type=Path, metavar="FILE.jsonl.gz", help="write the files to summarise into one")

@@ -14,12 +14,15 @@ from epsball.run.record import FORMAT
 
 LADDER = ("clean", "attack", "ibp", "crown-ibp", "crown")
 Line = dict[str, Any]
+IDENTITY = {"weights": "a1" * 32, "property": "b2" * 32, "data": "c3" * 32, "precision": "float32"}
+CODE = {"version": "0.1.0", "commit": "d4" * 20, "changed": False, "sources": "e5" * 32}
 
 
 def header(verb: str, *command: str, **config: object) -> Line:
     return {
         "type": "header", "format": FORMAT, "verb": verb, "command": ["epsball", verb, *command], "config": config,
-        "config_hash": "0123456789ab", "versions": {"epsball": "0.1.0", "torch": "2.13.0", "python": "3.11.2"}, "seed": 7,
+        "config_hash": "0123456789ab", "identity": dict(IDENTITY), "code": dict(CODE),
+        "versions": {"epsball": "0.1.0", "torch": "2.13.0", "python": "3.11.2"}, "seed": 7,
         "hardware": {"machine": "x86_64", "cores": 2, "threads": 1, "device": "cpu"},
         "arithmetic": "float32, margin > 1e-05, no directed rounding inside the network", "time": "2026-01-31T12:00:00Z",
     }  # fmt: skip
@@ -97,7 +100,7 @@ def instances(count: int, seed: int = 3) -> list[Line]:
         }
         seconds = float(draw.exponential(0.002))
         if true < -1.2:
-            line |= {"predicted": (label + 1) % 10, "status": "falsified", "by": "clean"}
+            line |= {"predicted": (label + 1) % 10, "status": "misclassified", "by": "clean"}
         elif true < -0.05:
             line |= {"status": "falsified", "by": "attack", "attacked_margin": true}
         else:
@@ -121,12 +124,10 @@ def summary(verb: str, lines: list[Line], eps: float = 0.1) -> Line:
     proven = {m: sum(rank <= LADDER.index(m) for rank in ranks.values()) for m in LADDER[2:]}
     steps = []
     for name in LADDER:
-        mine = [line for line in lines if line["by"] == name and line["status"] in ("verified", "falsified")]
-        verified = sum(line["status"] == "verified" for line in mine)
+        mine = [line for line in lines if line["by"] == name and line["status"] in ("verified", "misclassified", "falsified")]
+        counts = {status: sum(line["status"] == status for line in mine) for status in ("verified", "misclassified", "falsified")}
         seconds = 0.7 * (1 + LADDER.index(name))
-        steps.append(
-            {"name": name, "settled": len(mine), "verified": verified, "falsified": len(mine) - verified, "seconds": seconds}
-        )
+        steps.append({"name": name, "settled": len(mine), **counts, "seconds": seconds})
     accuracy = {"clean": rate(count - wrong, count), "attacked": rate(count - wrong - attacked, count)}
     found: Line = {
         "type": "summary", "verb": verb, "model": "runs/demo/train", "data": "mnist", "count": count, "eps": eps, "norm": "linf",
@@ -136,7 +137,7 @@ def summary(verb: str, lines: list[Line], eps: float = 0.1) -> Line:
         return found
     accuracy["verified"] = rate(status["verified"], count)
     by = {name: rate(hits, count) for name, hits in proven.items()}
-    names = ("verified", "falsified", "unknown", "timeout", "error")
+    names = ("verified", "misclassified", "falsified", "unknown", "timeout", "error")
     return found | {"verified_by": by, "steps": steps, "status": {name: status[name] for name in names}}
 
 

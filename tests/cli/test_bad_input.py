@@ -136,7 +136,15 @@ def test_certificates_of_another_sigma_are_not_continued(capsys, trained, tmp_pa
     options = ("certify", trained, "--data", "digits", "--index", ":2", "--set", "cap=1024", "--out", tmp_path / "c")
     assert call(capsys, *options, "--sigma", "0.1")[0] == 0
     before = (tmp_path / "c" / "record.jsonl").read_bytes()
-    fails(capsys, 2, "something else", *options, "--sigma", "0.2", "--resume")
+    fails(
+        capsys,
+        2,
+        "smoothing.noise = Gaussian(sigma=0.1) there and Gaussian(sigma=0.2) here",
+        *options,
+        "--sigma",
+        "0.2",
+        "--resume",
+    )
     assert (tmp_path / "c" / "record.jsonl").read_bytes() == before
 
 
@@ -203,7 +211,7 @@ def test_a_run_does_not_go_on_with_data_of_another_shape(capsys, cache):
     wide = np.random.default_rng(0).random((40, 1, 8, 8), dtype=np.float32)
     shutil.rmtree(next((cache / "cache").rglob("mine")))
     assert call(capsys, "data", "add", "mine", _npz(cache / "mine.npz", x_train=wide, x_test=wide[:20]))[0] == 0
-    fails(capsys, 2, "another architecture", "train", "--resume", run)
+    fails(capsys, 2, "another data", "train", "--resume", run)
     assert (run / "checkpoint.safetensors").read_bytes() == before
 
 

@@ -12,6 +12,7 @@ import pytest
 from rich.text import Text
 
 from epsball.cli.app import run
+from epsball.reporting.runs import read_runs
 
 VERBS = ("doctor", "list", "show", "data", "demo", "train", "attack", "bounds", "verify", "certify", "report", "analyse")
 
@@ -77,7 +78,9 @@ def test_verify_keeps_the_inequality_and_its_record(capsys, trained, tmp_path):
     assert shares == sorted(shares)
     assert shares[-1] > 0.5
     assert sum(found["status"].values()) == found["count"] == 40
-    assert sum(step["settled"] for step in found["steps"]) == found["status"]["verified"] + found["status"]["falsified"]
+    assert sum(step["settled"] for step in found["steps"]) == 40 - sum(
+        found["status"][name] for name in ("unknown", "timeout", "error")
+    )
     lines = [json.loads(line) for line in (tmp_path / "v" / "record.jsonl").read_text().splitlines()]
     assert sorted(line["index"] for line in lines if line["type"] == "instance") == list(range(40))
 
@@ -90,6 +93,11 @@ def test_shards_together_are_the_whole(capsys, trained, tmp_path):
     for name in ("verified", "clean"):
         together = sum(round(p["accuracy"][name]["value"] * p["count"]) for p in parts)
         assert together == round(whole["accuracy"][name]["value"] * whole["count"])
+    story = read_runs([tmp_path / "part2", tmp_path / "part1"])
+    assert [run.summary.count for run in story.runs] == [21]
+    assert {name: rate.value for name, rate in story.runs[0].summary.accuracy.items()} == {
+        name: rate["value"] for name, rate in whole["accuracy"].items()
+    }
 
 
 def test_a_cut_verification_resumes_where_it_stopped(capsys, trained, tmp_path):
@@ -109,7 +117,7 @@ def test_gate_sets_the_exit_code(capsys, trained, tmp_path):
     found = answer(capsys, "verify", trained, "--data", "digits", "--eps", "0", "--out", tmp_path / "a")
     lines = [json.loads(line) for line in (tmp_path / "a" / "record.jsonl").read_text().splitlines()]
     right = next(i["index"] for i in lines if i.get("status") == "verified")
-    wrong = next(i["index"] for i in lines if i.get("status") == "falsified")
+    wrong = next(i["index"] for i in lines if i.get("status") == "misclassified")
     assert found["status"]["verified"] > 0
     assert call(capsys, *options, "--eps", "0", "--index", right, "--out", tmp_path / "b")[0] == 0
     assert call(capsys, *options, "--eps", "0", "--index", wrong, "--out", tmp_path / "c")[0] == 1

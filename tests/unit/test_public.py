@@ -65,7 +65,7 @@ def test_radii_are_proven_and_wrong_answers_have_none(trained):
         assert bool((found[~wrong[:16]] > 0).all())
         for i in range(2):
             (verdict,) = epsball.verify(network, x[i : i + 1], y[i : i + 1], eps=0.999 * float(found[i]))
-            assert verdict.status == ("falsified" if wrong[i] else "verified")
+            assert verdict.status == ("misclassified" if wrong[i] else "verified")
     assert bool((epsball.radius(network, x[:4], y[:4], high=0.01) <= 0.01).all())
     with pytest.raises(BadConfig, match="no certified radius for 'l1'"):
         epsball.radius(network, x, y, norm="l1")

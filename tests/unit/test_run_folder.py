@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from epsball.run.train import Job, train
 from epsball.storage import read_tensors, write_tensors
 from epsball.training.base import Diverged, Examples
 from epsball.training.config import TrainConfig
-from epsball.training.evaluate import IbpAccuracy
+from epsball.training.evaluate import IbpAccuracy, Scores
 from epsball.training.recipes.ibp import Ibp
 
 CONFIG = TrainConfig(epochs=3, batch=10, log_every=3, checkpoint_every=4, validation=0.2)
@@ -189,6 +189,42 @@ def test_another_configuration_is_refused(tmp_path: Path) -> None:
     go(tmp_path / "run")
     with pytest.raises(BadConfig, match=r"train.lr = 0.0005 there and 0.1 here"):
         go(tmp_path / "run", job(config=replace(CONFIG, lr=0.1)), resume=True)
+
+
+def test_a_fault_on_the_test_set_keeps_the_model(tmp_path: Path) -> None:
+    """Evaluated once at the end, the test set fails: the selected model is there all the same, and only the judging is left."""
+
+    @dataclass(frozen=True)
+    class Faulty(IbpAccuracy):
+        def __call__(self, net: Network, data: Examples) -> Scores:
+            if len(data) == 7:
+                raise RuntimeError("out of memory")
+            return super().__call__(net, data)
+
+    what = replace(job(), test=Examples(torch.rand(7, 4), torch.arange(7) % 2))
+    with pytest.raises(RuntimeError, match="out of memory"):
+        go(tmp_path / "run", replace(what, evaluate=Faulty(0.05)))
+    tensors, described = read_tensors(tmp_path / "run" / "model.safetensors")
+    assert read(tmp_path / "run" / "record.jsonl")[-1]["type"] != "done"
+    state = checkpoint.load(tmp_path / "run" / "checkpoint.safetensors")
+    assert state.step == state.steps
+    summary = go(tmp_path / "run", what, resume=True)
+    assert summary["splits"]["test"]["count"] == 7
+    assert summary["selected"] == described["training"]["selected"]
+    again, _ = read_tensors(tmp_path / "run" / "model.safetensors")
+    assert all(torch.equal(again[name], tensors[name]) for name in again)
+
+
+def test_other_examples_of_the_same_name_are_refused(tmp_path: Path) -> None:
+    go(tmp_path / "run")
+    held = (tmp_path / "run" / "record.jsonl").read_bytes()
+    what = job()
+    for other in (Examples(what.data.x + 0.01, what.data.y), Examples(what.data.x, 1 - what.data.y)):
+        with pytest.raises(BadConfig, match="another data"):
+            go(tmp_path / "run", replace(what, data=other), resume=True)
+    with pytest.raises(BadConfig, match="another data"):
+        go(tmp_path / "run", replace(what, test=what.data), resume=True)
+    assert (tmp_path / "run" / "record.jsonl").read_bytes() == held
 
 
 def test_divergence_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:

@@ -65,7 +65,8 @@ def test_lines_are_what_a_record_holds(network, data):
             assert line["margin"] == max(line["bounds"].values()) > 0
             assert line["by"] in line["bounds"]
         assert line["margin"] is None or line["margin"] <= line["attacked_margin"] + 1e-6
-    assert {line["status"] for line in instances} == {"verified", "falsified", "unknown"}
+    assert {line["status"] for line in instances} == {"verified", "misclassified", "falsified", "unknown"}
+    assert all((line["status"] == "misclassified") == (line["predicted"] != line["label"]) for line in instances)
     assert len(witnesses) == 3
     for line in witnesses:
         before = lines[lines.index(line) - 1]
@@ -84,16 +85,18 @@ def test_the_summary_counts_the_lines(network, data):
     instances = [line for line in lines if line["type"] == "instance"]
     status = [line["status"] for line in instances]
     assert found["count"] == COUNT
-    assert found["status"] == {s: status.count(s) for s in ("verified", "falsified", "unknown", "timeout", "error")}
+    assert found["status"] == {
+        s: status.count(s) for s in ("verified", "misclassified", "falsified", "unknown", "timeout", "error")
+    }
     share = {name: entry["value"] for name, entry in found["accuracy"].items()}
     assert share["clean"] == pytest.approx(0.9)
-    assert share["attacked"] == pytest.approx(1 - status.count("falsified") / COUNT)
+    assert share["attacked"] == pytest.approx(1 - (status.count("misclassified") + status.count("falsified")) / COUNT)
     assert share["verified"] == pytest.approx(status.count("verified") / COUNT)
     assert share["verified"] < share["attacked"] < share["clean"]
     assert [step["name"] for step in found["steps"]] == ["clean", "attack", "ibp", "crown-ibp", "crown"]
-    assert sum(step["settled"] for step in found["steps"]) == status.count("verified") + status.count("falsified")
+    assert sum(step["settled"] for step in found["steps"]) == COUNT - status.count("unknown")
     for step in found["steps"]:
-        assert step["settled"] == step["verified"] + step["falsified"]
+        assert step["settled"] == step["verified"] + step["misclassified"] + step["falsified"]
         assert step["settled"] == sum(line["by"] == step["name"] and line["status"] != "unknown" for line in instances)
     assert sum(step["seconds"] for step in found["steps"]) == pytest.approx(found["seconds"], abs=1e-3)
     test = binomtest(status.count("verified"), COUNT).proportion_ci(0.95, "exact")

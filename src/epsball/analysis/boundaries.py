@@ -15,6 +15,7 @@ from epsball.errors import BadConfig, BadShape
 from epsball.graph.network import Network
 from epsball.models.store import load_model
 from epsball.run.folder import RunFolder, is_run
+from epsball.run.identity import Heading, Identity, hashed, network_of, precision
 from epsball.run.record import Record
 from epsball.run.start import describe
 from epsball.training.base import Examples
@@ -118,9 +119,14 @@ class Planar:
             "eps": self.eps,
             "resolution": self.resolution,
         }
+        index = torch.tensor(self.index)
+        x, y = self.data.test.x[index], self.data.test.y[index]
+        networks = hashed([network_of(each.network) for each in self.shown])
+        identity = Identity(networks, hashed("linf", float(self.eps), y), hashed(index, x, y), precision(prepared.dtype))
+        heading = Heading("analyse", config, identity, seed, str(prepared.device), arithmetic(prepared.dtype))
         found = list(self.lines())  # what cannot be drawn fails before a folder is made
         with RunFolder(path) as folder, Record(folder.record) as record:
-            record.header("analyse", config, seed=seed, device=str(prepared.device), arithmetic=arithmetic(prepared.dtype))
+            heading.open(record)
             for line in (*found, {"type": "done"}):
                 record.append(line)
         return found

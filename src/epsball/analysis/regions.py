@@ -141,7 +141,7 @@ class Regions:
         line = self.line()  # what cannot be drawn fails before a folder is made
         told = f"probability of error at most {self.alpha:g} a limit"
         with RunFolder(path) as folder, Record(folder.record) as record:
-            record.header("analyse", config, seed=case.seed, device=str(case.device), arithmetic=told)
+            case.heading("analyse", config, told).open(record)
             for each in (line, {"type": "done"}):
                 record.append(each)
         return line

@@ -29,6 +29,8 @@ from epsball.errors import EpsballError, EpsballWarning
 # typer carries its own copy of click, whose base error it does not export under a name
 CommandLineError: Any = typer.BadParameter.__mro__[2]
 
+_INTERRUPTED = 130  # exit code of Ctrl-C
+
 app = typer.Typer(
     name="epsball",
     help="Robust training and certification of neural networks: verified <= true robust <= attacked accuracy.",
@@ -60,15 +62,16 @@ def _run(arguments: list[str]) -> int:
     try:
         code = app(arguments, standalone_mode=False)
     except typer.Exit as stop:
-        return stop.exit_code
+        code = stop.exit_code
     except CommandLineError as error:
         return _fail(arguments, "BadConfig", error.format_message(), None, "see: epsball " + _usage(arguments), 2)
     except EpsballError as error:
         return _fail(arguments, type(error).__name__, error.what, error.where, error.fix, error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        return _fail(
-            arguments, "Interrupted", "interrupted; what was recorded so far is whole", None, "run again with --resume", 130
-        )
+        code = _INTERRUPTED
+    if code == _INTERRUPTED:  # typer makes this of a KeyboardInterrupt, by raising or by returning; no verb ends so by itself
+        what = "interrupted; what was recorded so far is whole"
+        return _fail(arguments, "Interrupted", what, None, "run again with --resume", _INTERRUPTED)
     return int(code or 0)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from epsball.cli.common import Output, Part, Resume, number, shard
+from epsball.cli.common import Anyway, Output, Part, Resume, number
 from epsball.cli.spread import defaults
 from epsball.cli.target import Examples, Opening, folder_of
 from epsball.errors import BadConfig
@@ -93,6 +93,7 @@ def certify(  # noqa: PLR0913 - one parameter an option
     cluster: Annotated[str | None, typer.Option("--cluster", help="Ray cluster: its address, auto, or local.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; default: MODEL/certify-DATA-NOISE-SIGMA.")] = None,
     resume: Resume = False,
+    anyway: Anyway = False,
     setup: Opening,
     output: Output,
 ) -> None:
@@ -100,10 +101,8 @@ def certify(  # noqa: PLR0913 - one parameter an option
     from epsball.run.certify import Certification
     from epsball.run.cluster import Cluster
     from epsball.run.denoise import put_before
-    from epsball.verification.survey import shard as take
 
-    i, n = shard(part)
-    case = target.case(setup, lambda all_: take(all_, i - 1, n))
+    case = target.case(setup, part)
     module = case.network.module if denoiser is None else put_before(denoiser, case.network)
     certifier = smoothing.certifier(module, case, setup.seed)
     name = f"certify-{target.data}-{smoothing.noise}-{smoothing.sigma}"
@@ -111,7 +110,7 @@ def certify(  # noqa: PLR0913 - one parameter an option
     path = out or folder_of(target.model) / name.replace("/", "_")
     machines = None if cluster is None else Cluster(cluster, gpus=float(case.device.type == "cuda"))
     with output.progress("certifying") as told:
-        summary = Certification(case, certifier, machines, told, denoiser).run(path, resume=resume)
+        summary = Certification(case, certifier, machines, told, denoiser).run(path, resume=resume, anyway=anyway)
     output.result("certify", {"run": str(path), **summary})
     _show(output, path, summary)
 

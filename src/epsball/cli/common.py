@@ -26,6 +26,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object with a
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print results only.")]
 Part = Annotated[str | None, typer.Option("--shard", help="i/n: the i-th of n parts of the index, from 1.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in that folder.")]
+Anyway = Annotated[
+    bool, typer.Option("--anyway", help="With --resume: go on though another version of the code began; the record says so.")
+]
 Told = Callable[[int, int], None]
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from epsball.cli.common import indices, number, radius
+from epsball.cli.common import indices, number, radius, shard
 from epsball.errors import BadConfig, did_you_mean
 
 if TYPE_CHECKING:
@@ -102,8 +101,8 @@ class Examples:
         """The network and the sets, for the heading of a table."""
         return "{}  {} {}".format(self.model, *self.around)
 
-    def case(self, setup: Setup, pick: Callable[[Sequence[int]], Sequence[int]] = lambda chosen: chosen) -> Case:
-        """The network beside its examples; `pick` takes some of the indices.
+    def case(self, setup: Setup, part: str | None = None) -> Case:
+        """The network beside its examples, or beside the `part` i/n of them.
 
         Raises:
             BadConfig, BadFile, BadShape, BadData: what the options name does not exist, cannot be read, or does not fit.
@@ -112,14 +111,21 @@ class Examples:
 
         from epsball.data.find import load
         from epsball.device import resolve
-        from epsball.run.judge import open_case
+        from epsball.run.identity import hashed
+        from epsball.run.judge import Shard, open_case
+        from epsball.verification.survey import shard as take
 
         kind, size = self.around
         found = load(self.data)
-        chosen = torch.tensor(pick(indices(self.index, len(found.test)).tolist()))
+        whole = indices(self.index, len(found.test))
         eps = radius(size, found.clip, kind, where=self.size_option)
+        i, n = shard(part)
+        chosen = torch.tensor(take(whole.tolist(), i - 1, n), dtype=torch.long)
+        if not len(chosen):
+            raise BadConfig(f"{len(whole)} examples have no shard {i} of {n}", where="--shard", fix="use fewer shards")
         where = resolve(setup.device)
-        return open_case(self.model, found, chosen, eps, norm=kind, seed=setup.seed, device=where, reading=setup.reading)
+        case = open_case(self.model, found, chosen, eps, norm=kind, seed=setup.seed, device=where, reading=setup.reading)
+        return case if part is None else replace(case, shard=Shard(i, n, hashed(whole)))
 
 
 @dataclass(frozen=True)

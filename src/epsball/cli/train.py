@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from epsball.cli.common import Output
+from epsball.cli.common import Anyway, Output
 from epsball.cli.results import show_results
 from epsball.cli.target import Device
 from epsball.errors import BadConfig, did_you_mean
@@ -38,6 +38,7 @@ def train(  # noqa: PLR0913 - one parameter an option
     settings: Annotated[list[str] | None, typer.Option("--set", help="table.key=value; may be given often.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; default: runs/DATA-RECIPE-TIME.")] = None,
     resume: Annotated[Path | None, typer.Option("--resume", help="Go on with the run in this folder.")] = None,
+    anyway: Anyway = False,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random; default: 0.")] = None,
     seeds: Annotated[str | None, typer.Option("--seeds", help="Several runs: a count, or a list such as 0,3,17.")] = None,
     device: Device = "auto",
@@ -63,14 +64,17 @@ def train(  # noqa: PLR0913 - one parameter an option
         config = load(_source(recipe, model or "cnn-small", epochs), [*overrides, *(settings or [])])
     path = resume or out or Path("runs") / f"{config.data.name}-{_stem(recipe)}-{time.strftime('%Y%m%d-%H%M%S')}"
     several = seeds_of(path) if resume else parse_seeds(seeds, config.train.seed) if seeds else None
-    summary = _run(config, path, several, device=device, resume=resume is not None, quiet=output.quiet or output.as_json)
+    follow = {"resume": resume is not None, "anyway": anyway}
+    summary = _run(config, path, several, device=device, quiet=output.quiet or output.as_json, **follow)
     if not summary:
         return  # another process leads the run, and tells of it
     output.result("train", {"run": str(path), **summary})
     show_results(output, path, summary)
 
 
-def _run(config: RunConfig, path: Path, seeds: list[int] | None, *, device: str, resume: bool, quiet: bool) -> dict[str, Any]:
+def _run(
+    config: RunConfig, path: Path, seeds: list[int] | None, *, device: str, quiet: bool, resume: bool, anyway: bool
+) -> dict[str, Any]:
     """The summary of a run, or of one for each seed; in one process or in those that torchrun started."""
     from epsball.device import resolve
     from epsball.run.seeds import start_seeds
@@ -84,8 +88,8 @@ def _run(config: RunConfig, path: Path, seeds: list[int] | None, *, device: str,
     with joined(where) as team:
         follow = screen(quiet=quiet or not team.leads)
         if seeds:
-            return start_seeds(config, path, seeds, follow, device=where, resume=resume)
-        return start(config, path, follow, device=where, resume=resume)
+            return start_seeds(config, path, seeds, follow, device=where, resume=resume, anyway=anyway)
+        return start(config, path, follow, device=where, resume=resume, anyway=anyway)
 
 
 def _source(recipe: str | None, model: str, epochs: int | None) -> Path | str:

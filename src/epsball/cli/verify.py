@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from epsball.cli.common import Output, Part, Resume, number, percent, shard
+from epsball.cli.common import Anyway, Output, Part, Resume, number, percent
 from epsball.cli.forecast import Limits
 from epsball.cli.target import Opening, Sets, folder_of
 from epsball.errors import BadConfig, did_you_mean
@@ -39,8 +39,11 @@ def verify(  # noqa: PLR0913 - one parameter an option
     part: Part = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; default: MODEL/verify-DATA-NORM-EPS.")] = None,
     resume: Resume = False,
+    anyway: Anyway = False,
     limits: Limits,
-    gate: Annotated[bool, typer.Option("--gate", help="Exit with 0 if all are verified, 1 if any is falsified, else 2.")] = False,
+    gate: Annotated[
+        bool, typer.Option("--gate", help="Exit with 0 if all are verified, 1 if any is falsified or misclassified, else 2.")
+    ] = False,
     setup: Opening,
     output: Output,
 ) -> None:
@@ -51,11 +54,9 @@ def verify(  # noqa: PLR0913 - one parameter an option
     from epsball.spec.sets.base import Divisible
     from epsball.verification.cells import Cells
     from epsball.verification.ladder import Ladder
-    from epsball.verification.survey import shard as take
 
     steps = _steps(method)
-    i, n = shard(part)
-    case = target.case(setup, lambda all_: take(all_, i - 1, n))
+    case = target.case(setup, part)
     if float64:
         case = case.in_precision(torch.float64)
     ladder = Ladder(steps=steps, seed=setup.seed)
@@ -69,7 +70,7 @@ def verify(  # noqa: PLR0913 - one parameter an option
         return
     path = out or _default(target, part)
     with output.progress("verifying") as told:
-        summary = Judgement(case, verifier, budget.seconds, told, budget.bytes).run(path, resume=resume)
+        summary = Judgement(case, verifier, budget.seconds, told, budget.bytes).run(path, resume=resume, anyway=anyway)
     output.result("verify", {"run": str(path), **summary})
     _show(output, path, summary)
     if gate:
@@ -106,7 +107,7 @@ def _default(target: Sets, part: str | None) -> Path:
 def _gate(status: dict[str, int], count: int) -> int:
     if status["error"]:
         return 3
-    if status["falsified"]:
+    if status["falsified"] or status["misclassified"]:
         return 1
     return 0 if status["verified"] == count else 2
 
@@ -116,7 +117,8 @@ def _show(output: Output, path: Path, summary: dict[str, Any]) -> None:
     rows = [(name, percent(accuracy[name])) for name in ("clean", "attacked", "verified")]
     rows += [(f"  verified by {method} alone", percent(share)) for method, share in summary["verified_by"].items()]
     output.table(f"{path}  eps {summary['eps']:.6g} {summary['norm']}, {count} examples", ("accuracy", "[95 % interval]"), rows)
-    steps = [(step["name"], str(step["verified"]), str(step["falsified"]), f"{step['seconds']:.1f}") for step in summary["steps"]]
-    output.table("", ("step", "verified", "falsified", "seconds"), steps)
+    counted = ("verified", "misclassified", "falsified")
+    steps = [(step["name"], *(str(step[name]) for name in counted), f"{step['seconds']:.1f}") for step in summary["steps"]]
+    output.table("", ("step", *counted, "seconds"), steps)
     left = ", ".join(f"{n} {name}" for name, n in summary["status"].items() if n)
     output.text(f"{left}.  Unknown, timeout and error are not answers; they count against the verified accuracy.")

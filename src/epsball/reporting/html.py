@@ -14,7 +14,7 @@ from epsball.errors import BadConfig, BadFile, MissingExtra
 from epsball.files import write_bytes
 from epsball.reporting import figures, tables
 from epsball.reporting.layers_over_time import relu_figure, tightness_figures
-from epsball.reporting.lines import STATUSES, Layer, Witness
+from epsball.reporting.lines import STATUSES, Header, Layer, Witness
 from epsball.reporting.pictures import picture
 from epsball.reporting.planes import plane_figure
 from epsball.reporting.radii import radii_panel
@@ -26,7 +26,7 @@ from epsball.reporting.smoothing import noise_tables, smoothing_page
 from epsball.reporting.training_curves import training_figures
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from jinja2 import Environment
@@ -131,7 +131,11 @@ def render(story: Story) -> str:
         smoothing=smoothing_page(story),
         regions=[(run, found) for run in story.runs if (found := region_figures(run))],
         noise=[(run, noise_tables(run)) for run in story.shown],
-        reproduce=[(run, shlex.join(run.header.command), _flat(run.header.config)) for run in story.runs],
+        reproduce=[
+            (run, shlex.join(run.header.command), _hashes(run), _flat(run.header.config))
+            for whole in story.runs
+            for run in whole.records
+        ],
         commands={section.id: _command(section, story) for section in SECTIONS},
         style=_asset("style.css"),
         script=script,
@@ -206,6 +210,17 @@ def _flat(config: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
         else:
             found.append((f"{prefix}{key}", json.dumps(value, ensure_ascii=False)))
     return found
+
+
+def _hashes(run: Run) -> list[tuple[str, str]]:
+    """What the run is of: the hashes of its header, and the code of each that began or resumed it."""
+    found = [(name.capitalize(), value) for name, value in run.header.identity.items() if value is not None]
+    return found + [("Code", _code(header.code)) for header in run.of(Header) if header.code]
+
+
+def _code(code: Mapping[str, str | bool | None]) -> str:
+    commit = f" at commit {code.get('commit')}{' with changes' if code.get('changed') else ''}" if code.get("commit") else ""
+    return f"{code.get('version')}{commit}, sources {code.get('sources')}"
 
 
 def _command(section: Section, story: Story) -> str:

@@ -12,8 +12,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Real = Annotated[float, Field(ge=-1e30, le=1e30)]  # what axes can be drawn for
 Radius = Annotated[float, Field(ge=0, le=1e30)]
-Status = Literal["verified", "falsified", "unknown", "timeout", "error"]
-STATUSES: tuple[Status, ...] = ("verified", "falsified", "unknown", "timeout", "error")
+Status = Literal["verified", "misclassified", "falsified", "unknown", "timeout", "error"]
+STATUSES: tuple[Status, ...] = ("verified", "misclassified", "falsified", "unknown", "timeout", "error")
 
 
 class Line(BaseModel):
@@ -29,6 +29,9 @@ class Header(Line):
     command: list[str] = []
     config: dict[str, Any] = {}
     config_hash: str = ""
+    identity: dict[str, str | None] = {}
+    code: dict[str, str | bool | None] = {}
+    anyway: list[str] = []
     versions: dict[str, str] = {}
     seed: int | None = None
     hardware: dict[str, Any] = {}
@@ -312,6 +315,7 @@ class Step(Line):
     name: str
     settled: Count
     verified: Count = 0
+    misclassified: Count = 0
     falsified: Count = 0
     seconds: Real | None = None
 

@@ -25,6 +25,7 @@ from epsball.reporting.lines import (
     Tightness,
     Witness,
 )
+from epsball.reporting.shards import merged
 from epsball.run.history import current
 from epsball.run.record import read
 
@@ -47,6 +48,7 @@ class Run:
         path: the record.
         lines: every line of a known type, checked, in order.
         done: whether the run was closed; a record without it was cut short.
+        parts: the shards that were put together, in order; empty for a run that is one record.
     """
 
     id: str
@@ -54,6 +56,7 @@ class Run:
     path: Path
     lines: tuple[Line, ...]
     done: bool
+    parts: tuple[Run, ...] = ()
 
     def of(self, kind: type[L]) -> list[L]:
         """The lines of one type."""
@@ -63,6 +66,25 @@ class Run:
     def header(self) -> Header:
         """The first header; resuming a run may append others."""
         return self.of(Header)[0]
+
+    @property
+    def records(self) -> tuple[Run, ...]:
+        """The run itself, or its shards: each has a header of its own."""
+        return self.parts or (self,)
+
+    @property
+    def shard(self) -> tuple[int, int, str] | None:
+        """Part, number of parts and hash of the whole index, for a run over a part of one."""
+        found = self.header.config.get("shard")
+        return None if found is None else (int(found["part"]), int(found["parts"]), str(found["index"]))
+
+    @property
+    def missing(self) -> list[int]:
+        """Shards that are not here."""
+        if self.shard is None:
+            return []
+        here = {part.shard[0] for part in self.records if part.shard}
+        return [number for number in range(1, self.shard[1] + 1) if number not in here]
 
     @property
     def summary(self) -> Summary | None:
@@ -135,16 +157,16 @@ def _verb(run: Run) -> str:
 
 
 def read_runs(paths: Sequence[Path]) -> Story:
-    """The records of run folders (or of record files), in order; a folder given twice counts once.
+    """The records of run folders (or of record files), in order; a folder given twice counts once, and shards are one run.
 
     Raises:
-        BadConfig: no run is given.
+        BadConfig: no run is given, or shards that overlap or do not belong together.
         BadFile: no record, a foreign one, or a malformed line; the message names the file and the line.
     """
     if not paths:
         raise BadConfig("a report needs at least one run", fix="epsball report RUN... -o report.html")
     records = list(dict.fromkeys(path / "record.jsonl" if path.is_dir() else path for path in paths))
-    return Story(tuple(_read(path, f"run-{number}") for number, path in enumerate(records, 1)))
+    return Story(merged([_read(path, f"run-{number}") for number, path in enumerate(records, 1)]))
 
 
 def _read(path: Path, ident: str) -> Run:

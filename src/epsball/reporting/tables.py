@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from epsball.reporting.lines import STATUSES, Epoch, Rate, Status, Step
+from epsball.reporting.lines import STATUSES, Epoch, Header, Rate, Status, Step
 from epsball.reporting.sheet import Cell, Sheet
 
 if TYPE_CHECKING:
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from epsball.reporting.lines import Summary
     from epsball.reporting.runs import Run, Story
+
+_ANSWERS: tuple[Status, ...] = ("verified", "misclassified", "falsified")
 
 
 @dataclass(frozen=True)
@@ -148,13 +150,14 @@ class FunnelStep:
     name: str
     entered: int
     verified: int
+    misclassified: int
     falsified: int
     seconds: float | None
 
     @property
     def left(self) -> int:
         """Inputs handed on to the next step."""
-        return self.entered - self.verified - self.falsified
+        return self.entered - self.verified - self.misclassified - self.falsified
 
 
 @dataclass(frozen=True)
@@ -176,9 +179,11 @@ class Funnel:
 
     @property
     def sheet(self) -> Sheet:
-        rows: list[tuple[Cell, ...]] = [(s.name, s.entered, s.verified, s.falsified, s.left, s.seconds) for s in self.steps]
-        rows += [(status, self.status.get(status, 0), None, None, None, None) for status in ("unknown", "timeout", "error")]
-        columns = ("step", "entered", "verified", "falsified", "left", "seconds")
+        rows: list[tuple[Cell, ...]] = [
+            (s.name, s.entered, s.verified, s.misclassified, s.falsified, s.left, s.seconds) for s in self.steps
+        ]
+        rows += [(status, self.status.get(status, 0), *(None,) * 5) for status in ("unknown", "timeout", "error")]
+        columns = ("step", "entered", "verified", "misclassified", "falsified", "left", "seconds")
         return Sheet(f"funnel-{self.run.id}.csv", columns, tuple(rows))
 
 
@@ -199,19 +204,19 @@ def funnels(story: Story) -> list[Funnel]:
 def _flow(count: int, steps: list[Step]) -> list[FunnelStep]:
     flow, left = [], count
     for step in steps:
-        flow.append(FunnelStep(step.name, left, step.verified, step.falsified, step.seconds))
+        flow.append(FunnelStep(step.name, left, step.verified, step.misclassified, step.falsified, step.seconds))
         left = flow[-1].left
     return flow
 
 
 def _counted_steps(run: Run) -> list[Step]:
-    answered = [line for line in run.instances if line.status in ("verified", "falsified")]
+    answered = [line for line in run.instances if line.status in _ANSWERS]
     steps = []
     for name in dict.fromkeys(line.by for line in answered):
         mine = [line for line in answered if line.by == name]
-        verified = sum(line.status == "verified" for line in mine)
         seconds = sum(line.seconds or 0.0 for line in mine)
-        steps.append(Step(name=name, settled=len(mine), verified=verified, falsified=len(mine) - verified, seconds=seconds))
+        counts = {status: sum(line.status == status for line in mine) for status in _ANSWERS}
+        steps.append(Step(name=name, settled=len(mine), seconds=seconds, **counts))
     return steps
 
 
@@ -234,8 +239,20 @@ def notices(story: Story) -> list[Notice]:
     ]
     found += [
         Notice(f"{run.name} was not finished: its numbers cover what was done so far. Run it again with --resume.")
-        for run in story.runs
+        for whole in story.runs
+        for run in whole.records
         if not run.done
+    ]
+    found += [
+        Notice(f"{run.name} is not whole: shard {', '.join(map(str, run.missing))} of {run.shard[1]} is not here.")
+        for run in story.runs
+        if run.shard and run.missing
+    ]
+    found += [
+        Notice(f"{run.name} was resumed by another version of the code than began it: its numbers are of both.")
+        for whole in story.runs
+        for run in whole.records
+        if any("code" in header.anyway for header in run.of(Header))
     ]
     for run in story.judged:
         counted: Mapping[Status, int] = Counter(line.status for line in run.instances)

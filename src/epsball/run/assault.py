@@ -44,7 +44,7 @@ def _summary(case: Case, lines: list[Line]) -> Line:
     count = len(lines)
     hits = {
         "clean": sum(line["by"] != "clean" for line in lines),
-        "attacked": sum(line["status"] != "falsified" for line in lines),
+        "attacked": sum(line["status"] == "unknown" for line in lines),
     }
     shares = {
         name: {"value": n / count, "low": low, "high": high}
@@ -81,7 +81,7 @@ def _assaulted(case: Case, attack: Attack, index: list[int]) -> Iterator[Line]:
             "index": number,
             "label": int(y[i]),
             "predicted": int(clean[i]),
-            "status": "falsified" if bool(found.success[i]) else "unknown",
+            "status": "misclassified" if wrong else "falsified" if bool(found.success[i]) else "unknown",
             "by": "clean" if wrong else "attack",
             "margin": None,
             "bounds": {},

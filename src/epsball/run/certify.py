@@ -5,16 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from epsball.errors import BadConfig, BadShape
+from epsball.errors import BadShape
 from epsball.run.cluster import Cluster
 from epsball.run.folder import RunFolder
 from epsball.run.judge import Case
-from epsball.run.record import Line, Record, digest, read
+from epsball.run.record import Line, Record
 from epsball.run.track import unheard
 from epsball.smoothing import log
-from epsball.smoothing.resume import check_same
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,8 +75,13 @@ class Certification:
 
         return self.case.data.test.inputs(torch.tensor(index)).to(self.case.device)
 
-    def run(self, path: Path, *, resume: bool = False) -> Line:
+    def run(self, path: Path, *, resume: bool = False, anyway: bool = False) -> Line:
         """Certify every image that the folder's record does not hold yet; write the field's TSV log beside it.
+
+        Args:
+            path: the run folder.
+            resume: go on with the run that it holds.
+            anyway: though another version of the code began it.
 
         Raises:
             BadConfig: the folder holds certificates of another network, noise or procedure.
@@ -85,8 +89,10 @@ class Certification:
         """
         case = self.case
         config = {**case.described(**self._front()), "smoothing": self.certifier.described()}
-        with RunFolder(path, resume=resume) as folder, Record(folder.record) as record:
-            lines = self._known(folder.record, record, config)
+        heading = case.heading("certify", config, self.certifier.arithmetic)
+        with RunFolder(path, resume=resume, anyway=anyway) as folder, Record(folder.record) as record:
+            known = heading.open(record, anyway=folder.anyway)
+            lines = [line for line in known if line["type"] == "certificate"]
             done = {line["index"] for line in lines}
             todo = [i for i in case.index.tolist() if i not in done]
             for line in self._certificates(todo):
@@ -100,17 +106,6 @@ class Certification:
             record.append(summary)
             record.append({"type": "done"})
         return summary
-
-    def _known(self, path: Path, record: Record, config: dict[str, Any]) -> list[Line]:
-        if not path.stat().st_size:
-            device, claim = str(self.case.device), self.certifier.arithmetic
-            record.header("certify", config, seed=self.case.seed, device=device, arithmetic=claim)
-            return []
-        header, *rest = read(path)
-        check_same(header["config"].get("smoothing", {}), config["smoothing"], str(path))
-        if header["config_hash"] != digest(config):
-            raise BadConfig("this folder certifies other images", where=str(path), fix="name another folder with --out")
-        return [line for line in rest if line["type"] == "certificate"]
 
     def _certificates(self, todo: list[int]) -> Iterator[Line]:
         """One line an image, as it is decided, here or on a cluster."""

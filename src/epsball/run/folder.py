@@ -22,14 +22,20 @@ class RunFolder:
     Args:
         path: made if missing.
         resume: whether the run may exist already.
+        anyway: whether a run of another version of the code is gone on with; its record will say so.
 
     Raises:
-        BadConfig: the folder holds something else, or a run and `resume` is False.
+        BadConfig: the folder holds something else, or a run and `resume` is False; `anyway` without `resume`.
         RunInUse: another process writes to it.
     """
 
-    def __init__(self, path: Path, *, resume: bool = False) -> None:
+    def __init__(self, path: Path, *, resume: bool = False, anyway: bool = False) -> None:
+        if anyway and not resume:
+            raise BadConfig(
+                "only a run that is resumed can be of another code", where="--anyway", fix="leave it out, or add --resume"
+            )
         self.path = path
+        self.anyway = anyway
         _check(path, resume=resume)
         path.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(path)

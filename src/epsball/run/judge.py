@@ -7,19 +7,20 @@ each process has a folder of its own, and a report reads them all.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from epsball.device import arithmetic, tolerance
-from epsball.errors import BadConfig, BadShape
+from epsball.errors import BadShape
 from epsball.graph.network import Network
 from epsball.models.adapters import of_classes
 from epsball.models.opened import Reading, open_model
 from epsball.run.folder import RunFolder
-from epsball.run.record import Line, Record, digest, read
+from epsball.run.identity import Heading, Identity, hashed, network_of, precision
+from epsball.run.record import Line, Record, digest
 from epsball.run.track import unheard
 from epsball.run.words import KIND, Words
 from epsball.spec.labels import as_labels
@@ -43,6 +44,21 @@ BATCH = 500
 WITNESSES = 12
 
 
+@dataclass(frozen=True)
+class Shard:
+    """One of several parts of an index, each judged on its own.
+
+    Attributes:
+        part: from 1.
+        parts: how many.
+        index: hash of the whole index.
+    """
+
+    part: int
+    parts: int
+    index: str
+
+
 @dataclass(frozen=True, eq=False)
 class Case:
     """What is judged.
@@ -58,6 +74,7 @@ class Case:
         dtype: arithmetic of the bounds.
         words: the sentences and synonyms, where the sets are of words.
         reading: what the network's file did not say, for the record.
+        shard: which part of the index this is, where it was split.
     """
 
     model: Path
@@ -70,6 +87,7 @@ class Case:
     dtype: torch.dtype = torch.float32
     words: Words | None = None
     reading: Reading = field(default_factory=Reading)
+    shard: Shard | None = None
 
     def __post_init__(self) -> None:
         if self.data.test.shape != self.network.input_shape:
@@ -97,6 +115,7 @@ class Case:
     def described(self, **more: object) -> dict[str, Any]:
         """The configuration, for the record: a resumed run must have the same."""
         chosen = [int(i) for i in self.index]
+        shard = {} if self.shard is None else {"shard": asdict(self.shard)}
         return {
             "model": str(self.model),
             "data": self.data.name,
@@ -105,8 +124,21 @@ class Case:
             "eps": self.eps,
             "norm": self.norm,
             **self.reading.given(),
+            **shard,
             **more,
         }
+
+    def heading(self, verb: str, config: Mapping[str, Any], claim: str | None = None) -> Heading:
+        """The header of a record about this case; `claim`: what its numbers hold up to, if not the bounds' arithmetic."""
+        return Heading(verb, config, self._identity(), self.seed, str(self.device), claim or arithmetic(self.dtype))
+
+    def _identity(self) -> Identity:
+        """Hashes of what is in memory: a file or a data set of the same name may hold something else by now."""
+        test, words = self.data.test, self.words
+        synonyms = None if words is None else (words.tokens, words.synonyms)
+        asked = hashed(self.norm, float(self.eps), self.data.clip, self.network.classes, test.y, synonyms)
+        looked_at = hashed(self.index, test.x[self.index], test.y[self.index])
+        return Identity(network_of(self.network), asked, looked_at, precision(self.dtype))
 
 
 def open_case(  # noqa: PLR0913 - what a verb's options say
@@ -168,8 +200,13 @@ class Judgement:
     def __post_init__(self) -> None:
         Budget(seconds=self.seconds, bytes=self.memory)  # a bad one fails here, before a folder is made
 
-    def run(self, path: Path, *, resume: bool = False) -> Line:
+    def run(self, path: Path, *, resume: bool = False, anyway: bool = False) -> Line:
         """Judge every instance that the folder's record does not hold yet, and return the summary line.
+
+        Args:
+            path: the run folder.
+            resume: go on with the run that it holds.
+            anyway: though another version of the code began it.
 
         Raises:
             Unsound: an attack beat a proof.
@@ -178,8 +215,8 @@ class Judgement:
         """
         case = self.case
         described = case.described(verifier=plain(self.verifier), seconds=self.seconds)
-        with RunFolder(path, resume=resume) as folder, Record(folder.record) as record:
-            known = _continued(record, folder.record, "verify", described, case)
+        with RunFolder(path, resume=resume, anyway=anyway) as folder, Record(folder.record) as record:
+            known = case.heading("verify", described).open(record, anyway=folder.anyway)
             done = {line["index"] for line in instances(known)}
             todo = [i for i in case.index.tolist() if i not in done]
             for batch in batches(todo):
@@ -214,26 +251,6 @@ def instances(lines: Sequence[Line]) -> list[Line]:
 def headline(case: Case) -> dict[str, Any]:
     """What every summary says of its case."""
     return {"model": str(case.model), "data": case.data.name, "eps": case.eps, "norm": case.norm}
-
-
-def write_header(record: Record, verb: str, described: dict[str, Any], case: Case) -> None:
-    """The first line of a new record."""
-    record.header(verb, described, seed=case.seed, device=str(case.device), arithmetic=arithmetic(case.dtype))
-
-
-def _continued(record: Record, path: Path, verb: str, described: dict[str, Any], case: Case) -> list[Line]:
-    """The lines a resumed record holds already; a header for a new one."""
-    if not path.stat().st_size:
-        write_header(record, verb, described, case)
-        return []
-    lines = read(path)
-    if lines[0]["config_hash"] != digest(described):
-        raise BadConfig(
-            "this folder holds a verification with another configuration",
-            where=str(path),
-            fix="resume without changing options, or name another folder with --out",
-        )
-    return lines
 
 
 def batches(index: Sequence[int]) -> Iterator[list[int]]:

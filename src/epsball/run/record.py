@@ -12,18 +12,25 @@ import json
 import math
 import os
 import platform
+import re
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from epsball.errors import BadFile, DiskFull
+from epsball.run.upgrade import upgraded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-FORMAT = "epsball.run/1"
+FORMAT = "epsball.run/2"
+OLDER = ("epsball.run/1",)  # read, never continued: see upgrade.py
+_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{}]')  # a string as a whole, or a bracket
+DEPTH = 64  # of lists and objects in each other; no line of this package has half of it
 Line = dict[str, Any]
+_EDITED = "the record was edited: restore it, or run again"
+_HASHES = ("config", "identity", "code")  # of a header of this format
 
 
 class Record:
@@ -45,14 +52,23 @@ class Record:
         """Close the file; appending again is an error."""
         self._file.close()
 
-    def header(self, verb: str, config: Mapping[str, Any], *, seed: int, device: str, arithmetic: str) -> None:
-        """Append a header line: everything that is needed to run this again."""
+    def header(self, verb: str, config: Mapping[str, Any], *, seed: int, device: str, arithmetic: str, **more: Any) -> None:
+        """Append a header line: everything that is needed to run this again.
+
+        Args:
+            verb: the command.
+            config: every option.
+            seed: of everything random.
+            device: where it runs.
+            arithmetic: what was and what was not proven about rounding.
+            **more: `identity` and `code`, as `run.identity.Heading` gives them.
+        """
         self.append(
             {
                 "type": "header",
                 "format": FORMAT,
                 "verb": verb,
-                "command": ["epsball", *sys.argv[1:]],
+                "command": command(),
                 "config": dict(config),
                 "config_hash": digest(config),
                 "versions": versions(),
@@ -60,6 +76,7 @@ class Record:
                 "hardware": hardware(device),
                 "arithmetic": arithmetic,
                 "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                **more,
             }
         )
 
@@ -99,12 +116,24 @@ def read(path: Path) -> list[Line]:
     except OSError as error:
         raise BadFile(f"no run record: {error.strerror}", where=str(path), fix="give a run folder") from error
     lines = list(_parsed(raw, path))
-    if not lines or lines[0].get("format") != FORMAT:
-        found = lines[0].get("format") if lines else "nothing"
+    found = lines[0].get("format") if lines else "nothing"
+    if found not in (FORMAT, *OLDER):
         raise BadFile(
             f"not a run record of format {FORMAT}: found {found!r}",
             where=str(path),
-            fix="give a run folder that this version wrote",
+            fix="give a run folder that this version or an older one wrote",
+        )
+    for number, line in enumerate(lines, 1):
+        if not isinstance(line.get("type"), str):
+            raise BadFile("a line of a run record has no type", where=f"{path}:{number}", fix=_EDITED)
+    if found in OLDER:
+        return upgraded(lines)
+    missing = [key for key in _HASHES for line in lines if line["type"] == "header" and not isinstance(line.get(key), dict)]
+    if missing or lines[0]["type"] != "header":
+        raise BadFile(
+            f"a record of format {FORMAT} whose header has no {missing[0] if missing else 'type'!r}",
+            where=str(path),
+            fix=_EDITED,
         )
     return lines
 
@@ -114,19 +143,33 @@ def _parsed(raw: bytes, path: Path) -> Iterator[Line]:
     for number, line in enumerate(whole.split(b"\n"), 1):
         if not line:
             continue
-        try:
-            parsed = json.loads(line)
-        except ValueError as error:
-            raise BadFile(
-                "a malformed line in a run record", where=f"{path}:{number}", fix="the record was edited: restore it, or run again"
-            ) from error
-        if not isinstance(parsed, dict):
-            raise BadFile(
-                "a line of a run record is not an object",
-                where=f"{path}:{number}",
-                fix="the record was edited: restore it, or run again",
-            )
-        yield parsed
+        yield _line(line, f"{path}:{number}")
+
+
+def _line(text: bytes, where: str) -> Line:
+    if _depth(text) > DEPTH:
+        raise BadFile(f"a line of a run record is nested more than {DEPTH} deep", where=where, fix=_EDITED)
+    try:
+        parsed = json.loads(text)
+    except ValueError as error:
+        raise BadFile("a malformed line in a run record", where=where, fix=_EDITED) from error
+    if not isinstance(parsed, dict):
+        raise BadFile("a line of a run record is not an object", where=where, fix=_EDITED)
+    return parsed
+
+
+def _depth(text: bytes) -> int:
+    """How deep brackets stand in each other outside of strings, found before anything is parsed: a parser would recurse."""
+    if text.count(b"[") + text.count(b"{") <= DEPTH:
+        return 0
+    depth = deepest = 0
+    for mark in _BRACKETS.findall(text):
+        if mark in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif mark in b"]}":
+            depth -= 1
+    return deepest
 
 
 def _drop_cut_line(path: Path) -> None:
@@ -157,6 +200,16 @@ def digest(config: Mapping[str, Any]) -> str:
     """A short hash of a configuration, the same for equal values in any order."""
     text = json.dumps(_plain(config), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def command() -> list[str]:
+    """The command line of this process, as it can be typed again."""
+    python, *rest = sys.orig_argv or [sys.executable]
+    if rest[:2] == ["-m", "epsball"]:
+        return ["epsball", *rest[2:]]
+    if rest and Path(rest[0]).name == "epsball":
+        return ["epsball", *rest[1:]]
+    return [Path(python).name, *rest]
 
 
 def versions() -> dict[str, str]:

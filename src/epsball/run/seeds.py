@@ -15,8 +15,9 @@ from epsball.device import arithmetic
 from epsball.errors import BadConfig
 from epsball.files import write_bytes
 from epsball.run.folder import RunFolder, is_run
-from epsball.run.record import Line, Record, digest, read
-from epsball.run.start import start
+from epsball.run.identity import Heading, Identity, hashed, precision
+from epsball.run.record import Line, Record, read
+from epsball.run.start import load_examples, start
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,7 +49,14 @@ def parse_seeds(text: str, first: int) -> list[int]:
 
 
 def start_seeds(
-    config: RunConfig, path: Path, seeds: Sequence[int], tracker: Tracker, *, device: torch.device, resume: bool = False
+    config: RunConfig,
+    path: Path,
+    seeds: Sequence[int],
+    tracker: Tracker,
+    *,
+    device: torch.device,
+    resume: bool = False,
+    anyway: bool = False,
 ) -> Line:
     """Train once for each seed, in `path/seed-N`, and record mean and deviation in `path/record.jsonl`.
 
@@ -59,6 +67,7 @@ def start_seeds(
         tracker: follows each run.
         device: where to train.
         resume: go on: finished runs are kept, an unfinished one goes on from its checkpoint.
+        anyway: though another version of the code began it.
 
     Returns:
         The summary line: in `accuracy` (`clean`, and `verified` or `noisy`) `value` (the mean), `std` (of the sample), `low` and
@@ -72,19 +81,18 @@ def start_seeds(
     tables = config.as_dict()
     tables["train"].pop("seed")
     described: dict[str, Any] = {**tables, "seeds": list(seeds)}
-    with RunFolder(path, resume=resume) as folder:
-        _check_same(folder, described)
+    with RunFolder(path, resume=resume, anyway=anyway) as folder:
+        heading = _heading(config, described, seeds[0], device)
+        heading.known(folder.record, anyway=anyway)  # refused before a file is changed
         write_bytes(folder.config, dump(config).encode())
         with Record(folder.record) as record:
-            if not folder.record.stat().st_size:
-                import torch
-
-                record.header("seeds", described, seed=seeds[0], device=str(device), arithmetic=arithmetic(torch.float32))
+            heading.open(record, anyway=anyway)
             runs = {}
             for seed in seeds:
                 each = replace(config, train=replace(config.train, seed=seed))
                 below = path / f"seed-{seed}"
-                runs[seed] = start(each, below, tracker, device=device, resume=is_run(below))
+                old = is_run(below)
+                runs[seed] = start(each, below, tracker, device=device, resume=old, anyway=anyway and old)
             summary = summarise(runs, time.monotonic() - began)
             record.append(summary)
             record.append({"type": "done"})
@@ -145,10 +153,9 @@ def spread(values: Sequence[float]) -> dict[str, Any]:
     return {"value": mean, "std": std, "low": max(0.0, mean - half), "high": min(1.0, mean + half)}
 
 
-def _check_same(folder: RunFolder, described: dict[str, Any]) -> None:
-    if is_run(folder.path) and read(folder.record)[0]["config_hash"] != digest(described):
-        raise BadConfig(
-            "this folder holds runs of another configuration or other seeds",
-            where=str(folder.path),
-            fix="resume without changing options, or name another folder",
-        )
+def _heading(config: RunConfig, described: dict[str, Any], seed: int, device: torch.device) -> Heading:
+    import torch
+
+    data = load_examples(config.data)
+    identity = Identity(None, None, hashed(data.train.x, data.train.y, data.test.x, data.test.y), precision(torch.float32))
+    return Heading("seeds", described, identity, seed, str(device), arithmetic(torch.float32))

@@ -16,8 +16,10 @@ from epsball.graph.network import Network
 from epsball.models.base import Architecture, architecture
 from epsball.models.store import save_model
 from epsball.run.denoise import assembled, behind, trained_part
-from epsball.run.folder import RunFolder
+from epsball.run.folder import RunFolder, is_run
+from epsball.run.identity import weights_of
 from epsball.run.train import Job, assist, train
+from epsball.smoothing.denoised import Denoised
 from epsball.training.evaluate import judged_at
 from epsball.training.parallel import await_leader, leading, team
 
@@ -31,7 +33,9 @@ if TYPE_CHECKING:
     from epsball.run.track import Tracker
 
 
-def start(config: RunConfig, path: Path, tracker: Tracker, *, device: torch.device, resume: bool = False) -> Line:
+def start(
+    config: RunConfig, path: Path, tracker: Tracker, *, device: torch.device, resume: bool = False, anyway: bool = False
+) -> Line:
     """Train as a configuration says, and leave record, checkpoint, model and resolved configuration in a folder.
 
     Args:
@@ -39,7 +43,8 @@ def start(config: RunConfig, path: Path, tracker: Tracker, *, device: torch.devi
         path: the run folder.
         tracker: follows the run for a person.
         device: where the network and the data live.
-        resume: go on with the run in this folder; its configuration must be the same.
+        resume: go on with the run in this folder; its configuration and its data must be the same.
+        anyway: though another version of the code began it.
 
     Returns:
         The run's summary line; an empty one in a process that another one leads.
@@ -49,7 +54,7 @@ def start(config: RunConfig, path: Path, tracker: Tracker, *, device: torch.devi
         RunInUse, DiskFull: what was recorded before is whole.
         Abandoned: the process that leads could not begin.
     """
-    data = _data(config.data)
+    data = load_examples(config.data)
     described = describe(config.model, data)
     if hasattr(config.recipe, "classifier"):  # a denoiser gives what it takes: inputs that are not normalised
         described = replace(described, mean=None, std=None)
@@ -59,8 +64,9 @@ def start(config: RunConfig, path: Path, tracker: Tracker, *, device: torch.devi
         return {}
     with contextlib.ExitStack() as stack:
         with leading():
-            folder = stack.enter_context(RunFolder(path, resume=resume))
-            write_bytes(folder.config, dump(config).encode())
+            folder = stack.enter_context(RunFolder(path, resume=resume, anyway=anyway))
+            if not is_run(path):  # a run that is gone on with keeps its own, and is compared with it
+                write_bytes(folder.config, dump(config).encode())
         job = _job(config, described, data, device)
 
         def save(file: Path, trained: nn.Module, extra: dict[str, Any]) -> None:
@@ -69,7 +75,12 @@ def start(config: RunConfig, path: Path, tracker: Tracker, *, device: torch.devi
         return train(job, folder, save, tracker)
 
 
-def _data(named: Named) -> Dataset:
+def load_examples(named: Named) -> Dataset:
+    """The data set of a configuration.
+
+    Raises:
+        BadConfig, BadFile: it has other options than a name, or is unknown, or is not on this machine.
+    """
     for key in named.options:
         hint = did_you_mean(key, ["name"])
         raise BadConfig(f"unknown option {key!r}", where=f"data.{key}", fix=hint or "a data set takes its name alone")
@@ -87,6 +98,7 @@ def _job(config: RunConfig, described: Architecture, data: Dataset, device: torc
         evaluate=judged_at(config.recipe, config.train, data.clip),
         described=config.as_dict(),
         test=data.test,
+        loaded=weights_of(module.classifier) if isinstance(module, Denoised) else None,
         notes={"model": described.name, "data": data.name, "data_digest": data.digest, **behind(config.recipe)},
     )
 

@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from epsball.device import arithmetic
-from epsball.errors import BadConfig
 from epsball.run import checkpoint
+from epsball.run.identity import Heading, Identity, hashed, precision
 from epsball.run.memory import reuse_memory
-from epsball.run.record import Record, digest, read
+from epsball.run.record import Record
 from epsball.run.results import splits
 from epsball.run.track import RecordTracker, Tracker, Trackers
 from epsball.training.layers import Census, Tightness
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from epsball.training.base import Examples, Recipe
     from epsball.training.config import TrainConfig
     from epsball.training.evaluate import Evaluation
-    from epsball.training.state import TrainState
 
     Save = Callable[[Path, nn.Module, dict[str, Any]], None]
 
@@ -50,6 +49,7 @@ class Job:
         test: for the protocol of the literature.
         described: the whole configuration, for the record: a resumed run must have the same.
         notes: more for the summary and the model file: names of the model and the data set, the data's hash.
+        loaded: hash of the weights that are not drawn but come from a file, such as a denoiser's classifier.
     """
 
     net: Network
@@ -60,6 +60,15 @@ class Job:
     described: Mapping[str, Any]
     test: Examples | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)
+    loaded: str | None = None
+
+    @property
+    def heading(self) -> Heading:
+        """The header of the run's record. The examples are hashed as they are in memory: a name may stand for others by now."""
+        parameter, test = next(iter(self.net.params().values())), self.test
+        data = hashed(self.data.x, self.data.y, None if test is None else (test.x, test.y))
+        identity = Identity(self.loaded, None, data, precision(parameter.dtype))
+        return Heading("train", self.described, identity, self.config.seed, str(parameter.device), arithmetic(parameter.dtype))
 
 
 def train(job: Job, folder: RunFolder, save: Save, tracker: Tracker) -> Line:
@@ -82,20 +91,25 @@ def train(job: Job, folder: RunFolder, save: Save, tracker: Tracker) -> Line:
     """
     reuse_memory()
     with leading():
-        done = _finished(folder, job)
+        heading = job.heading
+        known = heading.known(folder.record, anyway=folder.anyway)
+        done = _finished(folder, known)
         state = checkpoint.load(folder.checkpoint) if folder.checkpoint.exists() else None
     if team().some(done is not None) and done is not None:
         return done
     events = fit(job.net, job.recipe, job.data, job.config, job.evaluate, test=job.test, state=state)
     with Record(folder.record) as record:
         follow = Trackers((RecordTracker(record), tracker))
-        _open(record, folder, job, state)
+        if heading.open(record, anyway=folder.anyway):
+            record.append({"type": "resume", "step": 0 if state is None else state.step})
         follow.start("training", job.config.run(_examples(job)).steps, 0 if state is None else state.step)
         try:
             with _interruptible() as interrupted:
                 last = _consume(events, follow, folder, interrupted)
         finally:
             follow.finish()
+        # once before the test set is touched: whatever happens there, a finished run has its model
+        save(folder.model, job.net.module, {"training": _selection(last, job), "config": dict(job.described)})
         summary = _summary(last, job)
         save(folder.model, job.net.module, {"training": summary, "config": dict(job.described)})
         follow.log(summary)
@@ -160,58 +174,20 @@ def _examples(job: Job) -> int:
     return len(job.data) - job.config.held_out(len(job.data))
 
 
-def _finished(folder: RunFolder, job: Job) -> Line | None:
-    """The summary of a run that has nothing left to do; refuses a run of another configuration."""
-    if not folder.record.exists() or b"\n" not in folder.record.read_bytes():
+def _finished(folder: RunFolder, known: list[Line]) -> Line | None:
+    """The summary of a run that has nothing left to do."""
+    if not known or known[-1]["type"] != "done" or not folder.model.exists():
         return None
-    lines = read(folder.record)
-    header = lines[0]
-    if header["config_hash"] != digest(job.described):
-        there, here = _flat(header["config"]), _flat(job.described)
-        changed = sorted(k for k in {*there, *here} if digest({"": there.get(k)}) != digest({"": here.get(k)}))
-        told = ", ".join(f"{k} = {there.get(k)} there and {here.get(k)} here" for k in changed[:3])
-        raise BadConfig(
-            f"the run was started with another configuration: {told}",
-            where=str(folder.path),
-            fix="resume without changing options, or name another folder",
-        )
-    if lines[-1]["type"] != "done" or not folder.model.exists():
-        return None
-    return next((past for past in reversed(lines) if past["type"] == "summary"), None)
+    return next((past for past in reversed(known) if past["type"] == "summary"), None)
 
 
-def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in config.items():
-        found.update(_flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
-    return found
-
-
-def _open(record: Record, folder: RunFolder, job: Job, state: TrainState | None) -> None:
-    """A header for a new record, a line that says where it goes on for an old one."""
-    if folder.record.stat().st_size:
-        record.append({"type": "resume", "step": 0 if state is None else state.step})
-        return
-    parameter = next(iter(job.net.params().values()))
-    record.header(
-        "train",
-        job.described,
-        seed=job.config.seed,
-        device=str(parameter.device),
-        arithmetic=arithmetic(parameter.dtype),
-    )
-
-
-def _summary(last: Finished, job: Job) -> Line:
-    best, examples = last.selected, _examples(job)
-    parts = splits(job.net, last, job.test, job.config, job.evaluate)
-    chosen = parts[last.split]
+def _selection(last: Finished, job: Job) -> Line:
+    """What is known of the selected model before it is judged on anything else than it was selected on."""
+    best = last.selected
     return {
-        "type": "summary",
-        "verb": "train",
         **job.notes,
         "epochs": job.config.epochs,
-        "examples": examples,
+        "examples": _examples(job),
         "protocol": job.config.protocol,
         "selected": {"epoch": best.epoch, "step": best.step},
         "split": last.split,
@@ -219,7 +195,17 @@ def _summary(last: Finished, job: Job) -> Line:
         "eps": getattr(job.evaluate, "eps", None),
         "norm": getattr(job.evaluate, "norm", "linf"),
         **{name: getattr(job.evaluate, name, None) for name in ("sigma", "noise", "hidden")},
-        "accuracy": {name: chosen[name] for name in best.scores.known()},
+    }
+
+
+def _summary(last: Finished, job: Job) -> Line:
+    parts = splits(job.net, last, job.test, job.config, job.evaluate)
+    chosen = parts[last.split]
+    return {
+        "type": "summary",
+        "verb": "train",
+        **_selection(last, job),
+        "accuracy": {name: chosen[name] for name in last.selected.scores.known()},
         "verified_by": {last.verifier: chosen["verified"]} if "verified" in chosen else {},
         "splits": parts,
         "seconds": last.seconds,

@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any, Protocol
 
 from epsball.run.folder import RunFolder
-from epsball.run.judge import Case, write_header
+from epsball.run.judge import Case
 from epsball.run.record import Line, Record
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def written(path: Path | None, verb: str, case: Case, **options: Any) -> Iterato
             for number, line in enumerate(lines, 1):
                 record.append(line, sync=number == len(lines))
 
-        write_header(record, verb, case.described(**options), case)
+        case.heading(verb, case.described(**options)).open(record)
         yield append
         append({"type": "done"})
 

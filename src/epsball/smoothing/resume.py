@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
-from epsball.errors import BadConfig
 from epsball.smoothing.core import Smoothed
 from epsball.smoothing.procedures import Procedure
 from epsball.smoothing.sampling import Function
@@ -40,15 +38,3 @@ def description(
         "selection": selection,
         "radius": radius,
     }
-
-
-def check_same(recorded: Mapping[str, Any], now: Mapping[str, Any], where: str) -> None:
-    """Nothing, if certificates of both may stand in one record.
-
-    Raises:
-        BadConfig: something differs; the message names it. The record is not touched.
-    """
-    different = [key for key in now if recorded.get(key) != now[key]]
-    if different:
-        told = "; ".join(f"{key}: recorded {recorded.get(key)!r}, now {now[key]!r}" for key in different)
-        raise BadConfig(f"the record holds certificates of something else: {told}", where=where, fix="use another folder")

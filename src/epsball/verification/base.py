@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from epsball.spec.problem import Budget, Problem
     from epsball.types import Tensor
 
-Status = Literal["verified", "falsified", "unknown", "timeout", "error"]
+Status = Literal["verified", "misclassified", "falsified", "unknown", "timeout", "error"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 
 
@@ -37,12 +37,13 @@ class Verdict:
     """What is known of one sample. The only thing a report reads.
 
     Attributes:
-        status: verified, falsified, unknown, timeout or error; the last three are never counted as an answer.
+        status: verified, misclassified (the nominal input itself breaks the property), falsified (another input of the set does),
+            unknown, timeout or error; the last three are never counted as an answer.
         margin: proven lower bound of the least of `C y + d`; NaN where nothing was bounded.
         method: the step that settled it, or the last one tried.
         arithmetic: dtype and tolerance: what was and what was not proven about rounding.
         seconds: wall time of the batch, divided by its size.
-        witness: only for "falsified".
+        witness: only for "misclassified", where it is the nominal input, and "falsified".
         proof: what a separate checker accepts, if the method writes one.
         stats: by method the margin it found ("clean" and "attack": upper bounds of the true one; all others: proven lower
             bounds), and by "<method>.seconds" what it took. Some say more: "<method>.found" is a margin that was found, an upper

@@ -185,7 +185,7 @@ class Ladder:
             case.found["clean"], case.seconds["clean"] = ours[i], seconds
             case.scale = float(y[i].abs().max())
             if margin <= 0:
-                case.settle("falsified", "clean", Witness(x[i].clone(), y[i].clone()))
+                case.settle("misclassified", "clean", Witness(x[i].clone(), y[i].clone()))
 
     def _attack(self, problem: Problem, cases: Sequence[_Case], left: float) -> None:
         began = time.monotonic()

@@ -43,7 +43,7 @@ def summarise(lines: Iterable[Mapping[str, Any]], *, least: float | None = None)
     right = [line for line in found if line["predicted"] == line["label"]]
     counts = {
         "clean": len(right),
-        "attacked": sum(line["status"] != "falsified" for line in right),
+        "attacked": sum(line["status"] not in ("misclassified", "falsified") for line in right),  # a tie is both right and broken
         "verified": sum(line["status"] == "verified" for line in found),
     }
     if not counts["verified"] <= counts["attacked"] <= counts["clean"]:
@@ -106,8 +106,9 @@ def _steps(lines: Sequence[Mapping[str, Any]]) -> list[Line]:
         result.append(
             {
                 "name": name,
-                "settled": settled["verified"] + settled["falsified"],
+                "settled": settled["verified"] + settled["misclassified"] + settled["falsified"],
                 "verified": settled["verified"],
+                "misclassified": settled["misclassified"],
                 "falsified": settled["falsified"],
                 "seconds": sum(line.get("times", {}).get(name, 0.0) for line in lines),
             }

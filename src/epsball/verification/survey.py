@@ -82,7 +82,7 @@ def survey(
         for i, verdict in enumerate(verdicts):
             line = _instance(int(index[i]), int(y[i]), int(predicted[i]), verdict)
             yield line
-            if left > 0 and verdict.witness is not None and verdict.method != "clean":
+            if left > 0 and verdict.witness is not None and verdict.status != "misclassified":
                 left -= 1
                 yield _witness(line, x_there[i], verdict)
 

@@ -27,6 +27,7 @@ def noise(  # noqa: PLR0913 - one parameter an option
     from epsball.data.find import load as load_data
     from epsball.data.pictures import read_picture
     from epsball.run.folder import RunFolder
+    from epsball.run.identity import Heading, Identity, hashed
     from epsball.run.record import Record
 
     scales = [number(text, "--sigmas") for text in sigmas.split(",")]
@@ -39,9 +40,10 @@ def noise(  # noqa: PLR0913 - one parameter an option
         examples = load_data(data).test
         chosen = indices(index, len(examples))
         groups = {f"{data} under noise": [(f"{int(i)}", examples.inputs(i[None])[0]) for i in chosen]}
+    looked_at = hashed([[picture for _, picture in rows] for rows in groups.values()])
     lines = [line for group, rows in groups.items() for line in gallery(rows, scales, group, seed)]
     with RunFolder(out) as folder, Record(folder.record) as record:
-        record.header("analyse", config, seed=seed, device="cpu", arithmetic="float32")
+        Heading("analyse", config, Identity(None, None, looked_at, "float32"), seed, "cpu", "float32").open(record)
         for line in lines:
             record.append(line, sync=False)
         record.append({"type": "done"})
