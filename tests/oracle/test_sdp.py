@@ -18,12 +18,14 @@ from epsball.graph.network import Network
 from epsball.spec.problem import Budget, Problem
 from epsball.spec.property import Property, robust
 from epsball.spec.sets import Box, LpBall
+from epsball.verification import sdp_newton
 from epsball.verification.ladder import Ladder
 from epsball.verification.sdp import Sdp, SdpVerifier
 from epsball.verification.sdp_ascent import climb
 from epsball.verification.sdp_dual import Dual
 from epsball.verification.sdp_lift import lift
 from epsball.verification.sdp_newton import model
+from epsball.verification.sdp_pace import Pace
 from references import exact, preactivations, random_mlp, triangle_lp
 
 
@@ -141,7 +143,7 @@ def test_first_order_steps_alone_are_sound_and_tighter_than_crown():
     assert got.ceiling == math.inf
     assert got.bound > crown + 0.3 * (best - crown)
     x = dual.crown()[1] + 0.01 * dual.signed
-    assert torch.equal(climb(dual, x, 0.01, steps=50, deadline=time.monotonic() - 1).sign(), x.sign())
+    assert torch.equal(climb(dual, x, 0.01, steps=50, pace=Pace(time.monotonic() - 1)).sign(), x.sign())
 
 
 def test_a_batch_is_its_samples_and_enough_is_enough():
@@ -182,6 +184,36 @@ def test_verdicts_are_verified_unknown_and_timeout():
     assert [v.status for v in SdpVerifier()(problem, Budget(seconds=1e-9))] == ["timeout", "timeout"]
     ladder = Ladder(steps=("clean", "attack", "sdp"), function=module)(problem, Budget())
     assert [v.status for v in ladder] == [v.status for v in verdicts]
+
+
+@pytest.mark.parametrize(("seconds", "certify", "step"), [(60.0, 1.0, 7.0), (40.0, 0.1, 3.0), (10.0, 0.1, 0.5)])
+def test_a_budget_is_kept_whatever_a_step_takes(monkeypatch, seconds, certify, step):
+    """On a clock that runs while matrices are factorised: what is begun is checked within the budget, and is a timeout."""
+    network, _, box, rows = _mlp(1, (5, 8, 8, 3), 0.3)
+    crown = float(Crown()(network, box, rows))
+    problem = Problem(network, box, Property(rows.values, torch.full((1, 1), -crown - 10.0, dtype=torch.float64)))  # out of reach
+    clock = [0.0]
+
+    def slow(what, takes):
+        def run(*args):
+            clock[0] += takes
+            return what(*args)
+
+        return run
+
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(Dual, "certified", slow(Dual.certified, certify))
+    monkeypatch.setattr(sdp_newton, "step", slow(sdp_newton.step, step))
+    (verdict,) = SdpVerifier(Sdp())(problem, Budget(seconds=seconds))
+    assert verdict.status == "timeout"
+    assert clock[0] <= seconds
+    assert clock[0] > 0.3 * seconds
+    assert verdict.margin >= -10.0 - 1e-9
+    clock[0] = 0.0
+    (whole,) = SdpVerifier(Sdp())(problem, Budget())
+    assert whole.status == "unknown"
+    assert clock[0] > seconds
+    assert whole.margin > verdict.margin
 
 
 def test_what_cannot_be_served_is_one_error():

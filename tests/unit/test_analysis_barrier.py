@@ -8,10 +8,13 @@ import torch
 
 from epsball.analysis.barrier import Barrier, summarise
 from epsball.attacks.fgsm import FGSM
+from epsball.bounding.crown import Crown
 from epsball.errors import BadConfig, BadShape, Unsound
 from epsball.graph.network import Network
 from epsball.reporting.barrier import barrier_figure
+from epsball.rows import Rows
 from epsball.spec.sets import Box, LpBall
+from epsball.verification.convex.lp import TriangleLp
 from references import exact, random_mlp
 
 EPS = 0.35
@@ -84,6 +87,22 @@ def test_a_chain_that_is_cut_off_says_so_and_counts_nowhere(case):
     assert summarise(found)["whole"] == 0
 
 
+def test_where_a_later_program_is_looser_the_better_of_both_counts(case, monkeypatch):
+    """As the lines of tanh may be: here the second program has looser intervals, and proves less by itself."""
+    network, weights, samples = case
+    wide = TriangleLp(Crown(intermediate="ibp"))
+    monkeypatch.setattr(Barrier, "methods", property(lambda _: {"lp": TriangleLp(), "lp-tight": wide}))
+    looser = 0
+    for line, (_, x, y) in zip(
+        Barrier().lines(network, samples[:5], lambda x, _: Box(x, EPS), torch.float64), samples, strict=False
+    ):
+        c = torch.tensor([[[1.0, -1.0]]], dtype=torch.float64) * (1 if int(y) == 0 else -1)
+        looser += float(wide(network.prepare(), Box(x, EPS), Rows(c))) < line["margins"]["lp"] - 1e-4
+        assert line["margins"]["lp-tight"] >= line["margins"]["lp"]
+        assert line["margins"]["lp-tight"] <= exact(weights, x[0].numpy(), EPS, c.flatten().numpy()) + 1e-9
+    assert looser
+
+
 def test_an_attack_below_a_bound_is_a_defect(case, monkeypatch):
     network, _, samples = case
     monkeypatch.setattr(Barrier, "methods", property(lambda _: {"lp": Liar()}))
@@ -95,8 +114,6 @@ class Liar:
     """A method that proves too much."""
 
     def open(self, network, input_set, until):
-        from epsball.verification.convex.lp import TriangleLp
-
         return TriangleLp().open(network, input_set, until)
 
     def crown(self, relaxation, rows):

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
+from dataclasses import dataclass
+from typing import get_args
 
 import pytest
 import torch
 from torch import nn
 
-from epsball.errors import BadConfig
+from epsball.errors import BadConfig, Unsound
 from epsball.graph.network import Network
 from epsball.rows import Rows
 from epsball.spec.problem import Budget, Problem
 from epsball.spec.property import robust
 from epsball.spec.sets import Geometric, LpBall, Patch, Photometric, Transformed
+from epsball.verification.base import WORST_FIRST, Status, Verdict, Witness, worst
 from epsball.verification.cells import Cells
 from epsball.verification.ladder import Ladder
+from epsball.verification.soundness import Contradiction
 
 F64 = torch.float64
 
@@ -111,3 +117,108 @@ def test_other_sets_go_to_the_ladder(network):
 def test_bad_options_are_refused(make, says):
     with pytest.raises(BadConfig, match=says):
         make()
+
+
+ORDER = ("falsified", "error", "timeout", "unknown", "verified")  # what decides over what, from the worst on
+
+
+@dataclass(frozen=True)
+class Told:
+    """A step that says of each cell what it is told to say."""
+
+    says: tuple[str, ...]
+    margins: tuple[float, ...]
+    x: torch.Tensor
+    name: str = "told"
+
+    def __call__(self, problem, budget):
+        assert len(problem) == len(self.says)
+        witness = Witness(self.x, torch.zeros(2))
+        return [
+            Verdict(s, m, self.name, "", 1.0, witness if s == "falsified" else None, note="oops" * (s == "error"))
+            for s, m in zip(self.says, self.margins, strict=True)
+        ]
+
+
+@functools.cache
+def _pixel() -> tuple[nn.Module, Problem]:
+    """One picture of one pixel whose margin is 0.3 plus its brightness."""
+    module = nn.Sequential(nn.Flatten(), nn.Linear(1, 2)).double()
+    with torch.no_grad():
+        module[1].weight.copy_(torch.tensor([[1.0], [0.0]]))
+        module[1].bias.zero_()
+    brighter = Transformed.within(torch.full((1, 1, 1, 1), 0.3, dtype=F64), Photometric(clip=None), brightness=0.5)
+    return module, Problem(Network.capture(module, (1, 1, 1)).prepare(), brighter, robust(torch.tensor([0]), 2, F64))
+
+
+def _bright(*says: str, before: float = -1.0) -> Verdict:
+    """Its verdict from as many cells as there are statuses."""
+    module, problem = _pixel()
+    x = problem.input_set.centre
+    own = {"falsified": -0.4, "error": math.nan, "timeout": math.nan, "unknown": -0.3, "verified": 0.1}
+    told = Told(says, tuple(own[s] for s in says), x[0] - 0.4)
+    first = Told(("unknown",) * len(says), (before,) * len(says), x[0], "first")
+    (verdict,) = Cells(len(says), Ladder(("clean", first, told), function=module))(problem, Budget())
+    return verdict
+
+
+def test_the_order_of_what_decides_is_total():
+    assert set(WORST_FIRST) == set(get_args(Status))
+    assert len(WORST_FIRST) == len(get_args(Status))
+    assert tuple(s for s in WORST_FIRST if s in ORDER) == ORDER
+    assert [worst(ORDER[i:]) for i in range(5)] == list(ORDER)
+
+
+@pytest.mark.parametrize("says", list(itertools.product(ORDER, repeat=2)))
+def test_the_worst_of_two_cells_decides(says):
+    verdict = _bright(*says)
+    assert verdict.status == min(says, key=ORDER.index)
+    assert (verdict.witness is not None) == ("falsified" in says)
+    assert verdict.method == "cells"
+    if "falsified" in says:
+        assert float(verdict.witness.x) == pytest.approx(-0.1)
+        assert float(verdict.witness.y[0]) == pytest.approx(-0.1)  # of the module, not what the step said
+        assert verdict.stats["cells.found"] == pytest.approx(-0.1)
+    elif "error" in says:
+        assert verdict.note == "oops"
+
+
+@pytest.mark.parametrize("place", range(5))
+def test_one_cell_of_five_is_enough(place):
+    for status in ORDER[:4]:
+        assert _bright(*(status if i == place else "verified" for i in range(5))).status == status
+
+
+def test_a_contradiction_in_a_cell_names_the_sample_and_not_the_cell():
+    with pytest.raises(Contradiction) as caught:
+        _bright("unknown", "unknown", "falsified", before=5.0)
+    assert caught.value.sample == 0
+
+
+@pytest.mark.parametrize("margin", [0.0, -0.2, math.nan, -math.inf])
+def test_no_verdict_is_verified_without_a_positive_margin(margin):
+    with pytest.raises(Unsound, match="verified"):
+        Verdict("verified", margin, "mine", "", 0.0)
+    assert Verdict("unknown", margin, "mine", "", 0.0).status == "unknown"
+    assert Verdict("verified", 5e-324, "mine", "", 0.0).status == "verified"
+
+
+def test_a_program_that_falsifies_a_cell_falsifies_the_patch(network):
+    """Every corner of every patch is the oracle: no patch is verified that one of them breaks."""
+    x = _smooth(8).clamp(0, 1)
+    labels = network.module(x).argmax(1)
+    verdicts = Cells(2, Ladder(("clean", "lp"), function=network.module))(
+        Problem(network.prepare(), Patch(x, 1, (-4.0, 4.0)), robust(labels, 3, F64)), Budget()
+    )
+    by_cells = 0
+    for i, verdict in enumerate(verdicts):
+        pictures = x[i].repeat(200, 1, 1, 1)
+        for k in range(200):
+            pictures[k, 0, k // 2 // 10, k // 2 % 10] = 8.0 * (k % 2) - 4.0
+        broken = bool((network.module(pictures).argmax(1) != labels[i]).any())
+        assert not (broken and verdict.status == "verified")
+        if verdict.status == "falsified":
+            by_cells += verdict.method == "cells"
+            assert int((verdict.witness.x != x[i]).sum()) == 1
+            assert int(network.module(verdict.witness.x[None]).argmax()) != labels[i]
+    assert by_cells >= 1

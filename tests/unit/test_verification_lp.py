@@ -14,7 +14,7 @@ from epsball.errors import BadConfig, UnsupportedOp
 from epsball.graph.network import Network
 from epsball.spec.problem import Budget, Problem
 from epsball.spec.property import Property, robust
-from epsball.spec.sets import Box, LpBall
+from epsball.spec.sets import Box, Geometric, LpBall, Transformed
 from epsball.verification.base import verifiers
 from epsball.verification.convex import lp as engine
 from epsball.verification.convex.lp import TriangleLp
@@ -88,6 +88,36 @@ def test_the_exact_flag_means_exact():
         assert verdict.margin <= -5.0 + 1e-7
         assert verdict.status == "falsified"
     assert set(flags) == {0.0, 1.0}
+
+
+def test_nothing_is_exact_that_no_point_attains():
+    """A linear layer on rotated pictures: nothing is unstable, and yet the bound over the set is no picture's value."""
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 2)).double()
+    network = Network.capture(module, (1, 8, 8))
+    x = torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    whole = Transformed.within(x, Geometric(), angle=20.0)
+    share = torch.linspace(0, 1, 2001, dtype=torch.float64)[:, None]
+    least = []
+    for i in range(8):
+        angles = torch.lerp(whole.lower[i], whole.upper[i], share)
+        y = module(whole.transform.apply(x[i : i + 1].expand(2001, -1, -1, -1), angles)).detach()
+        least.append(float((y[:, 0] - y[:, 1]).min()))
+    d = 0.05 - torch.tensor(least, dtype=torch.float64)[None]  # every margin is 0.05 at its least
+    C = torch.tensor([1.0, -1.0], dtype=torch.float64).expand(1, 8, 2)
+    for v in LpVerifier()(Problem(network.prepare(), whole, Property(C, d)), Budget()):
+        assert v.margin < 0.05 + 1e-6
+        assert not (v.stats.get("lp.exact") and v.margin < 0.05 - 1e-3)
+        assert v.status != "falsified"
+    # on a box the corner is a point of the set, and attains what is proven
+    flat = Box(x[:3], 0.1)
+    low = (module[1].weight[0] - module[1].weight[1]).abs().sum() * 0.1
+    y = module(x[:3]).detach()
+    d = 0.05 - (y[:, 0] - y[:, 1] - low.detach())[None]
+    verdicts = LpVerifier()(Problem(network.prepare(), flat, Property(C[:, :3], d - 0.2)), Budget())
+    assert [v.stats["lp.exact"] for v in verdicts] == [1.0, 1.0, 1.0]
+    assert [v.status for v in verdicts] == ["falsified"] * 3
+    assert [v.margin for v in verdicts] == pytest.approx([-0.15] * 3)
 
 
 def test_no_time_is_a_timeout_and_never_an_answer(network, monkeypatch):

@@ -7,16 +7,24 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, get_args
 
+from epsball.errors import Unsound
 from epsball.registry import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from epsball.spec.problem import Budget, Problem
     from epsball.types import Tensor
 
 Status = Literal["verified", "misclassified", "falsified", "unknown", "timeout", "error"]
 STATUSES: tuple[Status, ...] = get_args(Status)
+# Of a set in parts the first of these decides: one broken part breaks it, and it holds only where all parts do.
+WORST_FIRST: tuple[Status, ...] = ("falsified", "error", "timeout", "unknown", "verified")
+
+
+def worst(statuses: Iterable[Status]) -> Status:
+    """The status of a whole from those of its parts."""
+    return min(statuses, key=WORST_FIRST.index)
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +57,9 @@ class Verdict:
             bounds), and by "<method>.seconds" what it took. Some say more: "<method>.found" is a margin that was found, an upper
             bound; "<method>.exact" is 1 where the bound is known to be attained, 0 where it is not.
         note: what went wrong, for "error".
+
+    Raises:
+        Unsound: it says "verified", and its margin is not above 0 (or NaN).
     """
 
     status: Status
@@ -60,6 +71,13 @@ class Verdict:
     proof: Path | None = None
     stats: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     note: str = ""
+
+    def __post_init__(self) -> None:
+        if self.status == "verified" and not self.margin > 0:
+            raise Unsound(
+                f"{self.method!r} calls a sample verified whose proven margin is {self.margin:g}",
+                fix='report this as a defect of that verifier: without a margin above 0 the answer is "unknown"',
+            )
 
 
 class Verifier(Protocol):

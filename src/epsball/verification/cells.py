@@ -15,18 +15,18 @@ from epsball.errors import BadConfig
 from epsball.spec.problem import Budget, Problem
 from epsball.spec.sets.base import Divisible, InputSet
 from epsball.types import Tensor
-from epsball.verification.base import Status, Verdict, verifiers
+from epsball.verification.base import Verdict, verifiers, worst
 from epsball.verification.ladder import FALSIFIERS, Ladder
-from epsball.verification.soundness import check_sound
+from epsball.verification.soundness import Contradiction, check_sound
 
 _NAME = "cells"
-_WORST: tuple[Status, ...] = ("error", "timeout", "unknown")  # of the cells, in this order
+_FOUND = ".found"
 
 
 @verifiers.register("cells")
 @dataclass(frozen=True)
 class Cells:
-    """The ladder over every cell of a set: verified when all cells are.
+    """The ladder over every cell of a set: verified when all cells are, falsified when one of them is.
 
     A proof over all parameters of a transform, or over all positions of a patch, is loose; its slack shrinks with the cell.
 
@@ -64,16 +64,19 @@ class Cells:
         open_ = [i for i, verdict in enumerate(verdicts) if verdict.status == "unknown"]
         if not open_:
             return verdicts
-        index = torch.tensor(open_, device=whole.centre.device)
+        index = torch.tensor(open_, dtype=torch.long, device=whole.centre.device)
         part = problem.take(index)
         cells, owner = _cells(part.input_set, self.count)
         left = replace(budget, seconds=max(budget.seconds - (time.monotonic() - began), 1e-9))
-        parts = replace(self.ladder, steps=rest, everywhere=())(Problem(problem.network, cells, part.prop.take(owner)), left)
+        try:
+            parts = replace(self.ladder, steps=rest, everywhere=())(Problem(problem.network, cells, part.prop.take(owner)), left)
+        except Contradiction as error:
+            raise Contradiction(error.what, open_[int(owner[error.sample])]) from error
         each = len(parts) // len(open_)
         done = list(verdicts)
         for number, i in enumerate(open_):
             done[i] = _together(parts[number * each : (number + 1) * each], verdicts[i])
-            found = {name: done[i].stats[name] for name in first if name in done[i].stats}
+            found = {name: value for name, value in done[i].stats.items() if name in first or name.endswith(_FOUND)}
             check_sound(i, found, {_NAME: done[i].margin}, dtype=problem.network.dtype)
         return done
 
@@ -85,15 +88,22 @@ def _cells(input_set: InputSet, count: int) -> tuple[InputSet, Tensor]:
 
 
 def _together(cells: Sequence[Verdict], before: Verdict) -> Verdict:
-    """The verdict of a whole from those of its cells: the margin is the least of all, for each has its own best method."""
-    worst = next((cell for status in _WORST for cell in cells if cell.status == status), cells[-1])
+    """The verdict of a whole from those of its cells: the worst decides, and brings its witness or its note.
+
+    The margin is the least of all, for each cell has its own best method; so is what was found in a cell.
+    """
+    status = worst(cell.status for cell in cells)
+    deciding = next(cell for cell in cells if cell.status == status)
     seconds = sum(cell.seconds for cell in cells)
     margins = [cell.margin for cell in cells]
     margin = math.nan if any(map(math.isnan, margins)) else min(margins)
+    found = [value for cell in cells for name, value in cell.stats.items() if name.endswith(_FOUND) and not math.isnan(value)]
     return replace(
-        worst,
+        deciding,
         margin=margin,
         method=_NAME,
         seconds=before.seconds + seconds,
-        stats=MappingProxyType({**before.stats, _NAME: margin, f"{_NAME}.seconds": seconds}),
+        stats=MappingProxyType(
+            {**before.stats, _NAME: margin, f"{_NAME}.seconds": seconds} | ({f"{_NAME}{_FOUND}": min(found)} if found else {})
+        ),
     )

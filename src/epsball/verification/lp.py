@@ -36,8 +36,8 @@ class LpVerifier:
     network, breaks the property. MAYBE (unknown): neither.
 
     Stats of a verdict: by the verifier's name the proven margin; with ".found" the least margin that the network has at a
-    minimiser, an upper bound; with ".exact" 1 where the worst row's relaxation is exact, that is attained by the network at its own
-    minimiser (or there is no unstable unit), else 0; with ".seconds" the time.
+    minimiser, an upper bound; with ".exact" 1 where the proven margin is attained, that is the network has it at a minimiser in the
+    set, else 0; with ".seconds" the time.
 
     Attributes:
         method: the relaxation and its options.
@@ -62,7 +62,10 @@ class LpVerifier:
         """One verdict a sample; "timeout" for what the budget did not reach."""
         until = time.monotonic() + budget.seconds
         device = problem.input_set.centre.device
-        return [self._verdict(problem.take(torch.tensor([i], device=device)), budget, until) for i in range(len(problem))]
+        return [
+            self._verdict(problem.take(torch.tensor([i], dtype=torch.long, device=device)), budget, until)
+            for i in range(len(problem))
+        ]
 
     def _verdict(self, problem: Problem, budget: Budget, until: float) -> Verdict:
         start = time.perf_counter()
@@ -97,8 +100,8 @@ class LpVerifier:
         # what CROWN closes needs no program, nor do the hidden neurons of such a sample
         cheap = replace(method, neurons="given").open(network, input_set)
         search = _Search(problem, cheap, method.crown(cheap, prop.rows())[:, 0])
-        if search.open_rows() and cheap.unstable:
-            if method.neurons == "lp":
+        if search.open_rows():
+            if cheap.unstable and method.neurons == "lp":
                 search.relaxation = method.open(network, input_set, until)
             cheap.until = until
             search.run(method)
@@ -138,7 +141,6 @@ class _Search:
 
     def __post_init__(self) -> None:
         self.outputs = self.problem.network.forward(self.problem.input_set.centre)
-        self.attained: dict[int, float] = {}
         self.found = math.inf
         self.witness: Witness | None = None
         self.late, self.note = False, ""
@@ -156,11 +158,11 @@ class _Search:
     def run(self, method: TriangleLp) -> None:
         """A program for each open row, until the network breaks the property or time is up."""
         forms = self.relaxation.output(self.problem.prop.rows())
-        for row in self.open_rows():
+        for row in filter(forms.finite, self.open_rows()):
             best = method.least(self.relaxation, forms, row)
             self.bounds[row] = max(float(self.bounds[row]), math.nextafter(best.bound, -math.inf))
             for v in (*best.earlier, *self._minimiser(best)):
-                self._try(self.relaxation.encoding.point(v), row)
+                self._try(self.relaxation.encoding.point(v))
                 if self.witness is not None:
                     return
             if best.outcome == "limit":
@@ -174,11 +176,10 @@ class _Search:
         self.note = "the solver did not finish a program"
         return []
 
-    def _try(self, x: Tensor, row: int) -> None:
+    def _try(self, x: Tensor) -> None:
         """Feed a minimiser to the network."""
         y = self.problem.network.forward(x)
         margins = self.problem.prop.margins(y)[:, 0]
-        self.attained[row] = min(self.attained.get(row, math.inf), float(margins[row]))
         self.found = min(self.found, float(margins.amin()))
         if self.found <= 0:
             self.witness = Witness(x[0].clone(), y[0].clone())
@@ -186,12 +187,11 @@ class _Search:
     def answer(self) -> _Answer:
         p = self.problem
         margin = float(least_margins(lambda *_: self.bounds[:, None], p.network, p.input_set, p.prop))
-        facts = {} if math.isinf(self.found) else {"found": self.found}
-        worst = int(self.margins().argmin())
-        if worst in self.attained or not self.relaxation.unstable:
-            gap = self.attained.get(worst, margin) - float(self.margins()[worst])
+        facts = {}
+        if math.isfinite(self.found):  # the least margin lies between the two: where they meet, it is known
+            gap = self.found - float(self.margins().amin())
             slack = max(_ATTAINED, 10 * tolerance(p.network.dtype)) * (1 + abs(margin))
-            facts["exact"] = float(gap <= slack)
+            facts = {"found": self.found, "exact": float(gap <= slack)}
         status: Status = "verified" if margin > tolerance(p.network.dtype) else "unknown"
         if self.witness is not None:
             status = "falsified"

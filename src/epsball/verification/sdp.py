@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from epsball.bounding.base import Bounder
 from epsball.bounding.crown import Crown, Known
 from epsball.errors import BadConfig, BadShape
 from epsball.rows import Rows
@@ -21,12 +20,14 @@ from epsball.verification.sdp_ascent import climb
 from epsball.verification.sdp_dual import Dual
 from epsball.verification.sdp_lift import lift
 from epsball.verification.sdp_newton import centre
+from epsball.verification.sdp_pace import Pace
 
 if TYPE_CHECKING:
     from epsball.graph.plan import Prepared
     from epsball.spec.sets import InputSet
 
 _STAGES = 40  # weights of the barrier that are tried at most
+_CHECKS = 3  # of what was reached at the end, at most two, and each may take a little longer than the first
 _MARGIN = 1.5  # what is left at the centre may be so much more than the gap there before a form is given up
 
 
@@ -61,7 +62,7 @@ class Sdp:
         shrink: from one weight to the next.
         tolerance: ends when the gap is at most this share of the bound (or of a hundredth of what CROWN loses, if that is more).
         enough: a form whose bound exceeds this is left as it is; None is without end. A verifier needs a positive bound only.
-        seconds: of one call; what was reached by then is returned.
+        seconds: of one call; what was reached by then is returned. It stops before a step that it expects to take longer.
 
     Shapes:  rows (P, B, K) over the output, shared layout; result (P, B). Never below CROWN.
     Sound:   yes: see `Dual.certified` for what is left to rounding.   Complete: no.
@@ -89,43 +90,60 @@ class Sdp:
 
     def __call__(self, network: Prepared, input_set: InputSet, rows: Rows) -> Tensor:
         """Lower bounds of linear forms of the output over the set."""
+        return self.within(network, input_set, rows, math.inf)[0]
+
+    def within(self, network: Prepared, input_set: InputSet, rows: Rows, until: float) -> tuple[Tensor, bool]:
+        """The same until a time of `time.monotonic()`, and whether it was cut short."""
         if rows.sample is not None:
             raise BadShape("a semidefinite bound takes the same number of forms for each sample", fix="give shared rows")
-        deadline = time.monotonic() + self.seconds
+        until = min(until, time.monotonic() + self.seconds)
         found, relaxed = self.hidden.relax(network, input_set)
         bounds = Known(network, input_set, found, relaxed).lower_bound(network.plan.output, rows)
         for i in range(bounds.shape[1]):
-            one = torch.tensor([i], device=bounds.device)
+            one = torch.tensor([i], dtype=torch.long, device=bounds.device)
             todo = [r for r in bounds[:, i].argsort().tolist() if self.enough is None or not bounds[r, i] > self.enough]
             if not todo:
                 continue
+            if time.monotonic() > until:
+                return bounds, True
             own = {slot: type(pre)(pre.lower[one], pre.upper[one]) for slot, pre in found.items()}
             lifted = lift(network, input_set.take(one), own, rows.like(rows.values[todo][:, one]))
             for place, row in enumerate(todo):
-                if time.monotonic() > deadline:
-                    return bounds
-                reached = self.ascend(Dual(lifted, place), deadline)
+                pace = Pace(until)
+                reached = self.ascend(Dual(lifted, place), pace)
                 bounds[row, i] = torch.maximum(bounds[row, i], bounds.new_tensor(reached.bound))
-        return bounds
+                if pace.late:
+                    return bounds, True
+        return bounds, False
 
-    def ascend(self, dual: Dual, deadline: float = math.inf) -> Reached:
+    def ascend(self, dual: Dual, pace: Pace | None = None) -> Reached:
         """The bound of one form, not below CROWN's with adaptive slopes."""
+        pace = Pace() if pace is None else pace
         least, x = dual.crown()
         gap, taken, ceiling = dual.nominal() - least, 0, math.inf
         if dual.lifted.units == 0 or gap <= 1e-9 * (1 + abs(least)):
             return Reached(least, least, x, 0)
         loss, kept = gap, [x]
+        start = time.monotonic()
         x = x + dual.signed * (gap / dual.degree)
+        if math.isfinite(pace.until):  # what the checks at the end take; a step factorises matrices with a row a multiplier
+            if pace.stop():
+                return Reached(least, ceiling, kept[0], 0)
+            dual.certified(x)
+            pace.reserve = _CHECKS * (time.monotonic() - start)
+            pace.longest = pace.reserve / _CHECKS * (len(x) / dual.lifted.A.shape[1]) ** 3
         for _ in range(_STAGES):
             weight = gap / dual.degree
-            x = climb(dual, x, weight, steps=self.steps, deadline=deadline)
-            x, steps, centred = centre(dual, x, weight, steps=self.newton, deadline=deadline)
+            pace.pause()
+            x = climb(dual, x, weight, steps=self.steps, pace=pace)
+            pace.pause()
+            x, steps, centred = centre(dual, x, weight, steps=self.newton, pace=pace)
             kept, taken, value = [*kept[-1:], x], taken + steps, self._value(dual, x)
             if centred:
                 ceiling = min(ceiling, value + _MARGIN * gap)
             enough = self.enough is not None and (value > self.enough or ceiling < self.enough)
             small = gap <= self.tolerance * max(abs(value), 0.01 * loss)
-            if enough or small or (self.newton and not centred) or time.monotonic() > deadline:
+            if enough or small or pace.late or (self.newton and not centred):
                 break
             gap *= self.shrink
         proven, best = max((dual.certified(end), place) for place, end in enumerate(kept))  # off the centre the last may be worse
@@ -137,6 +155,19 @@ class Sdp:
         return -math.inf if found is None else float(found[0])
 
 
+@dataclass(eq=False)
+class _Timed:
+    """The bound until a time, and whether it was cut short."""
+
+    method: Sdp
+    until: float
+    late: bool = False
+
+    def __call__(self, network: Prepared, input_set: InputSet, rows: Rows) -> Tensor:
+        bounds, self.late = self.method.within(network, input_set, rows, self.until)
+        return bounds
+
+
 @verifiers.register("sdp")
 @dataclass(frozen=True)
 class SdpVerifier(Incomplete):
@@ -145,7 +176,7 @@ class SdpVerifier(Incomplete):
     A sample may use an equal share of the seconds that are left.
     """
 
-    method: str | Bounder = field(default_factory=lambda: Sdp(enough=1e-3))
+    method: Sdp = field(default_factory=lambda: Sdp(enough=1e-3))
     label: str = "sdp"
     chunk: int = 1
 
@@ -153,19 +184,13 @@ class SdpVerifier(Incomplete):
         """One verdict a sample; "timeout" for what the budget did not reach or cut short."""
         until, verdicts = time.monotonic() + budget.seconds, list[Verdict]()
         for i in range(len(problem)):
-            share = (until - time.monotonic()) / (len(problem) - i)
-            if share <= 0:
+            now = time.monotonic()
+            if now >= until:
                 verdicts.append(self._verdict(problem, "timeout", math.nan, 0.0))
                 continue
-            one = problem.take(torch.tensor([i], device=problem.input_set.centre.device))
-            (verdict,) = self._chunk(one, replace(budget, seconds=share))
-            cut = verdict.status == "unknown" and verdict.seconds >= share
-            verdicts.append(replace(verdict, status="timeout") if cut else verdict)
+            one = problem.take(torch.tensor([i], dtype=torch.long, device=problem.input_set.centre.device))
+            hidden = self.method.hidden.limited(budget.bytes)
+            timed = _Timed(replace(self.method, hidden=hidden), now + (until - now) / (len(problem) - i))
+            (verdict,) = Incomplete(timed, self.name, chunk=1)(one, replace(budget, seconds=math.inf))
+            verdicts.append(replace(verdict, status="timeout") if timed.late and verdict.status == "unknown" else verdict)
         return verdicts
-
-    def _bounder(self, budget: Budget) -> Bounder:
-        method = super()._bounder(budget)
-        if not isinstance(method, Sdp):
-            return method
-        hidden = method.hidden.limited(budget.bytes)
-        return replace(method, hidden=hidden, seconds=min(method.seconds, budget.seconds))

@@ -5,7 +5,6 @@ A step that leaves the region where the Lagrangian is convex is halved, so every
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,6 +15,7 @@ from epsball.types import Float, Tensor
 
 if TYPE_CHECKING:
     from epsball.verification.sdp_dual import Dual
+    from epsball.verification.sdp_pace import Pace
 
 _MEMORY = 40
 _HALVINGS = 40
@@ -24,7 +24,7 @@ _BEYOND = 1.5  # a step is taken if one so much longer is inside: what comes too
 _ENOUGH = 5e-4  # gain of one step, in parts of the gap at the centre
 
 
-def climb(dual: Dual, x: Float[Tensor, " m"], weight: float, *, steps: int, deadline: float) -> Float[Tensor, " m"]:
+def climb(dual: Dual, x: Float[Tensor, " m"], weight: float, *, steps: int, pace: Pace) -> Float[Tensor, " m"]:
     """Raise `bound + weight * barrier` from a point inside.
 
     Args:
@@ -32,7 +32,7 @@ def climb(dual: Dual, x: Float[Tensor, " m"], weight: float, *, steps: int, dead
         x: strictly inside.
         weight: of the barrier.
         steps: at most.
-        deadline: of `time.monotonic`; what was reached by then is returned.
+        pace: of the time; what was reached when it says stop is returned.
 
     Returns:
         A point inside that is at least as good.
@@ -46,7 +46,7 @@ def climb(dual: Dual, x: Float[Tensor, " m"], weight: float, *, steps: int, dead
     now = search.at(theta)
     past: deque[tuple[Tensor, Tensor]] = deque(maxlen=_MEMORY)
     for _ in range(steps):
-        if now is None or time.monotonic() > deadline:
+        if now is None or pace.stop():
             break
         direction = _direction(past, now.slope)
         if float(direction @ now.slope) >= 0:

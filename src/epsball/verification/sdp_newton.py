@@ -7,7 +7,6 @@ factorisations of the size of `Q` and of the multipliers.
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -16,6 +15,7 @@ from epsball.types import Float, Tensor
 
 if TYPE_CHECKING:
     from epsball.verification.sdp_dual import Dual
+    from epsball.verification.sdp_pace import Pace
 
 _CENTRED = 1.0  # of the decrement: half of it is what a step may gain, in weights of the barrier
 _BEYOND = 1.5  # a step is taken if one so much longer is inside: what comes too near to the edge takes many steps to leave it
@@ -106,10 +106,10 @@ def step(dual: Dual, x: Float[Tensor, " m"], weight: float) -> tuple[Tensor, flo
     return x + length * move, gain
 
 
-def centre(dual: Dual, x: Float[Tensor, " m"], weight: float, *, steps: int, deadline: float) -> tuple[Tensor, int, bool]:
+def centre(dual: Dual, x: Float[Tensor, " m"], weight: float, *, steps: int, pace: Pace) -> tuple[Tensor, int, bool]:
     """Steps towards the centre; the point, how many steps, and whether it is centred: then the gap is `weight * degree`."""
     for done in range(steps):
-        if time.monotonic() > deadline:
+        if pace.stop():
             return x, done, False
         found = step(dual, x, weight)
         if found is None:

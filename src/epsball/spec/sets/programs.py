@@ -48,8 +48,14 @@ def inner_point(system: System) -> Inner:
 
 
 def least(system: System, a: Array, slack: float) -> tuple[float, Array]:
-    """A lower bound of the least `<a, x>`, tight at the optimum, and the point where the solver found it."""
+    """A lower bound of the least `<a, x>`, tight at the optimum, and the point where the solver found it.
+
+    Of a form that is not finite nothing is known, and no solver is asked.
+    """
     from scipy.optimize import linprog
+
+    if not np.isfinite(a).all():
+        return -np.inf, np.clip(np.zeros_like(system.lower), system.lower, system.upper)
 
     limits = np.stack((system.lower, system.upper), 1)
     found = linprog(a, A_ub=system.A, b_ub=system.b, bounds=limits, method="highs")

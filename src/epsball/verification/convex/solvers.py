@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from epsball.errors import BadConfig, MissingExtra
-from epsball.verification.convex.program import Array, Program
+from epsball.verification.convex.program import Array, Program, usable, workable
 
 Solver = Literal["auto", "scipy", "highspy"]
 Outcome = Literal["optimal", "limit", "failed"]
@@ -65,9 +65,24 @@ def open_session(program: Program, solver: Solver) -> Session:
     return Highs(program)
 
 
-def _without_rows(program: Program, cost: Array) -> Solution:
-    at = np.where(cost > 0, program.lower, program.upper)
-    return Solution("optimal", np.where(cost == 0, np.clip(0.0, program.lower, program.upper), at), np.zeros(0))
+def _early(program: Program, cost: Array, seconds: float) -> Solution | None:
+    """What needs no solver, or must not reach one."""
+    none = np.zeros(len(program.low))
+    if not workable(cost):
+        return Solution("failed", None, none)
+    if not len(program.low):
+        at = np.where(cost > 0, program.lower, program.upper)
+        v = np.where(cost == 0, np.clip(0.0, program.lower, program.upper), at)
+        return Solution("optimal", v, none) if np.isfinite(v).all() else Solution("failed", None, none)
+    return Solution("limit", None, none) if seconds <= 0 else None
+
+
+def _told(program: Program, outcome: Outcome, v: Array | None, multipliers: Array | None) -> Solution:
+    """A solver's words, as far as they fit the program."""
+    m = np.zeros(len(program.low)) if multipliers is None or len(multipliers) != len(program.low) else multipliers
+    if v is not None and not (len(v) == program.count and np.isfinite(v).all()):
+        v = None
+    return Solution(outcome if v is not None or outcome != "optimal" else "failed", v, m)
 
 
 class Scipy:
@@ -81,10 +96,9 @@ class Scipy:
 
     def minimise(self, cost: Array, seconds: float) -> Solution:
         p = self.program
-        if not len(p.low):
-            return _without_rows(p, cost)
-        if seconds <= 0:
-            return Solution("limit", None, np.zeros(len(p.low)))
+        early = _early(p, cost, seconds)
+        if early is not None:
+            return early
         equal = p.low == p.high
         above, below = np.flatnonzero(~equal & np.isfinite(p.low)), np.flatnonzero(~equal & np.isfinite(p.high))
         at = np.flatnonzero(equal)
@@ -105,7 +119,7 @@ class Scipy:
             multipliers[below] += found.ineqlin.marginals[len(above) :]
             multipliers[at] = found.eqlin.marginals if len(at) else 0.0
         outcome: Outcome = "optimal" if found.status == 0 else "limit" if found.status == 1 else "failed"
-        return Solution(outcome, found.x if found.status == 0 else None, multipliers)
+        return _told(p, outcome, found.x if found.status == 0 else None, multipliers)
 
 
 def _linprog(seconds: float, **program: Any) -> Any:
@@ -148,21 +162,23 @@ class Highs:
         lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
         lp.a_matrix_.start_ = program.matrix.indptr
         lp.a_matrix_.index_, lp.a_matrix_.value_ = program.matrix.indices, program.matrix.data
-        self._highs.passModel(lp)
+        self._refused = self._highs.passModel(lp) == highspy.HighsStatus.kError
 
     def add(self, matrix: Any, low: Array, high: Array) -> None:
+        matrix, low, high = usable(matrix, low, high)
         self.program = self.program.with_rows(matrix, low, high)
-        self._highs.addRows(
-            len(low), low, high, matrix.nnz, matrix.indptr[:-1].astype(np.int32), matrix.indices.astype(np.int32), matrix.data
-        )
+        starts, columns = matrix.indptr[:-1].astype(np.int32), matrix.indices.astype(np.int32)
+        status = self._highs.addRows(len(low), low, high, matrix.nnz, starts, columns, matrix.data)
+        self._refused |= status == self._names.HighsStatus.kError
 
     def minimise(self, cost: Array, seconds: float) -> Solution:
         p = self.program
-        if not len(p.low):
-            return _without_rows(p, cost)
-        if seconds <= 0:
-            return Solution("limit", None, np.zeros(len(p.low)))
+        early = _early(p, cost, seconds)
+        if early is not None:
+            return early
         highs, names = self._highs, self._names
+        if self._refused:  # it holds another program than we do
+            return Solution("failed", None, np.zeros(len(p.low)))
         highs.setOptionValue("time_limit", highs.getRunTime() + seconds)  # its clock runs over all objectives
         highs.changeColsCost(p.count, self._columns, cost)
         highs.run()
@@ -174,6 +190,9 @@ class Highs:
             highs.setOptionValue("presolve", "choose")
         status = highs.getModelStatus()
         found = highs.getSolution()
-        multipliers = np.array(found.row_dual) if found.dual_valid else np.zeros(len(p.low))
         outcome: Outcome = "optimal" if status == optimal else "limit" if status == limit else "failed"
-        return Solution(outcome, np.array(found.col_value) if found.value_valid else None, multipliers)
+        v, multipliers = (
+            np.array(part) if valid else None
+            for part, valid in ((found.col_value, found.value_valid), (found.row_dual, found.dual_valid))
+        )
+        return _told(p, outcome, v, multipliers)
