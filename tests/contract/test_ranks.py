@@ -39,7 +39,8 @@ def _numbers(shape: tuple[int, ...]) -> zoo.Fn:
         made = [pair_zoo.pointwise(name, parts[k % 4]) for k, name in enumerate(pair_zoo.POINTWISE)]
         made = [made[k] * m.scale - torch.relu(made[k - 1]) / 3 for k in range(len(made))]
         made += [made[0] * made[1], -made[2], 2 - made[3], torch.maximum(made[4], made[5])]
-        return torch.relu(torch.stack(made, 1).flatten(1) + 0.1)
+        flat = torch.stack(made, 1).flatten(1)
+        return torch.cat([torch.relu(flat + 0.1), flat], 1)  # read by an operator, and by the specification itself
 
     return zoo.Fn(run, stem=nn.Linear(2, 3), shift=torch.tensor(0.3), scale=torch.full((1,) * len(shape), 0.7))
 
@@ -130,3 +131,15 @@ def test_operators_that_know_their_axes_at_length_one():
     ones = {n.op for n in network.graph.nodes if 1 in {math.prod(n.shape), *(math.prod(shapes[name]) for name in n.inputs)}}
     assert set(operators) <= ones | set(relaxations)
     _holds(network, set(METHODS))
+
+
+def test_samples_of_one_number_each_are_not_mixed():
+    """Known by heart: relu on [5, 6], [-0.5, 0.5] and [-8, -7] is [5, 6], [0, 0.5] and 0, beside the second number itself."""
+    network = Network.capture(zoo.Fn(lambda m, x: torch.stack([torch.relu(x[:, 0]), x[:, 1]], 1) * m.one, one=torch.ones(2)), (2,))
+    x = torch.tensor([[5.5, 1.0], [0.0, 2.0], [-7.5, 3.0]])
+    for name in ("ibp", "crown", "zonotope", "forward", "dual"):
+        found = output_interval(METHODS[name], network.prepare(), Box(x, torch.tensor([0.5, 0.0])))
+        torch.testing.assert_close(found.lower[:, 1], x[:, 1], msg=name)
+        torch.testing.assert_close(found.upper, torch.tensor([[6.0, 1.0], [0.5, 2.0], [0.0, 3.0]]), atol=1e-5, rtol=0, msg=name)
+        stable = torch.tensor([0, 2])  # at a kink a line below may be lower than the least value
+        torch.testing.assert_close(found.lower[stable, 0], torch.tensor([5.0, 0.0]), atol=1e-5, rtol=0, msg=name)
