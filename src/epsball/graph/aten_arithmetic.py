@@ -91,7 +91,7 @@ def _leaky_relu(b: Builder, a: Arguments) -> Node:
 def _prelu(b: Builder, a: Arguments) -> Node:
     """`w x + (1 - w) relu(x)`: one relaxed part, whatever the slopes."""
     x, weight = a["self"], a["weight"]
-    if weight.shape != (1,):
+    if len(weight.shape) == 1 and weight.shape != (1,):  # one slope a channel
         weight = b.fixed(torch.reshape, weight, (weight.shape[0], *(1,) * (len(x.shape) - 1)))
     rest = b.fixed(torch.sub, b.operand(1.0), weight)
     return b.binary("add", b.binary("mul", x, weight), b.binary("mul", b.unary("relu", x), rest))
