@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tests.red.regions import Region
 
 Function = Callable[[Tensor], Tensor]
+Goal = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -22,9 +23,10 @@ class Effort:
     corners: int = 256
     restarts: int = 6
     steps: int = 12
+    ends: bool = True
 
 
-QUICK = Effort(64, 64, 3, 5)
+QUICK = Effort(64, 64, 3, 5, ends=False)
 HARD = Effort()
 
 
@@ -40,7 +42,7 @@ def evaluated(module: nn.Module) -> Function:
 
 def candidates(region: Region, sample: int, effort: Effort, generator: torch.Generator) -> Tensor:
     """Points (n, *x) of the set: the centre, a grid in one or two dimensions, uniform ones, corners and mixtures."""
-    low, high = (end[sample].flatten() for end in region.ends())
+    low, high = (end[sample].flatten() for end in region.ends)
     dtype, d = low.dtype, low.numel()
     unit = torch.rand(effort.samples, d, generator=generator, dtype=torch.float64).to(dtype)
     if d <= 2:
@@ -68,37 +70,40 @@ def margins(outputs: Tensor, label: int) -> Tensor:
     return wide[:, label] - others.amax(1)
 
 
-def climb(function: Function, region: Region, sample: int, goal: Callable[[Tensor], Tensor], starts: Tensor, steps: int) -> Tensor:
-    """Every point on the way of signed steps that lower a goal of the outputs."""
-    low, high = (end[sample] for end in region.ends())
+def climb(function: Function, region: Region, sample: int, goal: Goal, starts: Tensor, steps: int) -> Tensor:
+    """Every point on the way of signed steps (in an l2 ball: of steps down the slope) that lower a goal of the outputs."""
+    low, high = (end[sample] for end in region.ends)
     found, points = [starts], starts
     for step in range(steps):
         x = points.detach().clone().requires_grad_(True)
         (slope,) = torch.autograd.grad(goal(function(x)).sum(), x)
         stride = (high - low) * 0.5 * 0.75**step
-        points = region.pull(sample, points - stride * slope.nan_to_num().sign())
+        slope = slope.nan_to_num()
+        steepest = slope / slope.flatten(1).norm(dim=1).clamp(min=1e-30).view(-1, *[1] * (x.dim() - 1))
+        way = steepest if region.kind == "l2" else slope.sign()
+        points = region.pull(sample, points - stride * way)
         found.append(points)
     return torch.cat(found)
 
 
 def points_of(function: Function, region: Region, sample: int, label: int, effort: Effort, seed: int) -> Tensor:
-    """Everything that was tried for one sample: for its margin and for both ends of every output."""
+    """Everything that was tried for one sample: for its margin and, with the hard effort, for both ends of every output."""
     generator = torch.Generator().manual_seed(seed)
     points = candidates(region, sample, effort, generator)
-    with torch.no_grad():
-        outputs = function(points)
-    classes = outputs.shape[1]
-    goals: list[Callable[[Tensor], Tensor]] = [lambda z: margins(z, label)]
-    for k in range(classes):
-        goals += [lambda z, k=k: z[:, k], lambda z, k=k: -z[:, k]]
-    tried = [points]
-    for goal in goals if effort is HARD else goals[:1]:
-        best = goal(outputs).nan_to_num(float("inf")).argsort()[: effort.restarts]
-        try:
-            tried.append(climb(function, region, sample, goal, points[best], effort.steps))
-        except RuntimeError:  # no gradient: an operator without one, or an output that doesn't depend on the input
-            continue
-    return torch.cat(tried)
+    outputs = outputs_of(function, points)
+    goals: list[Goal] = [lambda z: margins(z, label)]
+    if effort.ends:
+        for k in range(outputs.shape[1]):
+            goals += [lambda z, k=k: z[:, k], lambda z, k=k: -z[:, k]]
+    starts = [points[goal(outputs).nan_to_num(float("inf")).argsort()[: effort.restarts]] for goal in goals]
+
+    def each_its_own(z: Tensor) -> Tensor:
+        return torch.cat([goal(part) for goal, part in zip(goals, z.split([len(s) for s in starts]), strict=True)])
+
+    try:
+        return torch.cat((points, climb(function, region, sample, each_its_own, torch.cat(starts), effort.steps)))
+    except RuntimeError:  # no gradient: an operator without one, or an output that doesn't depend on the input
+        return points
 
 
 def outputs_of(function: Function, points: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -35,6 +36,7 @@ class Region:
         wide = torch.full_like(self.centre, self.eps, dtype=torch.float64)
         return wide if self.radius is None else self.radius.double().expand_as(self.centre)
 
+    @cached_property
     def ends(self) -> tuple[Tensor, Tensor]:
         """The largest box of numbers of the inputs' type that lies in the exact bounding box."""
         lows, highs = [], []
@@ -45,7 +47,8 @@ class Region:
             lows.append(inward(low, self.centre.dtype, up=True))
             highs.append(inward(high, self.centre.dtype, up=False))
         shape = self.centre.shape
-        return (torch.tensor(side, dtype=self.centre.dtype).view(shape) for side in (lows, highs))  # type: ignore[return-value]
+        low, high = (torch.tensor(side, dtype=self.centre.dtype).view(shape) for side in (lows, highs))
+        return low, high
 
     def contains(self, sample: int, point: Tensor) -> bool:
         """Whether a point lies in the set of a sample, in rationals."""
@@ -63,7 +66,7 @@ class Region:
 
     def pull(self, sample: int, points: Tensor) -> Tensor:
         """Points (n, *x) moved into the set of one sample; of balls that aren't boxes a hair inside."""
-        low, high = self.ends()
+        low, high = self.ends
         if self.kind in ("l2", "l1"):
             move = (points - self.centre[sample]).flatten(1).double()
             length = move.norm(dim=1) if self.kind == "l2" else move.abs().sum(1)
