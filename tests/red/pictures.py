@@ -1,0 +1,102 @@
+"""Small pictures under a patch, brightness or contrast: sets that are cut into cells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import epsball
+from epsball.graph.network import Network
+from epsball.spec.sets import InputSet, Patch, Photometric, Transformed
+from epsball.verification.base import Verifier
+from epsball.verification.cells import Cells
+from epsball.verification.ladder import Ladder
+from tests.red.attack import evaluated, margins, outputs_of
+from tests.red.check import ALLOWANCE, SLOW, Outcome
+
+STEPS = (("clean", "attack", "lp"), ("clean", "attack", "multi-neuron"), ("lp",), ("clean", "ibp", "crown"), ("clean", "attack", "ibp"))
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """A network, one picture, its set, and points of it."""
+
+    seed: int
+    family: str
+    module: nn.Module
+    x: Tensor
+    label: int
+    points: Tensor
+
+    def input_set(self) -> InputSet:
+        if self.family == "patch":
+            return Patch(self.x, 1)
+        size = {self.family: 0.2}
+        return Transformed.within(self.x, Photometric(), **size)
+
+
+def pictures(seed: int) -> Pictures:
+    """Pictures of three by three numbers, whose network is moved until a few points break it."""
+    rng = np.random.default_rng([seed, 51])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(rng.integers(2**31)))
+        body = nn.Sequential(nn.Flatten(), nn.Linear(9, 6), nn.ReLU(), nn.Linear(6, 3)).double()
+        x = torch.from_numpy(rng.random((1, 1, 3, 3)))
+    family = ("patch", "patch", "brightness", "contrast")[seed % 4]
+    points = _points(family, x, rng)
+    label = int(body(x).argmax())
+    with torch.no_grad():
+        led = margins(body(points), label)
+        lowest = led.sort().values[: max(2, len(led) // 8)]
+        body[3].bias[label] -= (lowest[0] + float(rng.uniform(0, 1.2)) * (lowest[-1] - lowest[0])).item()
+    return Pictures(seed, family, body.eval(), x, label, points)
+
+
+def _points(family: str, x: Tensor, rng: np.random.Generator) -> Tensor:
+    if family == "patch":
+        out = []
+        for place in range(9):
+            for value in (0.0, 1.0, *rng.random(12)):
+                flat = x.flatten().clone()
+                flat[place] = value
+                out.append(flat.view(1, 3, 3))
+        return torch.stack(out)
+    moves = torch.linspace(-0.199, 0.199, 101).double().view(-1, 1, 1, 1)
+    return x + moves if family == "brightness" else x * (1 + moves)
+
+
+def check_pictures(case: Pictures) -> Outcome:
+    """Cells over every ladder, and the ladder alone."""
+    out = Outcome()
+    function = evaluated(case.module)
+    least = float(margins(outputs_of(function, case.points), case.label).min())
+    clean = float(margins(outputs_of(function, case.x), case.label))
+    input_set, labels = case.input_set(), torch.tensor([case.label])
+    network = Network.capture(case.module, tuple(case.x.shape[1:]))
+    for steps in STEPS:
+        methods: dict[str, Callable[[], Verifier]] = {"Ladder": lambda steps=steps: Ladder(steps)}
+        methods |= {f"Cells({n})": lambda n=n, steps=steps: Cells(n, Ladder(steps)) for n in (2, 3)}
+        for name, method in methods.items():
+            what = f"{name} {'-'.join(steps)}"
+            found = out.asked(what, lambda method=method: epsball.verify(network, input_set, labels, method=method()))
+            if not isinstance(found, list):
+                continue
+            verdict = found[0]
+            out.verdicts.append(f"{what}: {verdict.status}")
+            if verdict.status == "verified" and least <= 0:
+                out.findings.append(("verified is broken", f"{what}: margin {verdict.margin:.6g}, the module has {least:.6g}"))
+            if verdict.status == "verified" and not verdict.margin > 0:
+                out.findings.append(("verified without margin", f"{what}: {verdict.margin}"))
+            _exact(what, verdict, min(least, clean), out)
+    return out
+
+
+def _exact(what: str, verdict: epsball.Verdict, least: float, out: Outcome) -> None:
+    for name in SLOW:
+        value = verdict.stats.get(name, float("-inf"))
+        if value > least + ALLOWANCE[torch.float64]:
+            out.findings.append(("margin broken", f"{what}: {name} proves {value:.9g}, the module has {least:.9g}"))
