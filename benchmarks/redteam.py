@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tests.red.runs import LINES, tally, told
 
 import epsball
 from benchmarks.command import ended
 from epsball.errors import BadConfig, BadFile
-from tests.red.runs import LINES, tally, told
 
 VERSION = 1
 
@@ -95,7 +95,13 @@ def _opened(path: Path, *, resume: bool) -> list[dict[str, Any]]:
     if last.exists():
         at = json.loads(last.read_text())
         if (at["kind"], at["seed"]) not in {(line["kind"], line["seed"]) for line in lines}:
-            died = {"family": "unknown", "findings": [("the process died", "or was ended")], "verdicts": {}, "refusals": {}, "bounds": 0}
+            died = {
+                "family": "unknown",
+                "findings": [("the process died", "or was ended")],
+                "verdicts": {},
+                "refusals": {},
+                "bounds": 0,
+            }
             lines.append(at | died | {"fooled": False})
             _append(path, lines[-1])
     return lines

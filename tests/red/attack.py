@@ -7,9 +7,8 @@ from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
-
 from tests.red.regions import Region
+from torch import Tensor, nn
 
 Function = Callable[[Tensor], Tensor]
 Goal = Callable[[Tensor], Tensor]

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-
 from tests.red.families import FAMILIES
 from tests.red.programs import program
 from tests.red.regions import Region
+from torch import Tensor, nn
 
 SHAPES = [(2,), (2,), (3,), (4,), (1,), (6,), (2, 3), (1, 4), (4, 1), (1, 4, 4), (2, 2, 3), (1, 1, 3)]
 INTEGERS = [torch.int64, torch.int64, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8]

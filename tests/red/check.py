@@ -13,6 +13,9 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 
 import torch
+from tests.red.attack import HARD, QUICK, Effort, Function, broken, evaluated, margins, outputs_of, points_of
+from tests.red.cases import Case
+from tests.red.regions import Region
 from torch import Tensor
 
 import epsball
@@ -22,11 +25,9 @@ from epsball.spec.problem import Budget, Problem
 from epsball.spec.property import robust
 from epsball.verification.base import Verdict, verifiers
 from epsball.verification.ladder import Ladder
-from tests.red.attack import HARD, QUICK, Effort, Function, broken, evaluated, margins, outputs_of, points_of
-from tests.red.cases import Case
-from tests.red.regions import Region
 
 ALLOWANCE = {torch.float32: 1e-5, torch.float64: 1e-9}  # of an elementwise bound, in proportion; a verdict has none
+BARE = (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
 SECONDS = 5.0
 SLOW = ("lp", "multi-neuron", "sdp")
 
@@ -47,8 +48,8 @@ class Outcome:
         except epsball.Unsound as error:
             self.findings.append(("Unsound raised", f"{what}: {one_line(error)}"))
         except epsball.EpsballError as error:
-            self.refusals.append(f"{what.split(' ')[0]}: {type(error).__name__}: {reason(error)}")
-        except Exception as error:  # whatever else comes out is what is looked for
+            self.refusals.append(f"{what.split(' ', maxsplit=1)[0]}: {type(error).__name__}: {reason(error)}")
+        except BARE as error:
             place = traceback.extract_tb(error.__traceback__)[-1]
             where = f"{place.filename.rsplit('/', 2)[-2]}/{place.filename.rsplit('/', 1)[-1]}:{place.lineno}"
             self.findings.append(("bare exception", f"{what}: {type(error).__name__}: {one_line(error)[:90]} ({where})"))
@@ -167,7 +168,13 @@ def _radius(case: Case, network: Network, function: Function, out: Outcome) -> N
     found = out.asked(
         asked,
         lambda: epsball.radius(
-            network, region.centre, labels, norm=region.kind, clip=region.clip, method=method, high=2 * region.eps  # type: ignore[arg-type]
+            network,
+            region.centre,
+            labels,
+            norm=region.kind,
+            clip=region.clip,
+            method=method,
+            high=2 * region.eps,  # type: ignore[arg-type]
         ),
     )
     if not isinstance(found, Tensor):

@@ -6,6 +6,12 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 import torch
+from tests.red.attack import Effort, broken, evaluated, points_of
+from tests.red.cases import Case
+from tests.red.check import SECONDS, SLOW, Judged, Outcome
+from tests.red.known import Known
+from tests.red.planted import Planted
+from tests.red.regions import Region
 
 import epsball
 from epsball.bounding.base import bounders
@@ -14,12 +20,6 @@ from epsball.spec.problem import Budget, Problem
 from epsball.spec.property import robust
 from epsball.verification.base import Verdict, verifiers
 from epsball.verification.ladder import Ladder
-from tests.red.attack import Effort, broken, evaluated, points_of
-from tests.red.cases import Case
-from tests.red.check import SECONDS, SLOW, Judged, Outcome
-from tests.red.known import Known
-from tests.red.planted import Planted
-from tests.red.regions import Region
 
 NEAR = {torch.float64: 1e-6, torch.float32: 1e-3}
 PROVEN = {torch.float64: 1e-9, torch.float32: 1e-5}  # of a proven margin above the exact least one, in proportion

@@ -266,9 +266,7 @@ def huge(rng, shape):
 
 
 def one_output(rng, shape):
-    return From(
-        lambda m, x: m.net(x.flatten(1)), net=nn.Sequential(nn.Linear(size(shape), 5), act(rng), nn.Linear(5, 1))
-    )
+    return From(lambda m, x: m.net(x.flatten(1)), net=nn.Sequential(nn.Linear(size(shape), 5), act(rng), nn.Linear(5, 1)))
 
 
 def gates(rng, shape):

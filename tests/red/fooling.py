@@ -10,11 +10,10 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-
 from tests.red.cases import Case
 from tests.red.families import From
 from tests.red.regions import Region
+from torch import Tensor, nn
 
 Fool = Callable[[np.random.Generator, int, float], nn.Module]
 
@@ -85,7 +84,12 @@ def skip(rng: np.random.Generator, d: int, big: float) -> nn.Module:
 
     eye = torch.eye(1, dtype=torch.float64)
     lift = layer(eye * 3, torch.tensor([big], dtype=torch.float64))
-    return From(call, first=layer(v[None], torch.zeros(1, dtype=torch.float64)), lift=lift, last=_answer([float(rng.choice([-6, 6]))], 1.0, 0.7))
+    return From(
+        call,
+        first=layer(v[None], torch.zeros(1, dtype=torch.float64)),
+        lift=lift,
+        last=_answer([float(rng.choice([-6, 6]))], 1.0, 0.7),
+    )
 
 
 def wave(rng: np.random.Generator, d: int, big: float) -> nn.Module:
@@ -97,7 +101,11 @@ def wave(rng: np.random.Generator, d: int, big: float) -> nn.Module:
         z = m.first(x)
         return m.last(torch.cat((torch.sin(z + turns), torch.sin(z)), 1))
 
-    return From(call, first=layer(v[None], torch.zeros(1, dtype=torch.float64)), last=_answer([40.0, -40.0], float(rng.choice([-1, 1])), 0.3))
+    return From(
+        call,
+        first=layer(v[None], torch.zeros(1, dtype=torch.float64)),
+        last=_answer([40.0, -40.0], float(rng.choice([-1, 1])), 0.3),
+    )
 
 
 def long_sum(rng: np.random.Generator, d: int, big: float) -> nn.Module:

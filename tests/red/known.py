@@ -13,10 +13,9 @@ from fractions import Fraction
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-
 from tests.red.families import From
 from tests.red.regions import Region
+from torch import Tensor, nn
 
 Least = Callable[[Fraction], Fraction]
 Q = Fraction
@@ -68,6 +67,11 @@ def lead(row: np.ndarray, bias: Fraction, extra: bool = False) -> nn.Linear:
     return layer(np.stack(rows), [bias, Q(0)] + ([Q(-4)] if extra else []))
 
 
+def sizes(rng: np.random.Generator, n: int) -> np.ndarray:
+    """Powers of two by which hidden units are multiplied, and divided again by the next layer: the function stays."""
+    return 2.0 ** rng.choice([0, 0, 0, 5, 13, 27, -13], n)
+
+
 def _root(drop: Least, high: Fraction) -> tuple[Fraction, Fraction]:
     """A radius below `high`, and the lead at the centre that is used up there."""
     return high, drop(high)
@@ -101,13 +105,14 @@ def linear_l2(rng, d):
 def water_filling(rng, d):
     c, a = dyadic(rng, d), dyadic(rng, d, low=0, high=12, bits=6)
     w, sign = dyadic(rng, d, low=1), rng.choice([-1.0, 1.0], d)
-    first = layer(np.diag(sign), list(-sign * c - a))
+    big = sizes(rng, d)
+    first = layer(np.diag(sign * big), list((-sign * c - a) * big))
 
     def drop(e):
         return sum((x * max(Q(0), e - y) for x, y in zip(fractions(w), fractions(a), strict=True)), Q(0))
 
     r, t = _root(drop, max(fractions(a)) / 2 + min(fractions(a)) + Q(1, 16))
-    module = nn.Sequential(first, nn.ReLU(), lead(-w, t))
+    module = nn.Sequential(first, nn.ReLU(), lead(-w / big, t))
     return {"module": module, "centre": c, "radius": r, "least": lambda e: t - drop(e), "units": d}
 
 
@@ -126,7 +131,8 @@ def paired_bias(rng, d):
         return sum((x * (max(Q(0), 2 * e + y) + max(Q(0), y)) for x, y in parts), Q(0))
 
     r, t = _root(drop, Q(int(rng.integers(6, 24)), 64))
-    module = nn.Sequential(layer(weight, bias), nn.ReLU(), lead(-np.repeat(w, 2), t))
+    big = sizes(rng, 2 * p)
+    module = nn.Sequential(layer(weight * big[:, None], bias * big), nn.ReLU(), lead(-np.repeat(w, 2) / big, t))
     return {"module": module, "centre": c, "radius": r, "least": lambda e: t - drop(e), "units": 2 * p}
 
 
@@ -136,7 +142,8 @@ def unimodular(rng, d):
     u = u @ (np.triu(rng.integers(-1, 2, (d, d)), 1) + np.eye(d))
     c, w = dyadic(rng, d), dyadic(rng, d)
     z0 = -(u @ c) + dyadic(rng, d, bits=6)
-    first = layer(np.concatenate((u, -u)), list(np.concatenate((z0, -z0))))
+    big = sizes(rng, 2 * d)
+    first = layer(np.concatenate((u, -u)) * big[:, None], list(np.concatenate((z0, -z0)) * big))
     at = [Q(float(v)) for v in u @ c + z0]
     slope = sum((abs(v) for v in fractions(u.T @ w)), Q(0))
     if slope == 0:
@@ -144,7 +151,7 @@ def unimodular(rng, d):
     r = Q(int(rng.integers(4, 24)), 64)
     t = r * slope
     bias = t + sum((x * y for x, y in zip(fractions(w), at, strict=True)), Q(0))
-    module = nn.Sequential(first, nn.ReLU(), lead(np.concatenate((-w, w)), bias))
+    module = nn.Sequential(first, nn.ReLU(), lead(np.concatenate((-w, w)) / big, bias))
     return {"module": module, "centre": c, "radius": r, "least": lambda e: t - e * slope, "units": 2 * d}
 
 
@@ -216,8 +223,14 @@ def monotone(rng, d):
     b1, b2, w3 = dyadic(rng, h, bits=3), dyadic(rng, k, bits=3), dyadic(rng, k, low=1, bits=2)
 
     def answer(x):
-        z = [max(Q(0), sum(Q(float(w)) * v for w, v in zip(row, x, strict=True)) + Q(float(b))) for row, b in zip(w1, b1, strict=True)]
-        z = [max(Q(0), sum(Q(float(w)) * v for w, v in zip(row, z, strict=True)) + Q(float(b))) for row, b in zip(w2, b2, strict=True)]
+        z = [
+            max(Q(0), sum(Q(float(w)) * v for w, v in zip(row, x, strict=True)) + Q(float(b)))
+            for row, b in zip(w1, b1, strict=True)
+        ]
+        z = [
+            max(Q(0), sum(Q(float(w)) * v for w, v in zip(row, z, strict=True)) + Q(float(b)))
+            for row, b in zip(w2, b2, strict=True)
+        ]
         return sum((Q(float(w)) * v for w, v in zip(w3, z, strict=True)), Q(0))
 
     def at(e):

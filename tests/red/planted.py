@@ -11,10 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-
 from tests.red.families import From
 from tests.red.regions import Region
+from torch import Tensor, nn
 
 Dent = Callable[[Tensor, Tensor, float], Tensor]  # inputs, the point, a width: 1 at the point, 0 away from it
 

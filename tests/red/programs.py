@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-
 from tests.red.steps import JOINING, KINDS, NONLINEAR, Do, normal
+from torch import Tensor, nn
 
 MOST = 40  # values a sample of one node: the networks stay small
 LARGEST = 50.0

@@ -36,7 +36,10 @@ class Kind:
 
 
 def fixed(function: Callable[..., Tensor]) -> Make:
-    return lambda rng, values: Do(function)
+    def make(rng: np.random.Generator, values: tuple[Tensor, ...]) -> nn.Module:
+        return Do(function)
+
+    return make
 
 
 def normal(rng: np.random.Generator, *shape: int, scale: float = 1.0, like: Tensor) -> Tensor:
@@ -80,6 +83,11 @@ def _picked(function: Callable[[Tensor, int, int], Tensor]) -> Make:
         return Do(lambda h: function(h, back, index))
 
     return make
+
+
+def _along(function: Callable[[Tensor, int], Tensor]) -> Make:
+    """A function of a value and an axis."""
+    return _picked(lambda h, axis, _: function(h, axis))
 
 
 def _inplace(function: Callable[[Tensor], object]) -> Make:
@@ -161,18 +169,18 @@ SHAPING: dict[str, Kind] = {
     "softmax": Kind(fixed(lambda h: h.softmax(-1)), ranks=(1, 2), weight=0.7),
     "logsumexp": Kind(fixed(lambda h: h.logsumexp(-1)), ranks=(1, 2), weight=0.4),
     "select": Kind(_picked(lambda h, axis, i: h.select(axis, i)), ranks=(1, 2, 3), weight=4),
-    "index": Kind(_picked(lambda h, axis, i: h[..., -1]), ranks=(1, 2, 3), weight=1),
+    "index": Kind(fixed(lambda h: h[..., -1]), ranks=(1, 2, 3), weight=1),
     "narrow": Kind(_picked(lambda h, axis, i: h.narrow(axis, i, 1)), ranks=(1, 2, 3)),
-    "sum": Kind(_picked(lambda h, axis, i: h.sum(axis)), ranks=(1, 2, 3), weight=2),
-    "sum_kept": Kind(_picked(lambda h, axis, i: h.sum(axis, keepdim=True)), ranks=(1, 2, 3)),
-    "mean": Kind(_picked(lambda h, axis, i: h.mean(axis)), ranks=(1, 2, 3), weight=2),
-    "amax": Kind(_picked(lambda h, axis, i: h.amax(axis)), ranks=(1, 2, 3), weight=0.7),
-    "max_values": Kind(_picked(lambda h, axis, i: h.max(axis).values), ranks=(1, 2), weight=0.5),
-    "amin": Kind(_picked(lambda h, axis, i: h.amin(axis)), ranks=(1, 2, 3), weight=0.4),
-    "flip": Kind(_picked(lambda h, axis, i: h.flip(axis)), ranks=(1, 2, 3), weight=0.5),
-    "roll": Kind(_picked(lambda h, axis, i: h.roll(1, axis)), ranks=(1, 2, 3), weight=0.3),
-    "cumsum": Kind(_picked(lambda h, axis, i: h.cumsum(axis)), ranks=(1, 2), weight=0.2),
-    "transpose": Kind(_picked(lambda h, axis, i: h.transpose(1, axis)), ranks=(2, 3)),
+    "sum": Kind(_along(lambda h, axis: h.sum(axis)), ranks=(1, 2, 3), weight=2),
+    "sum_kept": Kind(_along(lambda h, axis: h.sum(axis, keepdim=True)), ranks=(1, 2, 3)),
+    "mean": Kind(_along(lambda h, axis: h.mean(axis)), ranks=(1, 2, 3), weight=2),
+    "amax": Kind(_along(lambda h, axis: h.amax(axis)), ranks=(1, 2, 3), weight=0.7),
+    "max_values": Kind(_along(lambda h, axis: h.max(axis).values), ranks=(1, 2), weight=0.5),
+    "amin": Kind(_along(lambda h, axis: h.amin(axis)), ranks=(1, 2, 3), weight=0.4),
+    "flip": Kind(_along(lambda h, axis: h.flip(axis)), ranks=(1, 2, 3), weight=0.5),
+    "roll": Kind(_along(lambda h, axis: h.roll(1, axis)), ranks=(1, 2, 3), weight=0.3),
+    "cumsum": Kind(_along(lambda h, axis: h.cumsum(axis)), ranks=(1, 2), weight=0.2),
+    "transpose": Kind(_along(lambda h, axis: h.transpose(1, axis)), ranks=(2, 3)),
     "unsqueeze": Kind(fixed(lambda h: h.unsqueeze(1)), ranks=(0, 1), weight=1.5),
     "flatten": Kind(fixed(lambda h: h.flatten(1)), ranks=(2, 3), weight=2),
     "reshape": Kind(fixed(lambda h: h.reshape(h.shape[0], -1)), ranks=(0, 2, 3)),

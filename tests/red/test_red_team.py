@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from tests.red.known import known
 from tests.red.runs import LINES, told
 
