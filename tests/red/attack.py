@@ -26,6 +26,7 @@ class Effort:
 
 
 QUICK = Effort(64, 64, 3, 5, ends=False)
+LIGHT = Effort(128, 128, 3, 5)
 HARD = Effort()
 
 

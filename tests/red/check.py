@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 
 import torch
-from tests.red.attack import HARD, QUICK, Effort, Function, broken, evaluated, margins, outputs_of, points_of
+from tests.red.attack import HARD, LIGHT, QUICK, Effort, Function, broken, evaluated, margins, outputs_of, points_of
 from tests.red.cases import Case
 from tests.red.regions import Region
 from torch import Tensor
@@ -80,7 +80,7 @@ def check(case: Case, *, whole: bool = True) -> Outcome:
 
 def _bounds(case: Case, network: Network, function: Function, out: Outcome, *, whole: bool) -> None:
     """Every method's bounds against every point that was tried, sample by sample."""
-    clouds = [points_of(function, case.region, i, int(y), HARD, case.seed) for i, y in enumerate(case.labels)]
+    clouds = [points_of(function, case.region, i, int(y), HARD if whole else LIGHT, case.seed) for i, y in enumerate(case.labels)]
     reached = [outputs_of(function, cloud).double() for cloud in clouds]
     names = [name for name in bounders if whole or case.seed % 3 == 0 or not name.startswith("alpha")]
     for name in names:

@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 import torch
-from tests.red.attack import Effort, broken, evaluated, points_of
+from tests.red.attack import Effort, Function, broken, evaluated, points_of
 from tests.red.cases import Case
 from tests.red.check import SECONDS, SLOW, Judged, Outcome
 from tests.red.known import Known
 from tests.red.planted import Planted
 from tests.red.regions import Region
+from torch import Tensor
 
 import epsball
 from epsball.bounding.base import bounders
@@ -23,16 +24,16 @@ from epsball.verification.ladder import Ladder
 
 NEAR = {torch.float64: 1e-6, torch.float32: 1e-3}
 PROVEN = {torch.float64: 1e-9, torch.float32: 1e-5}  # of a proven margin above the exact least one, in proportion
-DENSE = Effort(4000, 256, 6, 8)
+DENSE = Effort(2000, 256, 6, 8, ends=False)
 UNITS = 30
 
 
 def methods(turn: int | None, small: bool) -> list[str]:
-    """Every bounder and verifier; or, of a turn, the ladder and four of them."""
+    """Every bounder and verifier; or, of a turn, the ladder and two of them."""
     names = [f"ladder {name}" for name in bounders] + [f"verifier {name}" for name in verifiers if small or name not in SLOW]
     if turn is None:
         return ["verify", *names]
-    return ["verify", *[names[(4 * turn + i) % len(names)] for i in range(4)]]
+    return ["verify", *[names[(2 * turn + i) % len(names)] for i in range(2)]]
 
 
 def answers(network: Network, region: Region, names: Sequence[str], out: Outcome) -> dict[str, Verdict]:
@@ -92,11 +93,16 @@ def check_planted(case: Planted, turn: int | None = None) -> Outcome:
     return out
 
 
+def fooled(case: Case) -> tuple[Function, tuple[float, Tensor]]:
+    """The module, its least margin in its own precision, and where."""
+    function = evaluated(case.module)
+    return function, broken(function, case.region, 0, 0, points_of(function, case.region, 0, 0, DENSE, case.seed))
+
+
 def check_fooling(case: Case, turn: int | None = None) -> tuple[Outcome, bool]:
     """Nothing is verified that the module breaks in its own precision; and whether it does."""
     out = Outcome()
-    function = evaluated(case.module)
-    worst = broken(function, case.region, 0, 0, points_of(function, case.region, 0, 0, DENSE, case.seed))
+    function, worst = fooled(case)
     network = out.asked("capture", lambda: Network.capture(case.module, tuple(case.region.centre.shape[1:])))
     if isinstance(network, Network):
         judged = Judged(case.region, [0], function, [worst])
