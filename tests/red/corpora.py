@@ -24,11 +24,12 @@ from epsball.verification.ladder import Ladder
 
 NEAR = {torch.float64: 1e-6, torch.float32: 1e-3}
 PROVEN = {torch.float64: 1e-9, torch.float32: 1e-5}  # of a proven margin above the exact least one, in proportion
+SOLVED = 1e-5  # what a solver's tolerance may leave of a bound that is called exact
 DENSE = Effort(2000, 256, 6, 8, ends=False)
 UNITS = 30
 
 
-def methods(turn: int | None, small: bool) -> list[str]:
+def methods(turn: int | None, *, small: bool) -> list[str]:
     """Every bounder and verifier; or, of a turn, the ladder and two of them."""
     names = [f"ladder {name}" for name in bounders] + [f"verifier {name}" for name in verifiers if small or name not in SLOW]
     if turn is None:
@@ -52,7 +53,7 @@ def answers(network: Network, region: Region, names: Sequence[str], out: Outcome
     return found
 
 
-def check_known(case: Known, turn: int | None = None) -> Outcome:
+def check_known(case: Known, turn: int | None = None, only: Sequence[str] = ()) -> Outcome:
     """Just inside the radius nothing may be falsified, just beyond it nothing verified, and no margin exceeds the exact one."""
     out = Outcome()
     network = out.asked("capture", lambda: Network.capture(case.module, tuple(case.centre.shape[1:])))
@@ -62,12 +63,12 @@ def check_known(case: Known, turn: int | None = None) -> Outcome:
     for factor in (1 - near, 1 + near):
         region = case.region(factor)
         least = float(case.least(Fraction(region.eps)))
-        for name, verdict in answers(network, region, methods(turn, case.units <= UNITS), out).items():
+        for name, verdict in answers(network, region, only or methods(turn, small=case.units <= UNITS), out).items():
             where = f"{name} at {factor} r (r = {case.radius}): margin {verdict.margin:.9g}, exact {least:.9g}"
             if verdict.status == ("falsified" if factor < 1 else "verified"):
                 out.findings.append((f"{verdict.status} on the wrong side", where))
             exact = [k for k in SLOW if verdict.stats.get(f"{k}.exact") == 1]
-            if exact and abs(verdict.stats[exact[0]] - least) > 10 * proven * max(1, abs(least)):
+            if exact and abs(verdict.stats[exact[0]] - least) > SOLVED * max(1, abs(least)):
                 out.findings.append(("exact, yet nothing attains it", f"{where}: {exact[0]} {verdict.stats[exact[0]]:.9g}"))
             above = [k for k, v in verdict.stats.items() if k in (*bounders, *SLOW) and v > least + proven * max(1, abs(least))]
             if above:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.red.corpora import fooled, verified_within
+from tests.red.corpora import check_known, fooled, verified_within
 from tests.red.fooling import fooling
 from tests.red.known import known
 from tests.red.runs import LINES, told
@@ -43,3 +43,9 @@ def test_linear_and_corner_networks_are_verified():
 def test_most_fooling_networks_are_broken_by_themselves():
     """Else the corpus would ask nothing."""
     assert sum(fooled(fooling(seed))[1][0] <= 0 for seed in range(28)) >= 14
+
+
+@pytest.mark.parametrize("seed", [172, 508, 772])
+def test_groups_of_units_of_very_different_size(seed):
+    outcome = check_known(known(seed), only=["verifier multi-neuron"])
+    assert not outcome.findings, f"known {seed}: {outcome.findings}"
