@@ -15,26 +15,20 @@ from epsball.errors import BadConfig
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# A proven margin counts only above this, times the size of outputs and bounds where that exceeds 1: docs/explanation/rounding.md.
+# What solvers and comparisons of two computations may differ by, in proportion to their size. Never part of a proof.
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 
 _ALL = 2**64 - 1
 
 
 def tolerance(dtype: torch.dtype) -> float:
-    """The margin below which a bound is not called a proof, for one arithmetic."""
+    """What two computations of one number may differ by, for one arithmetic; a proof has its own account (`epsball.rounding`)."""
     if dtype not in TOLERANCE:
         raise BadConfig(
             f"certificates are computed in float32 or float64, not {dtype}",
             fix="convert the network with .float()",
         )
     return TOLERANCE[dtype]
-
-
-def arithmetic(dtype: torch.dtype) -> str:
-    """How a verdict states what was and what was not proven about rounding."""
-    name, least = str(dtype).removeprefix("torch."), tolerance(dtype)
-    return f"{name}, margin > {least:g} x max(1, size of outputs and bounds), no directed rounding inside the network"
 
 
 def resolve(name: str) -> torch.device:

@@ -28,13 +28,15 @@ class Pulled(NamedTuple):
 
     Attributes:
         terms: (slot, forms over it).
-        bias: (P, Q), or None for 0.
+        bias: (P, Q), or None for 0; what rounding may take is off.
+        lost: (P, Q) or (1, Q) what rounding may take, or None for nothing.
         widest: elements of the largest form on the way, for one row: what a memory budget needs to know.
     """
 
     terms: list[tuple[int, Rows]]
     bias: Tensor | None
     widest: int
+    lost: Tensor | None = None
 
 
 class Exit(Protocol):
@@ -102,7 +104,8 @@ def pull_back(
     terms.extend(pending.items())
     if mirror:
         terms = [(slot, _paired(form)) for slot, form in terms]
-    return Pulled(terms, gains.total(), max(widest, *(math.prod(form.values.shape[2:]) for _, form in terms), 1))
+    widest = max(widest, *(math.prod(form.values.shape[2:]) for _, form in terms), 1)
+    return Pulled(terms, gains.total(), widest, gains.lost)
 
 
 class _Gains:
@@ -111,16 +114,16 @@ class _Gains:
     def __init__(self, *, mirror: bool) -> None:
         self._mirror = mirror
         self._sums: dict[int, Tensor] = {}
-        self._lost: Tensor | None = None
+        self.lost: Tensor | None = None
 
     def take(self, keep: Tensor) -> None:
         self._sums = {count: gained.index_select(1, keep) for count, gained in self._sums.items()}
-        self._lost = None if self._lost is None else self._lost.index_select(1, keep)
+        self.lost = None if self.lost is None else self.lost.index_select(1, keep)
 
     def lose(self, lost: Tensor | None) -> None:
         """A form and its mirror image lose the same."""
         if lost is not None:
-            self._lost = lost if self._lost is None else self._lost + lost
+            self.lost = lost if self.lost is None else self.lost + lost
 
     def add(self, gained: Tensor | None) -> None:
         if gained is not None:
@@ -130,11 +133,11 @@ class _Gains:
     def total(self) -> Tensor | None:
         """The sum, as pairs if pairs are asked for."""
         total = self._gained()
-        if self._lost is None:
+        if self.lost is None:
             return total
         if total is None:
-            return -self._lost.expand(2, -1) if self._mirror else -self._lost
-        return total - self._lost
+            return -self.lost.expand(2, -1) if self._mirror else -self.lost
+        return total - self.lost
 
     def _gained(self) -> Tensor | None:
         single = self._sums.get(1) if self._mirror else None

@@ -68,7 +68,7 @@ class Elementwise(Nonlinear):
         lines = self.lines(pre, slope)
         if self.rounding is None:
             return lines
-        below, above = self._room(lines, pre)
+        below, above = self.room(lines, pre)
         return Lines(
             lines.lower_slope,
             -below if lines.lower_bias is None else lines.lower_bias - below,
@@ -76,7 +76,8 @@ class Elementwise(Nonlinear):
             above if lines.upper_bias is None else lines.upper_bias + above,
         )
 
-    def _room(self, lines: Lines, pre: Interval) -> tuple[Tensor, Tensor]:
+    def room(self, lines: Lines, pre: Interval) -> tuple[Tensor, Tensor]:
+        """How far rounding may take the function, or a form pulled through a line, below and above the lines."""
         if self.rounding is None:
             raise TypeError("only an operator with an arithmetic has rounding")
         value = torch.maximum(*(self._size(end, pre) for end in self.image(pre)))

@@ -110,9 +110,14 @@ class Network:
                 "real": for the network in real numbers; both give their own rounding away. "nothing": plain arithmetic, no bound of
                 which is a proof: for training and for measurements.
         """
-        own = dtype or self.dtype
-        rounding = None if covers == "nothing" else Rounding(own, self.dtype if covers == "module" else None)
-        return prepare(self.plan, {name: value.detach() for name, value in self.params().items()}, own, rounding)
+        params = {name: value.detach() for name, value in self.params().items()}
+        return prepare(self.plan, params, dtype or self.dtype, self.rounding(dtype, covers))
+
+    def rounding(self, dtype: torch.dtype | None = None, covers: Covers = "module") -> Rounding | None:
+        """The arithmetic that bounds in a precision speak of; see `prepare`."""
+        if covers == "nothing":
+            return None
+        return Rounding(dtype or self.dtype, self.dtype if covers == "module" else None)
 
 
 def _is_words(module: nn.Module, shape: Shape) -> bool:

@@ -167,6 +167,11 @@ class Prepared:
                 found.add(slot)
         return frozenset(found)
 
+    @property
+    def arithmetic(self) -> str:
+        """What its bounds hold for, as verdicts and records say it."""
+        return "nothing: plain arithmetic" if self.rounding is None else self.rounding.describe()
+
     @cached_property
     def by_slot(self) -> dict[int, Bound]:
         """The step that gives each slot its value; the input has none."""

@@ -127,6 +127,11 @@ class Dual:
         value = c - (g_in.square() / of.inputs).sum() / 4 - rest.square().sum() / 4
         return value, 2 * factor.diagonal().log().sum() + of.inputs.log().sum() + positive.log().sum()
 
+    def lost(self, x: Float[Tensor, " m"]) -> float:
+        """What the network's rounding takes from the bound: each constraint that reads a unit is off by what the unit is."""
+        p, of = self.lifted, self.parts(x)
+        return float(p.c_lost[self.row] + (of.line.abs() + of.chord.abs() + of.product.abs()) @ p.lost) * (1 + 1e-6)
+
     def crown(self) -> tuple[float, Float[Tensor, " m"]]:
         """The bound of CROWN with adaptive slopes, and its multipliers: a point of the dual, on its edge."""
         p = self.lifted
@@ -144,7 +149,14 @@ class Dual:
                 zero[i] = slope
         least = p.c0[self.row] + line @ p.b - chord @ self.top - g[:n].abs().sum()
         none = torch.zeros_like(zero)
-        return float(least), torch.cat((g[:n].abs() / 2, none, none, zero, line, chord))
+        x = torch.cat((g[:n].abs() / 2, none, none, zero, line, chord))
+        sums = float(p.c0[self.row].abs() + line @ p.b.abs() + chord @ self.top.abs() + self._passed(line, chord))
+        return float(least) - self.lost(x) - 8 * len(g) * _EPS * sums, x
+
+    def _passed(self, line: Tensor, chord: Tensor) -> Tensor:
+        """The size of all that CROWN's walk adds up."""
+        p = self.lifted
+        return p.c[self.row].abs().sum() + (line + chord) @ p.A.abs().sum(1)
 
     def nominal(self) -> float:
         """The form at the centre of the set: no bound lies above."""
@@ -176,5 +188,5 @@ class Dual:
         slope = 2 * (Q @ w) + g
         value = c + g @ w + w @ (Q @ w) - slope.abs() @ (1 + w.abs()) - lift * count
         sums = float(c.abs() + torch.cat(of).abs().sum() * 4 + g.abs().sum() + Q.abs().sum())
-        found = float(value) - 4 * count * _EPS * sums
+        found = float(value) - 4 * count * _EPS * sums - self.lost(torch.cat(of))
         return found if math.isfinite(found) else -math.inf

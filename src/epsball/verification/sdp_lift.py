@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from epsball.bounding.backward import pull_back
+from epsball.bounding.losses import Losses
 from epsball.bounding.relaxations.relu import LeakyRelu
 from epsball.errors import BadConfig, UnsupportedOp
 from epsball.rows import Rows, node_flat
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from epsball.graph.plan import Bound, Prepared
     from epsball.spec.sets import InputSet
 
+_UNIT = torch.finfo(torch.float64).eps / 2
 LARGEST = 6000  # variables: a square matrix of them in float64 takes 0.3 GB, and a solver holds several
 
 
@@ -41,6 +43,8 @@ class Lifted:
         k: (U,) in (0, 1).
         c: (R, N) the forms of the output.
         c0: (R,) their constants.
+        lost: (U,) how far rounding may take `A w + b`.
+        c_lost: (R,) and the forms of the output.
         inputs: how many inputs vary.
     """
 
@@ -49,6 +53,8 @@ class Lifted:
     k: Float[Tensor, " U"]
     c: Float[Tensor, "R N"]
     c0: Float[Tensor, " R"]
+    lost: Float[Tensor, " U"]
+    c_lost: Float[Tensor, " R"]
     inputs: int
 
     @property
@@ -70,7 +76,9 @@ def lift(network: Prepared, input_set: InputSet, found: Intervals, rows: Rows) -
         UnsupportedOp: another non-linear operator.
         BadConfig: more variables than fit in memory.
     """
-    centre, radius = (end.double().flatten() for end in input_set.hull().centre_radius())
+    lower, upper = (end.double().flatten() for end in input_set.hull())
+    centre = (lower + upper) / 2
+    radius = torch.maximum(upper - centre, centre - lower) * (1 + 4 * _UNIT)
     varies = radius > 0
     bent = {step.slot: _unstable(step, found) for step in network.nonlinear}
     inputs, units = int(varies.sum()), sum(int(mask.sum()) for mask in bent.values())
@@ -81,15 +89,15 @@ def lift(network: Prepared, input_set: InputSet, found: Intervals, rows: Rows) -
         )
     spread = torch.zeros(len(radius), inputs + units, dtype=torch.float64, device=radius.device)
     spread[varies, torch.arange(inputs, device=radius.device)] = radius[varies]
-    walk = _Walk(network, {0: (spread, centre)})
+    walk = _Walk(network, Losses(network, found), {0: (spread, centre, _UNIT * centre.abs() + radius * 2 * _UNIT)})
     parts, at = [], inputs
     for step in network.nonlinear:
         at, part = walk.relu(step, found, bent[step.slot], at)
         parts.append(part)
-    c, c0 = walk.over(network.plan.output, rows)
+    c, c0, c_lost = walk.over(network.plan.output, rows)
     none = spread.new_zeros(0)
-    A, b, k = (torch.cat([part[i] for part in parts] or [none]) for i in range(3))
-    return Lifted(A.view(units, inputs + units), b, k, c, c0, inputs)
+    A, b, k, lost = (torch.cat([part[i] for part in parts] or [none]) for i in range(4))
+    return Lifted(A.view(units, inputs + units), b, k, c, c0, lost, c_lost, inputs)
 
 
 def _unstable(step: Bound, found: Intervals) -> Tensor:
@@ -102,24 +110,29 @@ def _unstable(step: Bound, found: Intervals) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class _Walk:
-    """What is known so far: each slot where a form stops as an affine function (matrix, offset) of the variables."""
+    """What is known so far: each slot where a form stops as an affine function (matrix, offset) of the variables, up to a loss."""
 
     network: Prepared
-    values: dict[int, tuple[Tensor, Tensor]]
+    losses: Losses
+    values: dict[int, tuple[Tensor, Tensor, Tensor]]
 
-    def over(self, slot: int, rows: Rows) -> tuple[Tensor, Tensor]:
-        """Forms over a slot as forms over the variables: (R, N) and (R,)."""
-        pulled = pull_back(self.network, slot, rows, {})
-        constant = rows.values.new_zeros(len(rows.values), 1) if pulled.bias is None else pulled.bias
-        total, constant = torch.zeros((), dtype=torch.float64), constant[:, 0].double()
+    def over(self, slot: int, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
+        """Forms over a slot as forms over the variables: (R, N) and (R,), and what they lose to rounding (R,)."""
+        pulled = pull_back(self.network, slot, rows, {}, self.losses)
+        none = rows.values.new_zeros(len(rows.values), 1)
+        bias, lost = ((none if part is None else part)[:, 0].double() for part in (pulled.bias, pulled.lost))
+        total, constant = torch.zeros((), dtype=torch.float64), bias + lost  # it goes both ways
+        size, eps = constant.abs(), torch.finfo(self.network.dtype).eps
+        lost = lost + 2 * eps * (bias.abs() + lost)
         for stop, form in pulled.terms:
             flat = node_flat(form.dense().values[:, 0], 1).double()
-            matrix, offset = self.values[stop]
-            total, constant = total + flat @ matrix, constant + flat @ offset
-        return total, constant
+            matrix, offset, own = self.values[stop]
+            total, constant, lost = total + flat @ matrix, constant + flat @ offset, lost + flat.abs() @ own
+            size = size + flat.abs() @ (matrix.abs().sum(1) + offset.abs())
+        return total, constant, lost + 2 * _UNIT * (max(self.network.sizes.values()) + len(pulled.terms) + 8) * size
 
-    def relu(self, step: Bound, found: Intervals, bent: Tensor, at: int) -> tuple[int, tuple[Tensor, Tensor, Tensor]]:
-        """Enter one layer of ReLUs; the next free variable, and (A, b, k) of its unstable units."""
+    def relu(self, step: Bound, found: Intervals, bent: Tensor, at: int) -> tuple[int, tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """Enter one layer of ReLUs; the next free variable, and (A, b, k, lost) of its unstable units."""
         op, slot = step.op, step.args[0]
         low, high = (end[0].flatten().double() for end in found[slot])
         like = found[slot].lower
@@ -127,13 +140,16 @@ class _Walk:
         read = torch.ones_like(bent) if leak else bent | (low >= 0)
         which = read.nonzero()[:, 0]
         unit = torch.zeros(len(which), len(bent), dtype=like.dtype, device=like.device).scatter_(1, which[:, None], 1.0)
-        z, offset = self.over(slot, Rows(unit.view(-1, 1, *like.shape[1:])))
+        z, offset, lost = self.over(slot, Rows(unit.view(-1, 1, *like.shape[1:])))
         share = torch.where(bent[which], leak, torch.where(low[which] >= 0, 1.0, leak)).double()
         matrix = z.new_zeros(len(bent), z.shape[1]).index_copy(0, which, z * share[:, None])
-        value = offset.new_zeros(len(bent)).index_copy(0, which, offset * share)
+        value, own_loss = (part.new_zeros(len(bent)).index_copy(0, which, part * share) for part in (offset, lost))
+        if leak and op.rounding is not None:
+            own_loss = own_loss + op.rounding.elementwise * torch.maximum(-low, high)
+        own_loss = own_loss + 2 * _UNIT * bent * high
         units = bent.nonzero()[:, 0]
         width, high = (high - low)[units], high[units]
         matrix[units, torch.arange(at, at + len(units), device=units.device)] += (1 - leak) * high
-        self.values[step.slot] = (matrix, value)
+        self.values[step.slot] = (matrix, value, own_loss)
         own = bent[which]
-        return at + len(units), (z[own] / width[:, None], offset[own] / width, high / width)
+        return at + len(units), (z[own] / width[:, None], offset[own] / width, high / width, lost[own] / width)

@@ -41,15 +41,16 @@ class LeakyRelu(Elementwise):
             return Lines(below, None, share, bias)
         return Lines(a + (1 - a) * below, None, a + (1 - a) * share, (1 - a) * bias)
 
-    def outer(self, pre: Interval, slope: Slope = "adaptive") -> Lines:
+    def room(self, lines: Lines, pre: Interval) -> tuple[Tensor, Tensor]:
         """ReLU itself is exact and so is its lower line; the chord is off by a few units of what it is computed from."""
-        if self.negative_slope != 0 or self.rounding is None:
-            return super().outer(pre, slope)
-        lines = self.lines(pre, slope)
-        if lines.upper_bias is None:
-            raise TypeError("a chord has a bias")
-        bias, sums = lines.upper_bias, self.rounding.gamma(0, lines.upper_bias[0].numel() + SLACK)
-        return lines._replace(upper_bias=torch.add(bias * (1 + sums), pre.upper.clamp(min=0), alpha=self.rounding.gamma(0, SLACK)))
+        if self.negative_slope != 0 or self.rounding is None or lines.upper_bias is None:
+            return super().room(lines, pre)
+        high, sums = pre.upper.clamp(min=0), self.rounding.gamma(0, lines.upper_bias[0].numel() + SLACK)
+        return torch.zeros_like(high), torch.add(lines.upper_bias * sums, high, alpha=self.rounding.gamma(0, SLACK))
+
+    def outer(self, pre: Interval, slope: Slope = "adaptive") -> Lines:
+        lines = super().outer(pre, slope)
+        return lines._replace(lower_bias=None) if self.negative_slope == 0 else lines
 
 
 @relaxations.register("relu")

@@ -17,7 +17,8 @@ from scipy import sparse
 
 from epsball.bounding.backward import pull_back
 from epsball.bounding.crown import Known
-from epsball.bounding.relaxation import Elementwise, Lines
+from epsball.bounding.losses import weigh
+from epsball.bounding.relaxation import Elementwise
 from epsball.graph.operator import Affine, Nonlinear, Relaxed, Slope
 from epsball.interval import Interval
 from epsball.rows import Rows, node_flat
@@ -123,15 +124,20 @@ class Encoding:
         for start in range(0, rows.values.shape[1], step):
             part = rows.take(torch.arange(start, min(start + step, rows.values.shape[1]), device=rows.device))
             seen: list[tuple[int, Tensor]] = []
-            passing = {s: Noted(p, seen) for s, p in self._passing.items()}
-            parts.append(self._read(pull_back(self.known.network, slot, part, {**passing, **relaxed}), seen, len(rows.values)))
+            rounded: list[Tensor] = []
+            passing = {s: Noted(p, seen, rounded) for s, p in self._passing.items()}
+            pulled = pull_back(self.known.network, slot, part, {**passing, **relaxed}, self.known.losses)
+            rounded += [] if pulled.lost is None else [pulled.lost]
+            bias = None if pulled.bias is None or pulled.lost is None else pulled.bias + pulled.lost
+            pulled = pulled if bias is None else pulled._replace(bias=bias)  # what is lost is kept apart: it goes both ways
+            parts.append(self._read(pulled, seen, rounded, len(rows.values)))
         # parts are (P, Q') each: put them back into the order of (P, Q)
-        matrices, offsets = zip(*parts, strict=True)
+        matrices, offsets, losses = zip(*parts, strict=True)
         sizes = [len(offset) // len(rows.values) for offset in offsets]
         order = np.argsort(np.concatenate([np.repeat(np.arange(len(rows.values)), size) for size in sizes]), kind="stable")
-        return Forms(sparse.vstack(matrices, format="csr")[order], np.concatenate(offsets)[order])
+        return Forms(sparse.vstack(matrices, format="csr")[order], np.concatenate(offsets)[order], np.concatenate(losses)[order])
 
-    def _read(self, pulled: Pulled, seen: list[tuple[int, Tensor]], pairs: int) -> tuple[sparse.csr_matrix, Array]:
+    def _read(self, pulled: Pulled, seen: list[tuple[int, Tensor]], rounded: list[Tensor], pairs: int) -> tuple[sparse.csr_matrix, Array, Array]:
         blocks = [(values.flatten(0, 1), self.units[slot].y) for slot, values in seen]
         for slot, form in pulled.terms:
             blocks.append((node_flat(form.dense().values, 2).flatten(0, 1), 0 if slot == 0 else self.units[slot].y))
@@ -142,7 +148,10 @@ class Encoding:
             entries.append((_numbers(values[where]), where[0].cpu().numpy(), where[1].cpu().numpy() + first))
         data, row, column = (np.concatenate(part) for part in zip(*entries, strict=True))
         offset = np.zeros(rows) if pulled.bias is None else _numbers(pulled.bias.expand(pairs, -1))
-        return sparse.csr_matrix((data, (row, column)), (rows, self.program.count)), offset
+        lost = np.sum([_numbers(part.expand(pairs, -1)) for part in rounded], 0) if rounded else np.zeros(rows)
+        # the walk took off what is lost, and it was added again: each is a rounding in the walk's precision
+        lost = lost + 4 * torch.finfo(self.known.network.dtype).eps * (np.abs(offset) + lost)
+        return sparse.csr_matrix((data, (row, column)), (rows, self.program.count)), offset, lost
 
     def _add(self, step: Bound) -> None:
         if isinstance(step.op, Elementwise):
@@ -156,8 +165,7 @@ class Encoding:
         pre = self.known.found[arg]
         mask = op.linear(pre)
         index = (~mask[0].flatten()).nonzero()[:, 0]
-        lines = op.lines(pre)
-        self._passing[step.slot] = Passing.through(step.slot, lines, mask)
+        self._passing[step.slot] = Passing.through(step.slot, op, pre, mask)
         count = len(index)
         if count == 0:
             self.units[step.slot] = Units(step, index, self.program.count, self.program.count)
@@ -169,7 +177,7 @@ class Encoding:
         self.program = self.program.widened(np.concatenate(ends[:2]), np.concatenate(ends[2:]))
         one = sparse.identity(count, format="csr")
         defined = sparse.hstack((-forms.matrix, one, sparse.csr_matrix((count, count))), format="csr")
-        self.program = self.program.with_rows(defined, forms.offset, forms.offset)
+        self.program = self.program.with_rows(defined, forms.offset - forms.lost, forms.offset + forms.lost)
         above = []
         for below, slope, bias in _distinct(op, pre, index):
             if not below:
@@ -195,7 +203,7 @@ class Encoding:
         one = sparse.identity(count, format="csr")
         for forms in found:
             rows = sparse.hstack((-forms.matrix, sparse.vstack((one, -one))), format="csr")
-            self.program = self.program.with_rows(rows, forms.offset, np.full(2 * count, math.inf))
+            self.program = self.program.with_rows(rows, forms.offset - forms.lost, np.full(2 * count, math.inf))
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,31 +214,37 @@ class Passing:
         slot: of the node.
         slope: (1, *n), 0 where there is a variable.
         bias: (1, *n), likewise.
+        lost: (1, *n) what rounding may do where it is linear; None for nothing.
         index: (k,) the units with a variable.
     """
 
     slot: int
     slope: Tensor
     bias: Tensor | None
+    lost: Tensor | None
     index: Tensor
 
     @classmethod
-    def through(cls, slot: int, lines: Lines, linear: Bool[Tensor, "1 *n"]) -> Passing:
-        zero = torch.zeros_like(lines.lower_slope)
-        bias = None if lines.lower_bias is None else torch.where(linear, lines.lower_bias, zero)
-        return cls(slot, torch.where(linear, lines.lower_slope, zero), bias, (~linear[0].flatten()).nonzero()[:, 0])
+    def through(cls, slot: int, op: Elementwise, pre: Interval, linear: Bool[Tensor, "1 *n"]) -> Passing:
+        lines = op.lines(pre)
+        lost = None if op.rounding is None else torch.where(linear, torch.maximum(*op.room(lines, pre)), 0.0)
+        bias = None if lines.lower_bias is None else torch.where(linear, lines.lower_bias, 0.0)
+        return cls(slot, torch.where(linear, lines.lower_slope, 0.0), bias, lost, (~linear[0].flatten()).nonzero()[:, 0])
 
 
 @dataclass(frozen=True, eq=False)
 class Noted(Relaxed):
-    """A step through an elementwise node that notes the coefficients of its variables."""
+    """A step through an elementwise node that notes the coefficients of its variables, and what a form loses where it is linear."""
 
     passing: Passing
     seen: list[tuple[int, Tensor]]
+    rounded: list[Tensor]
 
     def pull(self, rows: Rows) -> tuple[tuple[Rows, ...], Tensor | None]:
         p = self.passing
         self.seen.append((p.slot, node_flat(rows.values, 2)[..., p.index]))
+        if p.lost is not None:
+            self.rounded.append(weigh(rows, p.lost))
         return (rows.like(rows.values * p.slope),), None if p.bias is None else rows.dot(p.bias)
 
 
@@ -243,7 +257,7 @@ def _distinct(op: Elementwise, pre: Interval, index: Tensor) -> list[tuple[bool,
     """The lines below (True) and above (False) that an operator offers, each (k,); equal ones once."""
     found: list[tuple[bool, Array, Array]] = []
     for name in _SLOPES:
-        lines = op.lines(pre, name)
+        lines = op.outer(pre, name)
         for below, slope, bias in (
             (True, lines.lower_slope, lines.lower_bias),
             (False, lines.upper_slope, lines.upper_bias),

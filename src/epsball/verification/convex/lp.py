@@ -77,7 +77,7 @@ class Relaxation:
     def least(self, forms: Forms, row: int) -> Optimum:
         """The least value of one form over the relaxation."""
         cost = forms.cost(row, self.encoding.program.count)
-        return solve(self.session, self.encoding, cost, float(forms.offset[row]), self.until)
+        return solve(self.session, self.encoding, cost, float(forms.offset[row] - forms.lost[row]), self.until)
 
     def output(self, rows: Rows) -> Forms:
         """Forms over the network's output as functions of the variables."""
@@ -206,9 +206,9 @@ class LpNeurons(Crown):
         ends = []
         for sign in (1.0, -1.0):
             found = []
-            for row, offset in enumerate(forms.offset):
+            for row, (offset, lost) in enumerate(zip(forms.offset, forms.lost, strict=True)):
                 cost = sign * forms.cost(row, encoding.program.count)
-                found.append(solve(session, encoding, cost, sign * float(offset), self.until).bound)
+                found.append(solve(session, encoding, cost, sign * float(offset) - float(lost), self.until).bound)
             ends.append(below(torch.tensor(found, dtype=torch.float64), before.lower.dtype).to(before.lower.device))
         low, high = before.lower.flatten(), before.upper.flatten()
         low = low.index_put((index,), torch.maximum(low[index], ends[0])).view_as(before.lower)

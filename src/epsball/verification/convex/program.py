@@ -36,15 +36,17 @@ class Forms:
     Attributes:
         matrix: (M, N) sparse, in rows.
         offset: (M,).
+        lost: (M,) how far the form of a network that rounds may lie on either side of it.
     """
 
     matrix: Any
     offset: Array
+    lost: Array
 
     def finite(self, row: int) -> bool:
         """Whether one row is made of numbers that a solver takes; if not, nothing is known of its least value."""
         start, end = self.matrix.indptr[row : row + 2]
-        return bool(math.isfinite(self.offset[row]) and workable(self.matrix.data[start:end]))
+        return bool(math.isfinite(self.offset[row] + self.lost[row]) and workable(self.matrix.data[start:end]))
 
     def cost(self, row: int, count: int) -> Array:
         """The coefficients of one row as a dense vector over all `count` variables."""
