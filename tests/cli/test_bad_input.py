@@ -139,7 +139,7 @@ def test_certificates_of_another_sigma_are_not_continued(capsys, trained, tmp_pa
     fails(
         capsys,
         2,
-        "smoothing.noise = Gaussian(sigma=0.1) there and Gaussian(sigma=0.2) here",
+        "noise = Gaussian(sigma=0.1) there and Gaussian(sigma=0.2) here",
         *options,
         "--sigma",
         "0.2",

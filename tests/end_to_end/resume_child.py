@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from epsball.graph.network import Network
+from epsball.run.code import code
 from epsball.run.folder import RunFolder
 from epsball.run.track import screen
 from epsball.run.train import Job, train
@@ -44,6 +45,7 @@ def job(epochs: int = 12, width: int = 12) -> Job:
 
 
 JOB = job()
+code()  # once in the server, as the network
 
 
 def save(path: Path, module: nn.Module, description: dict[str, Any]) -> None:
