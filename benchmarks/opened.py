@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from epsball.device import arithmetic
+from epsball.rounding import Rounding
 from epsball.run.identity import Heading, Identity, hashed, precision, weights_of
 from epsball.run.record import Record
 
@@ -40,5 +40,6 @@ def opened(
         BadConfig: the record is of other options, another network, other images or another version of the code.
     """
     identity = Identity(weights_of(module), hashed(examples[1]), hashed(*examples), precision(dtype))
-    heading = Heading("benchmark", config, identity, 0, "cpu", arithmetic(dtype), (Path(source),))
+    claim = Rounding(dtype, next(module.parameters()).dtype).describe()
+    heading = Heading("benchmark", config, identity, 0, "cpu", claim, (Path(source),))
     return [line for line in heading.open(record, anyway=anyway) if line["type"] != "header"]

@@ -31,7 +31,7 @@ from epsball.spec.property import robust
 from epsball.verification.convex.lp import TriangleLp
 from epsball.verification.convex.multi_neuron import MultiNeuron
 from epsball.verification.convex.solvers import Solver
-from epsball.verification.soundness import check_sound
+from epsball.verification.soundness import contradiction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -138,7 +138,9 @@ class _Chain:
                 break
         proven = {k: v for k, v in margins.items() if k not in ("clean", "attack")}
         scale = float(self.network.forward(self.input_set.centre).abs().max())
-        check_sound(0, {"attack": margins["attack"]}, proven, dtype=self.network.dtype, scale=scale)
+        wrong = contradiction({"attack": margins["attack"]}, proven, dtype=self.network.dtype, scale=scale)
+        if wrong:
+            raise Unsound(wrong, where=f"index {index} of the data", fix="report this with the network and the input")
         return line | {"margins": margins, **_read(margins), "seconds": {k: round(s, 4) for k, s in seconds.items()}}
 
     def _bound(self, name: str, method: TriangleLp, margins: dict[str, float], until: float) -> tuple[bool, int, float]:

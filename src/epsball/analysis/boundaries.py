@@ -10,7 +10,7 @@ import torch
 from epsball.analysis.plane import Plane, classes
 from epsball.config import load
 from epsball.data.find import load as load_data
-from epsball.device import arithmetic, exact_arithmetic
+from epsball.device import exact_arithmetic
 from epsball.errors import BadConfig, BadShape
 from epsball.graph.network import Network
 from epsball.models.store import load_model
@@ -123,7 +123,7 @@ class Planar:
         x, y = self.data.test.x[index], self.data.test.y[index]
         networks = hashed([network_of(each.network) for each in self.shown])
         identity = Identity(networks, hashed("linf", float(self.eps), y), hashed(index, x, y), precision(prepared.dtype))
-        heading = Heading("analyse", config, identity, seed, str(prepared.device), arithmetic(prepared.dtype))
+        heading = Heading("analyse", config, identity, seed, str(prepared.device), prepared.arithmetic)
         found = list(self.lines())  # what cannot be drawn fails before a folder is made
         with RunFolder(path) as folder, Record(folder.record) as record:
             heading.open(record)

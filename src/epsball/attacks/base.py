@@ -43,8 +43,8 @@ class Result:
 
     @property
     def success(self) -> Bool[Tensor, " B"]:
-        """Where the property is broken: it asks for margins above 0."""
-        return self.margin <= 0
+        """Where the property is broken. A margin of exactly 0, two outputs that are equal, is no answer either way."""
+        return self.margin < 0
 
 
 class Attack(Protocol):
@@ -125,7 +125,7 @@ class Climb:
             margins, gradient = task.slope(x, self.loss, row)
             _keep(best, least, active, x, margins)
             if self.stop == "success":
-                going = (least[active] > 0).nonzero()[:, 0]
+                going = (least[active] >= 0).nonzero()[:, 0]
                 if len(going) == 0:
                     return best, least
                 if len(going) < len(active):

@@ -93,7 +93,7 @@ class PGD:
     def _runs(self, task: Task, nominal: Tensor, generator: torch.Generator) -> Iterator[Run]:
         climb = Climb(losses[self.loss], self.step_sizes(), self.stop)
         rows = self._rows(task)
-        left = task.everyone[nominal > 0] if self.stop == "success" else task.everyone
+        left = task.everyone[nominal >= 0] if self.stop == "success" else task.everyone
         starts = Starts(task.input_set, base_seed(generator)) if self.start == "random" else None
         for restart in range(self.restarts):
             for number, row in enumerate(rows):

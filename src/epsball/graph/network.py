@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
@@ -111,7 +112,10 @@ class Network:
                 which is a proof: for training and for measurements.
         """
         params = {name: value.detach() for name, value in self.params().items()}
-        return prepare(self.plan, params, dtype or self.dtype, self.rounding(dtype, covers))
+        prepared = prepare(self.plan, params, dtype or self.dtype, self.rounding(dtype, covers))
+        if prepared.dtype == torch.float64 or covers == "nothing" or prepared.device.type == "mps":  # which has no float64
+            return prepared
+        return replace(prepared, precise=partial(self.prepare, torch.float64, covers))
 
     def rounding(self, dtype: torch.dtype | None = None, covers: Covers = "module") -> Rounding | None:
         """The arithmetic that bounds in a precision speak of; see `prepare`."""

@@ -138,6 +138,7 @@ class Prepared:
         steps: the bound operations, in order.
         dtype: of every bound.
         rounding: what the bounds give away to floating point; None: nothing, as in training.
+        precise: gives the same network with bounds in float64; None where these are.
     """
 
     plan: Plan
@@ -145,6 +146,7 @@ class Prepared:
     dtype: torch.dtype
     device: torch.device
     rounding: Rounding | None = None
+    precise: Callable[[], Prepared] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """The network's value on a batch (B, *x)."""

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from epsball.device import arithmetic, tolerance
-from epsball.errors import BadShape
+from epsball.errors import BadShape, Unsound
 from epsball.graph.network import Network
 from epsball.models.adapters import of_classes
 from epsball.models.opened import Reading, open_model
+from epsball.rounding import Rounding
 from epsball.run.folder import RunFolder
 from epsball.run.identity import Heading, Identity, hashed, network_of, precision
 from epsball.run.record import Line, Record, digest
@@ -30,6 +30,7 @@ from epsball.spec.sets.base import around, sets
 from epsball.training.base import Examples
 from epsball.verification.doubts import warn_near_chance
 from epsball.verification.ladder import Ladder
+from epsball.verification.soundness import CONTRADICTION
 from epsball.verification.summary import summarise
 from epsball.verification.survey import survey
 
@@ -128,9 +129,14 @@ class Case:
             **more,
         }
 
+    @property
+    def arithmetic(self) -> str:
+        """What bounds of this case hold for."""
+        return Rounding(self.dtype, self.network.dtype).describe()
+
     def heading(self, verb: str, config: Mapping[str, Any], claim: str | None = None) -> Heading:
         """The header of a record about this case; `claim`: what its numbers hold up to, if not the bounds' arithmetic."""
-        return Heading(verb, config, self._identity(), self.seed, str(self.device), claim or arithmetic(self.dtype))
+        return Heading(verb, config, self._identity(), self.seed, str(self.device), claim or self.arithmetic)
 
     def _identity(self) -> Identity:
         """Hashes of what is in memory: a file or a data set of the same name may hold something else by now."""
@@ -209,7 +215,7 @@ class Judgement:
             anyway: though another version of the code began it.
 
         Raises:
-            Unsound: an attack beat a proof.
+            Unsound: an attack beat a proof; every other verdict is in the record.
             BadConfig: the folder holds another run.
             RunInUse, DiskFull: what was recorded before is whole.
         """
@@ -226,9 +232,10 @@ class Judgement:
                 for number, line in enumerate(found, 1):
                     record.append(line, sync=number == len(found))
                 self.progress(len(instances(known)), len(case.index))
-            summary = {**summarise(instances(known), least=tolerance(case.dtype)), **headline(case)}
+            summary = {**summarise(instances(known)), **headline(case)}
             record.append(summary)
             record.append({"type": "done"})
+        refuse_contradictions(instances(known))
         warn_near_chance(round(summary["accuracy"]["clean"]["value"] * summary["count"]), summary["count"], case.network.classes)
         return summary
 
@@ -240,6 +247,22 @@ class Judgement:
         batch = [(chosen, x, y)]
         return survey(
             case.network, batch, lambda x: case.ball(x, chosen), self.verifier, budget, dtype=case.dtype, witnesses=witnesses
+        )
+
+
+def refuse_contradictions(lines: Sequence[Line]) -> None:
+    """A verdict that contradicts itself is no answer, and a defect that must not go unseen.
+
+    Raises:
+        Unsound: names the samples.
+    """
+    wrong = [line for line in lines if line.get("note", "").startswith(CONTRADICTION)]
+    if wrong:
+        indices = ", ".join(str(line["index"]) for line in wrong[:5])
+        raise Unsound(
+            f"{len(wrong)} of {len(lines)} verdicts are contradictions; {wrong[0]['note'].removeprefix(CONTRADICTION)}",
+            where=f"index {indices} of the data",
+            fix="report this with the network and the input; the other verdicts are whole, and in the record",
         )
 
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from scipy.stats import t as student
 
 from epsball.config import RunConfig, dump
-from epsball.device import arithmetic
 from epsball.errors import BadConfig
 from epsball.files import write_bytes
+from epsball.rounding import Rounding
 from epsball.run.folder import RunFolder, is_run
 from epsball.run.identity import Heading, Identity, hashed, precision
 from epsball.run.record import Line, Record, read
@@ -158,4 +158,4 @@ def _heading(config: RunConfig, described: dict[str, Any], seed: int, device: to
 
     data = load_examples(config.data)
     identity = Identity(None, None, hashed(data.train.x, data.train.y, data.test.x, data.test.y), precision(torch.float32))
-    return Heading("seeds", described, identity, seed, str(device), arithmetic(torch.float32))
+    return Heading("seeds", described, identity, seed, str(device), Rounding(torch.float32, torch.float32).describe())

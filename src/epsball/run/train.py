@@ -8,7 +8,7 @@ import threading
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from epsball.device import arithmetic
+from epsball.rounding import Rounding
 from epsball.run import checkpoint
 from epsball.run.identity import Heading, Identity, hashed, precision
 from epsball.run.memory import reuse_memory
@@ -68,7 +68,14 @@ class Job:
         parameter, test = next(iter(self.net.params().values())), self.test
         data = hashed(self.data.x, self.data.y, None if test is None else (test.x, test.y))
         identity = Identity(self.loaded, None, data, precision(parameter.dtype))
-        return Heading("train", self.described, identity, self.config.seed, str(parameter.device), arithmetic(parameter.dtype))
+        return Heading(
+            "train",
+            self.described,
+            identity,
+            self.config.seed,
+            str(parameter.device),
+            Rounding(parameter.dtype, parameter.dtype).describe(),
+        )
 
 
 def train(job: Job, folder: RunFolder, save: Save, tracker: Tracker) -> Line:

@@ -44,6 +44,8 @@ class Problem:
     prop: Property
 
     def __post_init__(self) -> None:
+        if self.network.rounding is None:
+            raise BadConfig('a network prepared with covers="nothing" proves nothing', fix="use prepare() as it is")
         graph, x = self.network.plan.graph, self.input_set.centre
         check_input(x, graph.input_shape)
         if self.prop.C.shape[1:] != (len(x), *graph.output_shape):

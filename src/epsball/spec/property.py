@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from epsball.errors import BadConfig, BadData, BadShape
 from epsball.rows import Rows
 from epsball.spec.labels import as_labels
+from epsball.spec.sets.base import outward
 from epsball.types import Float, Tensor
 
 
@@ -20,6 +21,8 @@ class Property:
     Attributes:
         C: (R, B, K).
         d: (R, B), or None for 0.
+        ties: whether a row that is exactly 0 breaks the property. If not, it neither holds nor is broken there: a network whose two
+            largest outputs are equal may answer either class.
 
     Raises:
         BadShape: no row at all, which would hold for every network, or C and d that do not fit.
@@ -27,6 +30,7 @@ class Property:
 
     C: Tensor
     d: Tensor | None = None
+    ties: bool = False
 
     def __post_init__(self) -> None:
         if self.C.dim() != 3 or not self.C.shape[0] or not self.C.shape[2] or not self.C.is_floating_point():
@@ -48,12 +52,26 @@ class Property:
         values = (self.C * y).sum(-1)
         return values if self.d is None else values + self.d
 
+    def broken(self, margin: Tensor) -> Tensor:
+        """Where a least margin at a concrete output breaks the property; NaN never does."""
+        return margin <= 0 if self.ties else margin < 0
+
     def take(self, index: Tensor) -> Property:
         """The properties of some samples."""
-        return Property(self.C[:, index], None if self.d is None else self.d[:, index])
+        return replace(self, C=self.C[:, index], d=None if self.d is None else self.d[:, index])
 
     def to(self, dtype: torch.dtype) -> Property:
-        return Property(self.C.to(dtype), None if self.d is None else self.d.to(dtype))
+        """The property in another precision, where it asks at least as much: d is rounded down.
+
+        Raises:
+            BadData: a coefficient of C that the precision does not have.
+        """
+        if dtype == self.C.dtype:
+            return self
+        C = self.C.to(dtype)
+        if not bool((C.double() == self.C.double()).all()):
+            raise BadData(f"a coefficient of a property is no number of {dtype}", fix="bound in float64: prepare(torch.float64)")
+        return replace(self, C=C, d=None if self.d is None else outward(self.d, dtype, -math.inf))
 
 
 def robust(label: Tensor, classes: int, dtype: torch.dtype = torch.float32, threshold: float = 0.0) -> Property:

@@ -17,7 +17,7 @@ from epsball.spec.sets.base import Divisible, InputSet
 from epsball.types import Tensor
 from epsball.verification.base import Verdict, verifiers, worst
 from epsball.verification.ladder import FALSIFIERS, Ladder
-from epsball.verification.soundness import Contradiction, check_sound
+from epsball.verification.soundness import contradiction
 
 _NAME = "cells"
 _FOUND = ".found"
@@ -68,16 +68,15 @@ class Cells:
         part = problem.take(index)
         cells, owner = _cells(part.input_set, self.count)
         left = replace(budget, seconds=max(budget.seconds - (time.monotonic() - began), 1e-9))
-        try:
-            parts = replace(self.ladder, steps=rest, everywhere=())(Problem(problem.network, cells, part.prop.take(owner)), left)
-        except Contradiction as error:
-            raise Contradiction(error.what, open_[int(owner[error.sample])]) from error
+        parts = replace(self.ladder, steps=rest, everywhere=())(Problem(problem.network, cells, part.prop.take(owner)), left)
         each = len(parts) // len(open_)
         done = list(verdicts)
         for number, i in enumerate(open_):
             done[i] = _together(parts[number * each : (number + 1) * each], verdicts[i])
             found = {name: value for name, value in done[i].stats.items() if name in first or name.endswith(_FOUND)}
-            check_sound(i, found, {_NAME: done[i].margin}, dtype=problem.network.dtype)
+            wrong = contradiction(found, {_NAME: done[i].margin}, dtype=problem.network.dtype)
+            if wrong:
+                done[i] = replace(done[i], status="error", note=wrong)
         return done
 
 

@@ -12,7 +12,7 @@ import torch
 
 from epsball.bounding.base import Bounder, bounders, least_margins
 from epsball.bounding.within import Within
-from epsball.device import arithmetic, exact_arithmetic, tolerance
+from epsball.device import exact_arithmetic
 from epsball.errors import BadConfig, EpsballError
 from epsball.spec.problem import Budget, Problem
 from epsball.verification.base import Status, Verdict, verifiers
@@ -30,7 +30,7 @@ class Incomplete:
         label: the name in verdicts; empty for the method's own.
         chunk: samples bounded together; the budget's seconds are looked at between chunks.
 
-    Sound:   yes, up to floating point: a margin counts above the tolerance of its precision.   Complete: no.
+    Sound:   yes: a margin above 0 is a proof, in the arithmetic that the network covers.   Complete: no.
     Raises:  BadConfig for an unknown method; BadShape, UnsupportedOp. Anything else is the verdict "error" of its chunk.
     """
 
@@ -64,7 +64,6 @@ class Incomplete:
 
     def _chunk(self, problem: Problem, budget: Budget) -> list[Verdict]:
         start = time.perf_counter()
-        least = tolerance(problem.network.dtype)
         try:
             margins = lower_margins(self._bounder(budget), problem).tolist()
         except EpsballError:
@@ -73,7 +72,7 @@ class Incomplete:
             failed = self._verdict(problem, "error", math.nan, (time.perf_counter() - start) / len(problem))
             return [replace(failed, note=told(error))] * len(problem)
         seconds = (time.perf_counter() - start) / len(problem)
-        return [self._verdict(problem, "verified" if m > least else "unknown", m, seconds) for m in margins]
+        return [self._verdict(problem, "verified" if m > 0 else "unknown", m, seconds) for m in margins]
 
     def _bounder(self, budget: Budget) -> Bounder:
         method = bounders[self.method]() if isinstance(self.method, str) else self.method
@@ -81,7 +80,7 @@ class Incomplete:
 
     def _verdict(self, problem: Problem, status: Status, margin: float, seconds: float) -> Verdict:
         stats = MappingProxyType({self.name: margin, f"{self.name}.seconds": seconds})
-        return Verdict(status, margin, self.name, arithmetic(problem.network.dtype), seconds, stats=stats)
+        return Verdict(status, margin, self.name, problem.network.arithmetic, seconds, stats=stats)
 
 
 def lower_margins(method: Bounder, problem: Problem) -> Float[Tensor, " B"]:

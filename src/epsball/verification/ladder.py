@@ -9,26 +9,25 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Protocol, cast
 
 import torch
-from torch import nn
 
 from epsball.attacks.base import Attack
 from epsball.attacks.pgd import PGD
-from epsball.attacks.untouched import Function, untouched
+from epsball.attacks.untouched import Function
 from epsball.bounding.base import bounders
-from epsball.device import arithmetic, exact_arithmetic
+from epsball.device import exact_arithmetic
 from epsball.device import generator as seeded
 from epsball.errors import BadConfig, EpsballError, did_you_mean
 from epsball.spec.problem import Budget, Problem
 from epsball.verification.base import Status, Verdict, Verifier, Witness, verifiers
 from epsball.verification.incomplete import Incomplete, told
-from epsball.verification.soundness import check_sound
+from epsball.verification.replay import Replay, Replayed
+from epsball.verification.soundness import contradiction
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from epsball.types import Tensor
-
 FALSIFIERS = ("clean", "attack")
+_NEAR = 0.02  # of the outputs: bounds of trained networks lose less than that to float32 (docs/explanation/rounding.md)
 
 
 class Step(Verifier, Protocol):
@@ -47,6 +46,7 @@ STEPS: tuple[str | Step, ...] = ("clean", "attack", "ibp", "crown-ibp", "crown")
 class _Case:
     """One sample on its way up."""
 
+    arithmetic: str
     found: dict[str, float] = field(default_factory=dict)
     proven: dict[str, float] = field(default_factory=dict)
     facts: dict[str, float] = field(default_factory=dict)
@@ -63,19 +63,33 @@ class _Case:
         if self.status is None:
             self.status, self.by, self.witness = status, by, witness
 
+    def see(self, name: str, replayed: Replayed, i: int, status: Status) -> None:
+        """An input of the set that was evaluated: its margin, and the verdict if it breaks the property."""
+        self.found[name] = min(self.found.get(name, math.inf), float(replayed.margin[i]))
+        self.scale = max(self.scale, float(replayed.y[i].abs().max()))
+        if bool(replayed.broken[i]):
+            self.settle(status, name.removesuffix(".found"), Witness(replayed.x[i].clone(), replayed.y[i].clone()))
+
+    @property
+    def nearly_proven(self) -> bool:
+        """Whether it is open by no more than what rounding may have taken from its bounds."""
+        best = max((m for m in self.proven.values() if not math.isnan(m)), default=-math.inf)
+        return self.status is None and not self.late and best > -_NEAR * self.scale
+
     def verdict(self, dtype: torch.dtype) -> Verdict:
         """What is known in the end. A step that was not reached, or that failed, is never taken for an answer."""
+        wrong = contradiction(self.found, self.proven, dtype=dtype, scale=self.scale)
         left: Status = "timeout" if self.late else "error" if self.note else "unknown"
         stats = self.found | self.proven | self.facts | {f"{step}.seconds": s for step, s in self.seconds.items()}
         return Verdict(
-            status=self.status or left,
+            status="error" if wrong else self.status or left,
             margin=max((m for m in self.proven.values() if not math.isnan(m)), default=math.nan),
             method=self.by or next(reversed(self.seconds), "none"),
-            arithmetic=arithmetic(dtype),
+            arithmetic=self.arithmetic,
             seconds=sum(self.seconds.values()),
             witness=self.witness,
             stats=MappingProxyType(stats),
-            note=self.note,
+            note=wrong or self.note,
         )
 
 
@@ -84,20 +98,22 @@ class _Case:
 class Ladder:
     """Misclassified? Attacked? Proven by intervals, by CROWN-IBP, by CROWN? The first yes is the answer.
 
-    Every proven margin is held against every margin found on the same sample, and a contradiction raises `Unsound`.
+    Every proven margin is held against every margin found on the same sample. A contradiction is a defect of this package: that
+    sample's verdict is an error with a note that says so, and no other verdict is lost. What fails in float32 for want of a little
+    is tried again with bounds in float64.
 
     Attributes:
         steps: "clean", "attack", keys of `bounders`, other verifiers with a name ("lp"), or such objects with options and a label
             of their own; in order. A step that falsifies gives its witness, which is evaluated again as an attack's is.
-        attack: of the step "attack". It climbs the prepared network; what it finds is evaluated again on `function`.
+        attack: of the step "attack". It climbs `function` within the set rounded inwards.
         everywhere: steps that run on every sample, settled or not: their own accuracy becomes known, and a proof is held against
             an attack. Verdicts stay the same.
-        function: the user's own module. A witness counts only if it breaks this one too. None is the prepared network.
+        function: the user's own module: a witness counts if it breaks this one. None is the prepared network.
         chunk: samples attacked together.
         seed: of the attack's random numbers.
 
-    Sound:   yes, up to floating point.   Complete: no.
-    Raises:  Unsound; BadConfig for an unknown step; what the steps raise.
+    Sound:   yes, in the arithmetic that the verdict names.   Complete: no.
+    Raises:  BadConfig for an unknown step; what the steps raise.
     """
 
     complete: ClassVar[bool] = False
@@ -123,24 +139,41 @@ class Ladder:
     def __call__(self, problem: Problem, budget: Budget) -> list[Verdict]:
         """One verdict a sample."""
         began = time.monotonic()
-        cases = [_Case() for _ in range(len(problem))]
+        cases = [_Case(problem.network.arithmetic) for _ in range(len(problem))]
         with exact_arithmetic():
             for step in self.steps:
-                wanted = [i for i, case in enumerate(cases) if self._wants(step, case)]
-                if not wanted:
-                    continue
-                part = problem.take(torch.tensor(wanted, device=problem.input_set.centre.device))
-                left = budget.seconds - (time.monotonic() - began)
-                self._run(step, part, [cases[i] for i in wanted], budget, left)
-        for sample, case in enumerate(cases):
-            check_sound(sample, case.found, case.proven, dtype=problem.network.dtype, scale=case.scale)
+                self._run(step, problem, [i for i, case in enumerate(cases) if self._wants(step, case)], cases, budget, began)
+            near = [i for i, case in enumerate(cases) if case.nearly_proven] if problem.network.precise is not None else []
+            if near:
+                self._again(problem, near, cases, budget, began)
         return [case.verdict(problem.network.dtype) for case in cases]
+
+    def _again(self, problem: Problem, near: list[int], cases: Sequence[_Case], budget: Budget, began: float) -> None:
+        """The proving steps with bounds in float64, for samples that float32 leaves open by no more than its rounding may take."""
+        precise = problem.network.precise
+        if precise is None:
+            return
+        network = precise()
+        part = problem.take(torch.tensor(near, dtype=torch.long, device=problem.input_set.centre.device))
+        wide = Problem(network, part.input_set.to(network.dtype, network.device), part.prop.to(network.dtype))
+        own = [cases[i] for i in near]
+        for case in own:
+            case.arithmetic = network.arithmetic
+        for step in self.steps:
+            if step not in FALSIFIERS:
+                self._run(step, wide, [i for i, case in enumerate(own) if case.status is None], own, budget, began)
 
     def _wants(self, step: str | Step, case: _Case) -> bool:
         """Whether a step runs on a sample. An attack has nothing to add where the nominal input is misclassified."""
         return case.status is None or (_name(step) in self.everywhere and not (step == "attack" and case.by == "clean"))
 
-    def _run(self, step: str | Step, problem: Problem, cases: Sequence[_Case], budget: Budget, left: float) -> None:
+    def _run(
+        self, step: str | Step, whole: Problem, wanted: list[int], everyone: Sequence[_Case], budget: Budget, began: float
+    ) -> None:
+        if not wanted:
+            return
+        problem = whole.take(torch.tensor(wanted, dtype=torch.long, device=whole.input_set.centre.device))
+        cases, left = [everyone[i] for i in wanted], budget.seconds - (time.monotonic() - began)
         if left <= 0:
             for case in cases:
                 case.late = True
@@ -153,39 +186,24 @@ class Ladder:
 
     def _prove(self, step: Step, problem: Problem, cases: Sequence[_Case], budget: Budget) -> None:
         for i, (case, verdict) in enumerate(zip(cases, step(problem, budget), strict=True)):
-            case.seconds[step.name] = verdict.seconds
+            case.seconds[step.name] = case.seconds.get(step.name, 0.0) + verdict.seconds
             case.proven[step.name] = verdict.margin
             case.facts |= {k: v for k, v in verdict.stats.items() if "." in k and not k.endswith((".seconds", ".found"))}
             case.late |= verdict.status == "timeout"
             case.note = case.note or verdict.note
             if verdict.status == "verified":
                 case.settle("verified", step.name)
-            elif verdict.witness is not None:
-                self._witness(
-                    problem.take(torch.tensor([i], device=problem.input_set.centre.device)), case, step.name, verdict.witness
-                )
-
-    def _witness(self, problem: Problem, case: _Case, name: str, witness: Witness) -> None:
-        """A step's counterexample counts only if it breaks the user's own module."""
-        x = witness.x[None]
-        y, margins = self._evaluate(problem, x)
-        case.found[f"{name}.found"] = float(torch.maximum(margins, _margins(problem, x)))
-        case.scale = max(case.scale, float(y.abs().max()))
-        if float(margins) <= 0:
-            case.settle("falsified", name, Witness(witness.x.clone(), y[0].clone()))
+            elif verdict.witness is not None:  # a step's counterexample counts only if it breaks the user's own module
+                one = problem.take(torch.tensor([i], dtype=torch.long, device=problem.input_set.centre.device))
+                case.see(f"{step.name}.found", Replay(one, self.function)(verdict.witness.x[None]), 0, "falsified")
 
     def _clean(self, problem: Problem, cases: Sequence[_Case]) -> None:
         start = time.perf_counter()
-        x = problem.input_set.centre
-        y, margins = self._evaluate(problem, x)
-        # found margins are held against proofs about the prepared network, which may be more precise than the module
-        ours = torch.maximum(margins, _margins(problem, x)).tolist()
+        replayed = Replay(problem, self.function)(problem.input_set.centre)
         seconds = (time.perf_counter() - start) / len(cases)
-        for i, (case, margin) in enumerate(zip(cases, margins.tolist(), strict=True)):
-            case.found["clean"], case.seconds["clean"] = ours[i], seconds
-            case.scale = float(y[i].abs().max())
-            if margin <= 0:
-                case.settle("misclassified", "clean", Witness(x[i].clone(), y[i].clone()))
+        for i, case in enumerate(cases):
+            case.seconds["clean"] = seconds
+            case.see("clean", replayed, i, "misclassified")
 
     def _attack(self, problem: Problem, cases: Sequence[_Case], left: float) -> None:
         began = time.monotonic()
@@ -206,40 +224,13 @@ class Ladder:
 
     def _attack_chunk(self, problem: Problem, cases: Sequence[_Case]) -> None:
         start = time.perf_counter()
-        network = problem.network
-        input_set = problem.input_set.to(network.dtype, network.device)
-        found = self.attack(network.forward, input_set, problem.prop, seeded(network.device, self.seed))
-        y, there = self._evaluate(problem, found.x)
-        margins = torch.maximum(there, found.margin).tolist()
+        replay, device = Replay(problem, self.function), problem.network.device
+        inside = problem.input_set.to(replay.dtype, device).inner()
+        replayed = replay(self.attack(replay.runs, inside, problem.prop, seeded(device, self.seed)).x)
         seconds = (time.perf_counter() - start) / len(cases)
-        for i, (case, margin) in enumerate(zip(cases, margins, strict=True)):
-            case.found["attack"], case.seconds["attack"] = margin, seconds
-            case.scale = max(case.scale, float(y[i].abs().max()))
-            if margin <= 0:
-                case.settle("falsified", "attack", Witness(found.x[i].clone(), y[i].clone()))
-
-    def _evaluate(self, problem: Problem, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Outputs and least margins on the user's own module, in its own precision; results in the prepared network's."""
-        network, function = problem.network, self.function
-        if function is None:
-            function, dtype = network.forward, network.dtype
-        else:
-            dtype = _dtype(function) or network.dtype
-        with untouched(function), torch.no_grad():
-            y = function(x.to(network.device, dtype)).to(network.dtype)
-        return y, problem.prop.to(network.dtype).margins(y).amin(0)
-
-
-def _dtype(function: Function) -> torch.dtype | None:
-    parameters = function.parameters() if isinstance(function, nn.Module) else ()
-    return next((p.dtype for p in parameters if p.is_floating_point()), None)
-
-
-def _margins(problem: Problem, x: Tensor) -> Tensor:
-    """Least margins of the prepared network itself."""
-    network = problem.network
-    with torch.no_grad():
-        return problem.prop.to(network.dtype).margins(network.forward(x.to(network.device, network.dtype))).amin(0)
+        for i, case in enumerate(cases):
+            case.seconds["attack"] = seconds
+            case.see("attack", replayed, i, "falsified")
 
 
 def named_steps() -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 
 from epsball.bounding.base import least_margins
-from epsball.device import arithmetic, exact_arithmetic, tolerance
+from epsball.device import exact_arithmetic, tolerance
 from epsball.errors import EpsballError
 from epsball.verification.base import Status, Verdict, Witness, verifiers
 from epsball.verification.convex.lp import TriangleLp
@@ -85,7 +85,7 @@ class LpVerifier:
             answer.status,
             answer.margin,
             self.name,
-            arithmetic(problem.network.dtype),
+            problem.network.arithmetic,
             seconds,
             answer.witness,
             stats=MappingProxyType(stats),
@@ -140,16 +140,14 @@ class _Search:
     bounds: Float[Tensor, " R"]
 
     def __post_init__(self) -> None:
-        self.outputs = self.problem.network.forward(self.problem.input_set.centre)
         self.found = math.inf
         self.witness: Witness | None = None
         self.late, self.note = False, ""
 
     def open_rows(self) -> list[int]:
-        """Rows that are not proven with room to spare, from the worst."""
-        room = 10 * tolerance(self.problem.network.dtype) * (1 + float(self.outputs.abs().max()))
+        """Rows that are not proven, from the worst."""
         margins = self.margins()
-        return [row for row in margins.argsort().tolist() if not margins[row] > room]
+        return [row for row in margins.argsort().tolist() if not margins[row] > 0]
 
     def margins(self) -> Float[Tensor, " R"]:
         d = self.problem.prop.d
@@ -177,11 +175,13 @@ class _Search:
         return []
 
     def _try(self, x: Tensor) -> None:
-        """Feed a minimiser to the network."""
-        y = self.problem.network.forward(x)
-        margins = self.problem.prop.margins(y)[:, 0]
-        self.found = min(self.found, float(margins.amin()))
-        if self.found <= 0:
+        """Feed a minimiser to the network, moved into the set."""
+        p = self.problem
+        x = p.input_set.inner().project(x)
+        y = p.network.forward(x)
+        margin = p.prop.margins(y).amin()
+        self.found = min(self.found, float(margin))
+        if bool(p.prop.broken(margin) & p.input_set.holds(x)[0]):
             self.witness = Witness(x[0].clone(), y[0].clone())
 
     def answer(self) -> _Answer:
@@ -192,7 +192,7 @@ class _Search:
             gap = self.found - float(self.margins().amin())
             slack = max(_ATTAINED, 10 * tolerance(p.network.dtype)) * (1 + abs(margin))
             facts = {"found": self.found, "exact": float(gap <= slack)}
-        status: Status = "verified" if margin > tolerance(p.network.dtype) else "unknown"
+        status: Status = "verified" if margin > 0 else "unknown"
         if self.witness is not None:
             status = "falsified"
         elif status != "verified" and self.late:

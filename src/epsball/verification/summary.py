@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from epsball.device import tolerance
 from epsball.errors import BadData, Unsound
 from epsball.verification.base import STATUSES
 from epsball.verification.binomial import clopper_pearson
+from epsball.verification.soundness import CONTRADICTION
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +17,7 @@ Line = dict[str, Any]
 Share = dict[str, float]
 
 
-def summarise(lines: Iterable[Mapping[str, Any]], *, least: float | None = None) -> Line:
+def summarise(lines: Iterable[Mapping[str, Any]]) -> Line:
     """The summary line of the instances among some lines; other lines are passed over.
 
     Accuracies are shares of all instances with exact 95 % intervals (Clopper and Pearson). "verified" is the union of all methods;
@@ -28,7 +26,6 @@ def summarise(lines: Iterable[Mapping[str, Any]], *, least: float | None = None)
 
     Args:
         lines: of a survey; shards may follow each other in any order.
-        least: the margin that a proof exceeds, for counting by method; None is the tolerance of float32.
 
     Raises:
         BadData: an index occurs twice, or there is no instance.
@@ -37,9 +34,8 @@ def summarise(lines: Iterable[Mapping[str, Any]], *, least: float | None = None)
     """
     found = [line for line in lines if line.get("type", "instance") == "instance"]
     _check_indices(found)
-    bound = tolerance(torch.float32) if least is None else least
     for line in found:
-        _check_instance(line, bound)
+        _check_instance(line)
     right = [line for line in found if line["predicted"] == line["label"]]
     counts = {
         "clean": len(right),
@@ -54,7 +50,7 @@ def summarise(lines: Iterable[Mapping[str, Any]], *, least: float | None = None)
         "verb": "verify",
         "count": len(found),
         "accuracy": {name: _share(count, len(found)) for name, count in counts.items()},
-        "verified_by": {method: _share(count, len(found)) for method, count in _by_method(found, bound).items()},
+        "verified_by": {method: _share(count, len(found)) for method, count in _by_method(found).items()},
         "steps": _steps(found),
         "status": {name: status[name] for name in STATUSES},
         "seconds": sum(line["seconds"] for line in found),
@@ -69,28 +65,28 @@ def _check_indices(lines: Sequence[Mapping[str, Any]]) -> None:
         raise BadData("there is no instance to summarise", fix="verify at least one input")
 
 
-def _check_instance(line: Mapping[str, Any], least: float) -> None:
+def _check_instance(line: Mapping[str, Any]) -> None:
     """No line may contradict itself, wherever it was written."""
     attacked = line.get("attacked_margin")
     bounds = {m: v for m, v in line["bounds"].items() if v is not None}
-    proven = {m: v for m, v in bounds.items() if v > least}
+    proven = {m: v for m, v in bounds.items() if v > 0}
     what = None
     if line["status"] == "verified" and line["predicted"] != line["label"]:
         what = "is verified, but misclassified without any perturbation"
     elif line["status"] == "verified" and not any(v > 0 for v in bounds.values()):
         what = "is verified, but no method proves it"
-    elif proven and attacked is not None and attacked < -least:
+    elif proven and attacked is not None and attacked < 0 and not line.get("note", "").startswith(CONTRADICTION):
         what = f"has an attack with margin {attacked:.6g} and proofs of margins {proven}"
     if what:
         raise Unsound(f"instance {line['index']} {what}", fix="report this as a defect of epsball")
 
 
-def _by_method(lines: Sequence[Mapping[str, Any]], least: float) -> dict[str, int]:
+def _by_method(lines: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     """Instances that each method proves by itself, for the methods that saw every instance that is open to proof."""
     open_ = [line for line in lines if line["status"] in ("verified", "unknown")]
     methods = dict.fromkeys(m for line in lines for m in line["bounds"])
     return {
-        method: sum((line["bounds"].get(method) or 0.0) > least for line in lines if line["status"] == "verified")
+        method: sum((line["bounds"].get(method) or 0.0) > 0 for line in lines if line["status"] == "verified")
         for method in methods
         if all(method in line["bounds"] for line in open_)
     }

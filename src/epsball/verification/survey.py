@@ -19,7 +19,6 @@ from epsball.spec.problem import Budget, Problem
 from epsball.spec.property import robust
 from epsball.verification.cells import Cells
 from epsball.verification.ladder import FALSIFIERS, Ladder
-from epsball.verification.soundness import Contradiction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -58,7 +57,6 @@ def survey(
         Lines of type "instance", each followed by its line of type "witness" if it has one.
 
     Raises:
-        Unsound: an attack beat a proof; names the index.
         BadShape, BadData: inputs, labels and network do not fit together.
     """
     prepared, budget = network.prepare(dtype), budget or Budget()
@@ -75,10 +73,7 @@ def survey(
         x_there, y_there = x.to(prepared.device, prepared.dtype), y.to(prepared.device)
         problem = Problem(prepared, ball(x_there), robust(y_there, network.classes, prepared.dtype))
         predicted = _predict(network, x_there)
-        try:
-            verdicts = verifier(problem, replace(budget, seconds=budget.seconds * len(index)))
-        except Contradiction as error:
-            raise Contradiction(error.what, error.sample, where=f"index {int(index[error.sample])} of the data") from error
+        verdicts = verifier(problem, replace(budget, seconds=budget.seconds * len(index)))
         for i, verdict in enumerate(verdicts):
             line = _instance(int(index[i]), int(y[i]), int(predicted[i]), verdict)
             yield line

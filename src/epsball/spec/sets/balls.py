@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import torch
 
 from epsball.errors import BadConfig
 from epsball.interval import Interval
-from epsball.spec.sets.base import NORMS, Clip, Norm, halves, needs_range, round_outward
+from epsball.spec.sets.base import NORMS, Clip, Norm, halves, needs_range, round_outward, within
 from epsball.spec.sets.box import Box
 from epsball.spec.sets.norms import L0, L1, L2, Geometry
 from epsball.types import Float, Tensor
@@ -20,6 +21,14 @@ if TYPE_CHECKING:
     from epsball.spec.sets.base import InputSet
 
 _GEOMETRIES: dict[Norm, Geometry] = {"l2": L2(), "l1": L1(), "l0": L0()}
+
+
+def near_enough(x: Tensor, centre: Tensor, eps: float, norm: Norm) -> bool:
+    """Whether one input (*x) is as near to another as an l2, l1 or l0 ball asks: in rationals, which have no rounding."""
+    moves = [Fraction(a) - Fraction(b) for a, b in zip(x.flatten().tolist(), centre.flatten().tolist(), strict=True) if a != b]
+    if norm == "l2":
+        return sum(move * move for move in moves) <= Fraction(eps) ** 2
+    return (len(moves) if norm == "l0" else sum(map(abs, moves))) <= Fraction(eps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,6 +143,19 @@ class LpBall:
         still = reach == 0
         lower, upper = torch.where(still, self.x, lower), torch.where(still, self.x, upper)
         return LpBall._with_box(self, self.x, Box.between(lower, upper), cut)
+
+    def inner(self) -> LpBall:
+        shrunk = LpBall._with_box(self, self.x, self.box.inner(), self.cut)
+        if self.norm in ("l1", "l2"):
+            object.__setattr__(shrunk, "eps", self.eps * (1 - 8 * torch.finfo(self.x.dtype).eps))
+        return shrunk
+
+    def holds(self, x: Tensor) -> Tensor:
+        inside = self.box.holds(x) if self.cut is None else self.box.holds(x) & within(x, self.cut)
+        if self.norm == "linf":
+            return inside
+        near = [bool(i) and near_enough(a, b, self.eps, self.norm) for i, a, b in zip(inside, x, self.x, strict=True)]
+        return torch.tensor(near, dtype=torch.bool, device=x.device)
 
     def take(self, index: Tensor) -> LpBall:
         cut = None if self.cut is None else Interval(*(end[index] for end in self.cut))

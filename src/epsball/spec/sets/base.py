@@ -56,6 +56,14 @@ class InputSet(Protocol):
         """The two halves along one flat input axis; their union is the set."""
         ...
 
+    def inner(self) -> InputSet:
+        """The set rounded inwards: where a counterexample is looked for. A proof holds on the set itself, which is rounded outwards."""
+        ...
+
+    def holds(self, x: Tensor) -> Tensor:
+        """(B,) whether a point lies in the set as it was meant, before any rounding: exactly, in rationals where it must be."""
+        ...
+
     def take(self, index: Tensor) -> InputSet:
         """The sets of some samples, in the index's order."""
         ...
@@ -141,6 +149,16 @@ def halves(x: Tensor, hull: Interval, axis: int) -> tuple[Interval, Interval]:
         Interval(hull.lower, torch.where(chosen, at, hull.upper)),
         Interval(torch.where(chosen, at, hull.lower), hull.upper),
     )
+
+
+def within(x: Tensor, ends: Interval) -> Tensor:
+    """(B,) whether every element lies between two ends; NaN does not. Comparisons of floating-point numbers are exact."""
+    return ((x >= ends.lower) & (x <= ends.upper)).flatten(1).all(1)
+
+
+def round_inward(end: Tensor, dtype: torch.dtype, towards: float) -> Tensor:
+    """The nearest value of a precision that is not beyond an end, which lies `towards` the outside: the reverse of `outward`."""
+    return outward(end, dtype, -towards)
 
 
 def round_outward(exact: Tensor, dtype: torch.dtype, towards: float) -> Tensor:

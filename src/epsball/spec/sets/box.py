@@ -10,7 +10,7 @@ import torch
 from epsball.errors import BadData, BadShape
 from epsball.interval import Interval
 from epsball.rows import Rows
-from epsball.spec.sets.base import Clip, check_inputs, halves, outward, round_outward
+from epsball.spec.sets.base import Clip, check_inputs, halves, outward, round_inward, round_outward, within
 from epsball.types import Float, Tensor
 
 
@@ -35,6 +35,7 @@ class Box:
     clip: Clip = None
     lower: Tensor = field(init=False)
     upper: Tensor = field(init=False)
+    inside: Interval = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         check_inputs(self.x, self.clip)
@@ -55,6 +56,21 @@ class Box:
             lower, upper = lower.clamp(min=self.clip[0]), upper.clamp(max=self.clip[1])
         object.__setattr__(self, "lower", lower)
         object.__setattr__(self, "upper", upper)
+        object.__setattr__(self, "inside", self._rounded_in(radius))
+
+    def _rounded_in(self, radius: Tensor) -> Interval:
+        """The ends rounded inwards: what lies between them lies in the box whatever is rounded."""
+        ends = []
+        for sign, clip in ((-1.0, None if self.clip is None else self.clip[0]), (1.0, None if self.clip is None else self.clip[1])):
+            beyond = sign * math.inf
+            end = self.x.double() + sign * radius
+            end = round_inward(torch.nextafter(end, torch.full_like(end, -beyond)), self.x.dtype, beyond)
+            if clip is not None:
+                stop = round_inward(torch.full_like(end, clip, dtype=torch.float64), self.x.dtype, beyond)
+                end = torch.maximum(end, stop) if sign < 0 else torch.minimum(end, stop)
+            # a radius of less than a step of the precision leaves the centre alone
+            ends.append(torch.where(radius == 0, self.x, torch.minimum(end, self.x) if sign < 0 else torch.maximum(end, self.x)))
+        return Interval(ends[0], ends[1])
 
     @classmethod
     def between(cls, lower: Tensor, upper: Tensor) -> Box:
@@ -73,12 +89,13 @@ class Box:
             raise BadData("an empty, inverted or NaN box", fix="give lower <= upper everywhere")
         for end in (lower, upper):
             check_inputs(end, None)
-        return cls._with_ends(torch.lerp(lower, upper, 0.5), lower, upper)
+        return cls._with_ends(torch.lerp(lower, upper, 0.5), Interval(lower, upper), Interval(lower, upper))
 
     @classmethod
-    def _with_ends(cls, x: Tensor, lower: Tensor, upper: Tensor, clip: Clip = None) -> Box:
+    def _with_ends(cls, x: Tensor, ends: Interval, inside: Interval, clip: Clip = None) -> Box:
         box = object.__new__(cls)
-        for name, value in (("x", x), ("clip", clip), ("lower", lower), ("upper", upper)):
+        lower, upper = ends
+        for name, value in (("x", x), ("clip", clip), ("lower", lower), ("upper", upper), ("inside", inside)):
             object.__setattr__(box, name, value)
         object.__setattr__(box, "radius", torch.maximum(upper - x, x - lower))
         return box
@@ -108,11 +125,21 @@ class Box:
         low, high = halves(torch.lerp(self.lower, self.upper, 0.5), self.hull(), axis)
         return Box.between(*low), Box.between(*high)
 
+    def inner(self) -> Box:
+        x = torch.minimum(torch.maximum(self.x, self.inside.lower), self.inside.upper)
+        return Box._with_ends(x, self.inside, self.inside, self.clip)
+
+    def holds(self, x: Tensor) -> Tensor:
+        return within(x, self.inside)
+
     def take(self, index: Tensor) -> Box:
-        return Box._with_ends(self.x[index], self.lower[index], self.upper[index], self.clip)
+        inside = Interval(self.inside.lower[index], self.inside.upper[index])
+        return Box._with_ends(self.x[index], Interval(self.lower[index], self.upper[index]), inside, self.clip)
 
     def to(self, dtype: torch.dtype, device: torch.device) -> Box:
-        if dtype == self.x.dtype:
-            return Box._with_ends(self.x.to(device), self.lower.to(device), self.upper.to(device), self.clip)
-        lower, upper = outward(self.lower, dtype, -math.inf), outward(self.upper, dtype, math.inf)
-        return Box._with_ends(self.x.to(device, dtype), lower.to(device), upper.to(device), self.clip)
+        ends, inside = self.hull(), self.inside
+        if dtype != self.x.dtype:
+            ends = Interval(outward(self.lower, dtype, -math.inf), outward(self.upper, dtype, math.inf))
+            inside = Interval(round_inward(inside.lower, dtype, -math.inf), round_inward(inside.upper, dtype, math.inf))
+        ends, inside = (Interval(box.lower.to(device), box.upper.to(device)) for box in (ends, inside))
+        return Box._with_ends(self.x.to(device, dtype), ends, inside, self.clip)

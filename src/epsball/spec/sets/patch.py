@@ -12,7 +12,7 @@ from torch.nn.functional import avg_pool2d, conv_transpose2d
 from epsball.errors import BadConfig, BadShape
 from epsball.interval import Interval
 from epsball.rows import Rows
-from epsball.spec.sets.base import Range, check_inputs, halves, needs_range, outward
+from epsball.spec.sets.base import Range, check_inputs, halves, needs_range, outward, within
 
 if TYPE_CHECKING:
     from epsball.types import Float, Int, Tensor
@@ -153,6 +153,15 @@ class Patch:
         whole = self.take(owner)
         allowed = whole.allowed & places.repeat(len(self.x), 1, 1)
         return Patch._with_limits(self, whole.x, whole.lower, whole.upper, allowed), owner
+
+    def inner(self) -> Patch:
+        return self
+
+    def holds(self, x: Tensor) -> Tensor:
+        changed = (x != self.x).to(self.x.dtype)
+        held = self._over(changed) == changed.flatten(1).sum(1)[:, None, None]  # counts: exact
+        free = torch.where(changed > 0, x, self.lower)
+        return within(free, Interval(self.lower, self.upper)) & (held & self._allowed()).flatten(1).any(1)
 
     def take(self, index: Tensor) -> Patch:
         return Patch._with_limits(self, self.x[index], self.lower[index], self.upper[index], self.allowed[index])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +23,14 @@ if TYPE_CHECKING:
     from epsball.types import Float, Tensor
 
 _STEPS = 30  # of hit-and-run
+
+
+def keeps(A: list[list[float]], b: list[float], x: list[float]) -> bool:
+    """Whether `A x <= b`, in rationals."""
+    point = [Fraction(value) for value in x]
+    return all(
+        sum(Fraction(a) * v for a, v in zip(row, point, strict=True)) <= Fraction(end) for row, end in zip(A, b, strict=True)
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,6 +179,16 @@ class Polytope:
         box = Box.between(*self._ends([axis])).to(self.box.x.dtype, self.box.x.device)
         low, high = box.split(axis)
         return Polytope(self.A, self.b, low), Polytope(self.A, self.b, high)
+
+    def inner(self) -> Polytope:
+        return self._made(self.A, self.b, self.box.inner(), self._systems, self._inner)
+
+    def holds(self, x: Tensor) -> Tensor:
+        """Without slack: every constraint in rationals."""
+        batch, size = len(x), x[0].numel()
+        A, b = self.A.expand(batch, -1, size).tolist(), self.b.expand(batch, -1).tolist()
+        kept = [keeps(*one) for one in zip(A, b, x.flatten(1).tolist(), strict=True)]
+        return self.box.holds(x) & torch.tensor(kept, dtype=torch.bool, device=x.device)
 
     def take(self, index: Tensor) -> Polytope:
         A = self.A if self.A.dim() == 2 else self.A[index]

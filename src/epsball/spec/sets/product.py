@@ -111,6 +111,12 @@ class Product:
                 return which, int(found[0, 0])
         raise BadConfig(f"no axis {axis}", fix=f"give 0 to {torch.Size(self.shape).numel() - 1}")
 
+    def inner(self) -> Product:
+        return self._each(lambda part: part.inner())
+
+    def holds(self, x: Tensor) -> Tensor:
+        return torch.stack([part.holds(self.pick(x, k)) for k, (_, part) in enumerate(self.parts)]).all(0)
+
     def take(self, index: Int[Tensor, " N"]) -> Product:
         return self._each(lambda part: part.take(index))
 

@@ -192,6 +192,13 @@ class Transformed:
         owner = torch.arange(len(self.x), device=self.x.device).repeat_interleave(len(places))
         return Transformed(self.x[owner], self.transform, low.flatten(0, 1), high.flatten(0, 1)), owner
 
+    def inner(self) -> Transformed:
+        return self
+
+    def holds(self, x: Tensor) -> Tensor:
+        """Whether it is a picture of the grid, to the last bit."""
+        return (self.project(x) == x).flatten(1).all(1)
+
     def take(self, index: Tensor) -> Transformed:
         taken = Transformed(self.x[index], self.transform, self.lower[index], self.upper[index])
         if "_pictures" in self.__dict__:  # what is known already is not computed again

@@ -149,6 +149,13 @@ class WordSubstitution:
             parts.append(self._like(self.tokens, kept, self.embedding, self.budget))
         return parts[0], parts[1]
 
+    def inner(self) -> WordSubstitution:
+        return self
+
+    def holds(self, x: Tensor) -> Tensor:
+        """Whether it is one of its sentences, to the last bit."""
+        return (self.project(x) == x).flatten(1).all(1)
+
     def take(self, index: Tensor) -> WordSubstitution:
         at = index.to(self.tokens.device)
         return self._like(self.tokens[at], self.candidates[at], self.embedding, self.budget)

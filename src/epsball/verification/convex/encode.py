@@ -137,7 +137,9 @@ class Encoding:
         order = np.argsort(np.concatenate([np.repeat(np.arange(len(rows.values)), size) for size in sizes]), kind="stable")
         return Forms(sparse.vstack(matrices, format="csr")[order], np.concatenate(offsets)[order], np.concatenate(losses)[order])
 
-    def _read(self, pulled: Pulled, seen: list[tuple[int, Tensor]], rounded: list[Tensor], pairs: int) -> tuple[sparse.csr_matrix, Array, Array]:
+    def _read(
+        self, pulled: Pulled, seen: list[tuple[int, Tensor]], rounded: list[Tensor], pairs: int
+    ) -> tuple[sparse.csr_matrix, Array, Array]:
         blocks = [(values.flatten(0, 1), self.units[slot].y) for slot, values in seen]
         for slot, form in pulled.terms:
             blocks.append((node_flat(form.dense().values, 2).flatten(0, 1), 0 if slot == 0 else self.units[slot].y))
