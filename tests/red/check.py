@@ -174,7 +174,7 @@ def _radius(case: Case, network: Network, function: Function, out: Outcome) -> N
             norm=region.kind,
             clip=region.clip,
             method=method,
-            high=2 * region.eps,  # type: ignore[arg-type]
+            high=2 * region.eps,
         ),
     )
     if not isinstance(found, Tensor):
