@@ -24,7 +24,7 @@ from epsball.verification.ladder import Ladder
 
 NEAR = {torch.float64: 1e-6, torch.float32: 1e-3}
 PROVEN = {torch.float64: 1e-9, torch.float32: 1e-5}  # of a proven margin above the exact least one, in proportion
-SOLVED = 1e-5  # what a solver's tolerance may leave of a bound that is called exact
+SOLVED = {torch.float64: 1e-5, torch.float32: 1e-3}  # what a solver's tolerance may leave of a bound that is called exact
 DENSE = Effort(2000, 256, 6, 8, ends=False)
 UNITS = 30
 
@@ -68,7 +68,7 @@ def check_known(case: Known, turn: int | None = None, only: Sequence[str] = ()) 
             if verdict.status == ("falsified" if factor < 1 else "verified"):
                 out.findings.append((f"{verdict.status} on the wrong side", where))
             exact = [k for k in SLOW if verdict.stats.get(f"{k}.exact") == 1]
-            if exact and abs(verdict.stats[exact[0]] - least) > SOLVED * max(1, abs(least)):
+            if exact and abs(verdict.stats[exact[0]] - least) > SOLVED[case.centre.dtype] * max(1, abs(least)):
                 out.findings.append(("exact, yet nothing attains it", f"{where}: {exact[0]} {verdict.stats[exact[0]]:.9g}"))
             above = [k for k, v in verdict.stats.items() if k in (*bounders, *SLOW) and v > least + proven * max(1, abs(least))]
             if above:

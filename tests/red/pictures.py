@@ -75,6 +75,7 @@ def turned(seed: int) -> Pictures:
     body = nn.Sequential(nn.Flatten(), nn.Linear(9, 2)).double().eval()
     with torch.no_grad():
         body[1].weight.copy_(torch.from_numpy(rng.normal(0, 1, (2, 9))))
+        body[1].bias.zero_()
         x = torch.from_numpy(rng.uniform(0.25, 0.75, (1, 1, 3, 3)))
         label = int(body(x).argmax())
     drawn = Pictures(seed, "rotation", body, x, label, x)

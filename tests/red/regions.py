@@ -29,7 +29,7 @@ class Region:
     def epsball(self) -> epsball.Box | epsball.LpBall:
         if self.radius is not None:
             return epsball.Box(self.centre, self.radius, clip=self.clip)
-        return epsball.LpBall(self.centre, self.eps, norm=self.kind, clip=self.clip)  # type: ignore[arg-type]
+        return epsball.LpBall(self.centre, self.eps, norm=self.kind, clip=self.clip)
 
     def radii(self) -> Tensor:
         """The radius of every feature, in float64: exact, since eps is a Python float."""
