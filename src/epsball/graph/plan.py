@@ -213,7 +213,7 @@ def prepare(plan: Plan, params: Params) -> Prepared:
         params: every parameter and buffer by name. Batch-norm statistics are entries like any other, so training passes
             those of its clean batch and verification the running ones.
     """
-    first = next((p for p in params.values() if p.is_floating_point()), torch.empty(0))
+    first = next((p for p in params.values() if p.is_floating_point()), torch.empty(0, dtype=torch.float32))
     values = _constants(plan.constants, params, first)
     steps = tuple(_bind(step, values) for step in plan.bound_steps)
     return Prepared(plan, steps, first.dtype, first.device)
@@ -243,7 +243,7 @@ def constants(plan: Plan, params: Params) -> dict[str, Tensor]:
 
 def fixed_values(nodes: tuple[Node, ...], params: Params) -> dict[str, Tensor]:
     """The value of every constant node that follows from these parameters, by name."""
-    first = next((p for p in params.values() if p.is_floating_point()), torch.empty(0))
+    first = next((p for p in params.values() if p.is_floating_point()), torch.empty(0, dtype=torch.float32))
     return _constants(nodes, params, first)
 
 

@@ -129,7 +129,7 @@ class Ladder:
                 wanted = [i for i, case in enumerate(cases) if self._wants(step, case)]
                 if not wanted:
                     continue
-                part = problem.take(torch.tensor(wanted, device=problem.input_set.centre.device))
+                part = problem.take(torch.tensor(wanted, dtype=torch.long, device=problem.input_set.centre.device))
                 left = budget.seconds - (time.monotonic() - began)
                 self._run(step, part, [cases[i] for i in wanted], budget, left)
         for sample, case in enumerate(cases):
@@ -161,9 +161,8 @@ class Ladder:
             if verdict.status == "verified":
                 case.settle("verified", step.name)
             elif verdict.witness is not None:
-                self._witness(
-                    problem.take(torch.tensor([i], device=problem.input_set.centre.device)), case, step.name, verdict.witness
-                )
+                one = torch.tensor([i], dtype=torch.long, device=problem.input_set.centre.device)
+                self._witness(problem.take(one), case, step.name, verdict.witness)
 
     def _witness(self, problem: Problem, case: _Case, name: str, witness: Witness) -> None:
         """A step's counterexample counts only if it breaks the user's own module."""

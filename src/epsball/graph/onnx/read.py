@@ -63,7 +63,7 @@ def load_onnx(path: Path, input_shape: Shape | None = None) -> OnnxNetwork:
             where=str(path),
             fix="name the data the network was trained on",
         )
-    like = next(iter(module.parameters()), torch.empty(0))
+    like = next(iter(module.parameters()), torch.empty(0, dtype=torch.float32))
     with torch.no_grad():
         out = module(torch.zeros(2, *module.input_shape, dtype=like.dtype))
     if out.dim() != 2 or len(out) != 2:

@@ -80,7 +80,7 @@ def _slice(call: Call) -> Value:
             continue
         if step < 0:
             picked = range(*slice(start, None if end < -_LAST else end, step).indices(int(x.shape[axis])))
-            x = x.index_select(axis, torch.tensor(list(picked), device=x.device))
+            x = x.index_select(axis, torch.tensor(list(picked), dtype=torch.long, device=x.device))
         else:
             x = x[(slice(None),) * axis + (slice(start, min(end, _LAST), step),)]
     return x
