@@ -162,6 +162,6 @@ def _united(a: Windows, b: Windows, shift: Pair) -> Windows:
         return pad(values, (left, right, above, below))
 
     values = grown(a.values, (0, 0)) + grown(b.values, shift)
-    sites = a.sites + torch.tensor((0, *start), device=values.device)
+    sites = a.sites + torch.tensor((0, *start), dtype=torch.long, device=values.device)
     first, last = ((e[0] + start[0], e[1] + start[1]) for e in (a.first, a.last))
     return replace(a, values=values, sites=sites, first=first, last=last)

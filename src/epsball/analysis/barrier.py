@@ -23,6 +23,7 @@ from epsball.attacks.pgd import PGD
 from epsball.bounding.crown import Crown
 from epsball.device import exact_arithmetic
 from epsball.device import generator as seeded
+from epsball.errors import Unsound
 from epsball.run.judge import headline, plain
 from epsball.run.track import unheard
 from epsball.run.written import written

@@ -84,7 +84,7 @@ class Radius:
             return largest(inside, start, self.high, self.steps)
 
         def alone(i: int) -> Tensor:
-            own = prop.take(torch.tensor([i], device=x.device))
+            own = prop.take(torch.tensor([i], dtype=torch.long, device=x.device))
 
             def proven(radius: Tensor) -> Tensor:
                 return holds(self.method, network, LpBall(x[i : i + 1], float(radius), self.norm, self.clip), own)

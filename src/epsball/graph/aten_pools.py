@@ -84,7 +84,7 @@ def _max_by_windows(b: Builder, a: Arguments) -> Node:
     for window in product(*spans):
         inside = place
         for axis, span in enumerate(window):
-            inside = inside.index_select(axis, torch.tensor(span))
+            inside = inside.index_select(axis, torch.tensor(span, dtype=torch.long))
         flat = inside.flatten()
         rows.append(torch.cat((flat, flat[:1].expand(longest - len(flat)))))  # an element twice changes no maximum
     index = torch.stack(rows)[None] + (torch.arange(x.shape[0]) * place.numel())[:, None, None]

@@ -146,4 +146,5 @@ def _kept(mask: torch.Tensor, one: torch.Tensor) -> torch.Tensor:
 def _penalty(mask: torch.Tensor, one: torch.Tensor) -> torch.Tensor:
     """What is added to the scores: -1e30 stands for minus infinity."""
     kept = _kept(mask, one)
-    return torch.where(kept > 0, 0.0 if mask.dtype == torch.bool else mask.to(one), -1e30).to(one.dtype)
+    added = torch.zeros_like(kept) if mask.dtype == torch.bool else mask.to(one)
+    return torch.where(kept > 0, added, -1e30)

@@ -49,7 +49,7 @@ def _forward(  # noqa: PLR0913, PLR0917 - the signature of nn.MultiheadAttention
     biases = [None, None, None] if bias is None else [bias[t] for t in thirds]
     parts = [linear(x, w, b) for x, w, b in zip((query, key, value), weights, biases, strict=True)]
     q, k, v = (p.reshape(*p.shape[:2], m.num_heads, m.head_dim).transpose(1, 2) for p in parts)
-    mask = None if attn_mask is None else _additive(attn_mask)
+    mask = None if attn_mask is None else _additive(attn_mask, q)
     if need_weights:
         scores = (q @ k.transpose(-1, -2)) * m.head_dim**-0.5
         share = torch.softmax(scores if mask is None else scores + mask, -1)
@@ -61,8 +61,8 @@ def _forward(  # noqa: PLR0913, PLR0917 - the signature of nn.MultiheadAttention
     return linear(out, m.out_proj.weight, m.out_proj.bias), given
 
 
-def _additive(mask: Tensor) -> Tensor:
+def _additive(mask: Tensor, like: Tensor) -> Tensor:
     """A mask to add: in nn.MultiheadAttention True means left out. Minus infinity becomes -1e30."""
     if mask.dtype == torch.bool:
-        return torch.zeros(mask.shape, device=mask.device).masked_fill(mask, -1e30)
+        return torch.zeros(mask.shape, dtype=like.dtype, device=mask.device).masked_fill(mask, -1e30)
     return mask.clamp(min=-1e30)

@@ -43,7 +43,7 @@ class Builder:
         def given(argument: Any, how: Callable[[Node], Any]) -> Any:
             return how(argument) if isinstance(argument, Node) else argument
 
-        shapes = [given(a, lambda n: torch.empty(n.shape, device="meta")) for a in args]
+        shapes = [given(a, lambda n: torch.empty(n.shape, dtype=torch.float32, device="meta")) for a in args]
         shape = tuple(target(*shapes, **kwargs).shape)
         refs = tuple(given(a, lambda n: Ref(n.name)) for a in args)
         return self.constant("const", shape, target=target, args=refs, kwargs=kwargs)
@@ -180,9 +180,9 @@ def converts(*names: str) -> Callable[[C], C]:
 
 def broadcast(*shapes: Shape) -> Shape:
     """The shape that operands of these shapes have together."""
-    total = torch.empty((), device="meta")
+    total = torch.empty((), dtype=torch.float32, device="meta")
     for shape in shapes:
-        total = total + torch.empty(shape, device="meta")
+        total = total + torch.empty(shape, dtype=torch.float32, device="meta")
     return tuple(total.shape)
 
 

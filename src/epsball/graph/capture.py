@@ -67,9 +67,11 @@ def unwrap(module: nn.Module) -> nn.Module:
 
 
 def _example(module: nn.Module, shape: Shape) -> torch.Tensor:
-    like = next((p for p in (*module.parameters(), *module.buffers()) if p.is_floating_point()), torch.empty(0))
+    like = next(
+        (p for p in (*module.parameters(), *module.buffers()) if p.is_floating_point()), torch.empty(0, dtype=torch.float32)
+    )
     generator = torch.Generator().manual_seed(0)
-    return torch.rand(SAMPLES, *shape, generator=generator).to(like.device, like.dtype)
+    return torch.rand(SAMPLES, *shape, generator=generator, dtype=torch.float32).to(like.device, like.dtype)
 
 
 @contextlib.contextmanager

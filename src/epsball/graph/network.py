@@ -132,7 +132,7 @@ def _is_words(module: nn.Module, shape: Shape) -> bool:
 def _check(network: Network) -> None:
     module, like = network.module, network.prepare(covers="nothing")
     generator = torch.Generator().manual_seed(1)
-    x = torch.rand(3, *network.input_shape, generator=generator).to(like.device, like.dtype)
+    x = torch.rand(3, *network.input_shape, generator=generator, dtype=torch.float32).to(like.device, like.dtype)
     modes = {m: m.training for m in module.modules()}
     module.eval()
     try:

@@ -256,7 +256,7 @@ def prepare(plan: Plan, params: Params, dtype: torch.dtype | None = None, roundi
         dtype: of the bounds; None: of the parameters. What a forward pass derives from parameters alone is computed in their own.
         rounding: what the bounds give away to floating point.
     """
-    first = next((p for p in params.values() if p.is_floating_point()), torch.empty(0))
+    first = next((p for p in params.values() if p.is_floating_point()), torch.empty(0, dtype=torch.float32))
     values = _constants(plan.constants, params, first)
     dtype = dtype or first.dtype
     values = {name: value.to(dtype) if value.is_floating_point() else value for name, value in values.items()}
@@ -288,7 +288,7 @@ def constants(plan: Plan, params: Params) -> dict[str, Tensor]:
 
 def fixed_values(nodes: tuple[Node, ...], params: Params) -> dict[str, Tensor]:
     """The value of every constant node that follows from these parameters, by name."""
-    first = next((p for p in params.values() if p.is_floating_point()), torch.empty(0))
+    first = next((p for p in params.values() if p.is_floating_point()), torch.empty(0, dtype=torch.float32))
     return _constants(nodes, params, first)
 
 

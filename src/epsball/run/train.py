@@ -68,14 +68,8 @@ class Job:
         parameter, test = next(iter(self.net.params().values())), self.test
         data = hashed(self.data.x, self.data.y, None if test is None else (test.x, test.y))
         identity = Identity(self.loaded, None, data, precision(parameter.dtype))
-        return Heading(
-            "train",
-            self.described,
-            identity,
-            self.config.seed,
-            str(parameter.device),
-            Rounding(parameter.dtype, parameter.dtype).describe(),
-        )
+        claim = Rounding(parameter.dtype, parameter.dtype).describe()
+        return Heading("train", self.described, identity, self.config.seed, str(parameter.device), claim)
 
 
 def train(job: Job, folder: RunFolder, save: Save, tracker: Tracker) -> Line:

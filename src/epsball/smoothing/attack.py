@@ -91,7 +91,7 @@ class SmoothPGD:
             size = eps * self.step_size * (1 - step / self.steps)
             moved = ball.project(moved + size * gradient / length.view(-1, *(1,) * (x.dim() - 1)))
         labels = [p.label for p in smoothed.predict(moved, self.votes, self.alpha, images=numbers)]
-        predicted = torch.tensor([ABSTAINED if label is None else label for label in labels], device=x.device)
+        predicted = torch.tensor([ABSTAINED if label is None else label for label in labels], dtype=torch.long, device=x.device)
         radius = torch.linalg.vector_norm((moved - x).flatten(1), dim=1)
         return SmoothResult(moved, radius, (predicted != y) & (predicted != ABSTAINED), predicted)
 

@@ -53,7 +53,7 @@ def in_front(denoiser: nn.Module, classifier: nn.Module, input_shape: tuple[int,
     Raises:
         BadConfig: the denoiser does not keep the shape of its inputs.
     """
-    like = next(denoiser.parameters(), torch.zeros(()))
+    like = next(denoiser.parameters(), torch.zeros((), dtype=torch.float32))
     mode = denoiser.training
     try:
         with torch.no_grad():

@@ -101,7 +101,7 @@ class Sampler:
             seeded = generator(self.device, self.seed, block.image, int(block.stream), block.number)
             self.noise.fill(self._buffer[total : total + block.size], block.x, seeded)
             total += block.size
-        slot = torch.repeat_interleave(torch.tensor(sizes)).mul_(self.classes + 1).to(self.device)
+        slot = torch.repeat_interleave(torch.tensor(sizes, dtype=torch.long)).mul_(self.classes + 1).to(self.device)
         predicted = torch.cat([self._predict(part) for part in torch.split(self._buffer[:total], self.batch)])
         counts = torch.bincount(slot + predicted, minlength=len(blocks) * (self.classes + 1))
         return np.asarray(counts.view(len(blocks), self.classes + 1).cpu().numpy(), dtype=np.int64)

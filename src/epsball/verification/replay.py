@@ -1,4 +1,4 @@
-"""Where a counterexample is judged: on the user's own module in its own precision, against the set and the property as they were meant."""
+"""Where a counterexample is judged: on the user's own module in its own precision, against the exact set and property."""
 
 from __future__ import annotations
 

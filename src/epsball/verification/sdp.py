@@ -125,7 +125,7 @@ class Sdp:
             return Reached(least, least, x, 0)
         loss, kept = gap, [x]
         start = time.monotonic()
-        x = x + dual.signed * (gap / dual.degree)
+        x = torch.where(dual.signed, x + gap / dual.degree, x)
         if math.isfinite(pace.until):  # what the checks at the end take; a step factorises matrices with a row a multiplier
             if pace.stop():
                 return Reached(least, ceiling, kept[0], 0)

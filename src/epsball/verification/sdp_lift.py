@@ -141,7 +141,7 @@ class _Walk:
         which = read.nonzero()[:, 0]
         unit = torch.zeros(len(which), len(bent), dtype=like.dtype, device=like.device).scatter_(1, which[:, None], 1.0)
         z, offset, lost = self.over(slot, Rows(unit.view(-1, 1, *like.shape[1:])))
-        share = torch.where(bent[which], leak, torch.where(low[which] >= 0, 1.0, leak)).double()
+        share = torch.where(bent[which] | (low[which] < 0), leak, torch.ones_like(low[which]))
         matrix = z.new_zeros(len(bent), z.shape[1]).index_copy(0, which, z * share[:, None])
         value, own_loss = (part.new_zeros(len(bent)).index_copy(0, which, part * share) for part in (offset, lost))
         if leak and op.rounding is not None:

@@ -212,7 +212,7 @@ class MatrixProduct(Nonlinear):
         if count > _SHARES:
             return None
         (cx, rx), (cy, ry) = x.centre_radius(), y.centre_radius()
-        start = torch.full((rows.values.shape[1], count), 0.5).to(cx)
+        start = cx.new_full((rows.values.shape[1], count), 0.5)
         centres = AroundCentres(cx, cy, cx @ cy, rx @ ry)
         return MatrixChoice(centres, rows.at(rx), rows.at(ry), start, self._loss(*pre))
 

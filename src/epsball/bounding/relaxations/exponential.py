@@ -85,7 +85,7 @@ class Softplus(Curved):
     def _below(self, pre: Interval) -> Tensor:
         """How far torch's function may lie off the exact one on a box."""
         across = (pre.upper * self.beta > self.threshold) & (pre.lower * self.beta <= self.threshold)
-        return torch.where(across, self._step, 0.0)
+        return torch.where(across, pre.upper.new_full((), self._step), 0.0)
 
 
 @relaxations.register("log_sigmoid")

@@ -65,7 +65,9 @@ class Call:
             raise BadFile(f"input {index} of `{self.op}` is missing", where=self.where, fix="export the network again")
         if isinstance(value, torch.Tensor):
             return value
-        like = next((v for v in self.inputs if isinstance(v, torch.Tensor) and v.is_floating_point()), torch.empty(0))
+        like = next(
+            (v for v in self.inputs if isinstance(v, torch.Tensor) and v.is_floating_point()), torch.empty(0, dtype=torch.float32)
+        )
         made = torch.from_numpy(np.array(plain(value, self)))
         return made.to(like.device, like.dtype) if made.is_floating_point() else made.to(like.device)
 

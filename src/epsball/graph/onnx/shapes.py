@@ -86,7 +86,7 @@ def _slice(call: Call) -> Value:
             continue
         if step < 0:
             first, last, _ = slice(start, end, step).indices(int(x.shape[axis]))
-            x = x.index_select(axis, torch.arange(first, min(first, last), step, device=x.device))
+            x = x.index_select(axis, torch.arange(first, min(first, last), step, dtype=torch.long, device=x.device))
         else:
             x = x[(slice(None),) * axis + (slice(max(start, -_LAST), max(-_LAST, min(end, _LAST)), step),)]
     return x

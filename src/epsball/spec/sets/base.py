@@ -57,7 +57,7 @@ class InputSet(Protocol):
         ...
 
     def inner(self) -> InputSet:
-        """The set rounded inwards: where a counterexample is looked for. A proof holds on the set itself, which is rounded outwards."""
+        """The set rounded inwards: where a counterexample is looked for. A proof is about the set itself, rounded outwards."""
         ...
 
     def holds(self, x: Tensor) -> Tensor:

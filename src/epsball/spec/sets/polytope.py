@@ -157,7 +157,7 @@ class Polytope:
             for system, point, (inner, _) in zip(self._systems, flat, self._inner, strict=True)
         ]
         moved = torch.from_numpy(np.stack(near)).view(x.shape).to(x.device, x.dtype)
-        same = torch.tensor([bool((n == p).all()) for n, p in zip(near, flat, strict=True)], device=x.device)
+        same = torch.tensor([bool((n == p).all()) for n, p in zip(near, flat, strict=True)], dtype=torch.bool, device=x.device)
         return torch.where(same.view(-1, *(1,) * (x.dim() - 1)), x, self.box.project(moved))
 
     def sample(self, generator: torch.Generator) -> Tensor:

@@ -128,7 +128,8 @@ class WordSubstitution:
         batch, length, count = self.options.shape[:3]
         device = self.x.device
         chosen = torch.randint(count, (batch, length), generator=generator, device=device)
-        place = torch.rand(batch, length, generator=generator, device=device).argsort(1).argsort(1)
+        order = torch.rand(batch, length, generator=generator, dtype=torch.float32, device=device)
+        place = order.argsort(1).argsort(1)
         words = torch.randint(self._count + 1, (batch, 1), generator=generator, device=device)
         return self._at(torch.where(place < words, chosen, 0))
 
@@ -205,4 +206,4 @@ def enumerate_sentences(chosen: WordSubstitution, limit: int = 100_000) -> Int[T
             if spent < budget:
                 grown += [([*start, word], spent + 1) for word in dict.fromkeys(words) if word != words[0]]
         found = grown
-    return torch.tensor([sentence for sentence, _ in found])
+    return torch.tensor([sentence for sentence, _ in found], dtype=torch.long)

@@ -147,7 +147,8 @@ class TriangleLp:
         for b in sorted(set(sample.tolist())):
             here = (sample == b).nonzero()[:, 0]
             with torch.no_grad():
-                relaxation = self.open(network, input_set.take(torch.tensor([b], device=input_set.centre.device)))
+                one = torch.tensor([b], dtype=torch.long, device=input_set.centre.device)
+                relaxation = self.open(network, input_set.take(one))
                 forms = relaxation.output(Rows(rows.values[:, here.to(rows.device)], here.new_zeros(len(here)).to(rows.device)))
             values = [self.least(relaxation, forms, i).bound for i in range(len(forms.offset))]
             result[:, here] = torch.tensor(values, dtype=torch.float64).view(-1, len(here))
