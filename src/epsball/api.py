@@ -320,7 +320,7 @@ def captured(net: Net, x: Tensor) -> Network:
     Raises:
         BadShape: x does not fit the network.
     """
-    network = net if isinstance(net, Network) else Network.capture(net, tuple(x.shape[1:]))
+    network = net if isinstance(net, Network) else Network.capture(net, tuple(x.shape[1:]), x.dtype)
     check_input(x, network.input_shape)
     return network
 

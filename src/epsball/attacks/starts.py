@@ -50,7 +50,7 @@ class Starts:
     def draw(self, index: Tensor, run: int) -> Float[Tensor, "N *x"]:
         """A random point of the sets of some samples; another one in each run."""
         device = self.input_set.centre.device
-        streams = [seeded(device, self.base, self.seeds[i], run) for i in index.tolist()]
+        streams = [seeded(device, (self.base ^ self.seeds[i]) % 2**63, run) for i in index.tolist()]
         return torch.cat(
             [self.input_set.take(one).sample(stream) for one, stream in zip(torch.split(index, 1), streams, strict=True)]
         )

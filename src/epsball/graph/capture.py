@@ -31,12 +31,13 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
 
-def capture(module: nn.Module, input_shape: Shape) -> Graph:
+def capture(module: nn.Module, input_shape: Shape, inputs: torch.dtype = torch.float32) -> Graph:
     """The graph of a module in evaluation mode.
 
     Args:
         module: maps (B, *x) to (B, K); its mode, gradients and buffers are left as they are.
         input_shape: *x, the shape of one sample.
+        inputs: dtype of the inputs, where the module has no floating-point tensor to say it.
 
     Returns:
         The graph; its parameters are named as in the module's `state_dict`.
@@ -47,7 +48,7 @@ def capture(module: nn.Module, input_shape: Shape) -> Graph:
         BadShape: it cannot be run on such an input.
     """
     plain = unwrap(module)
-    example = _example(plain, input_shape)
+    example = _example(plain, input_shape, inputs)
     whole_precision(example.dtype, type(plain).__name__)
     if torch.is_autocast_enabled(example.device.type):
         raise BadCapture(
@@ -66,10 +67,14 @@ def unwrap(module: nn.Module) -> nn.Module:
     return module
 
 
-def _example(module: nn.Module, shape: Shape) -> torch.Tensor:
-    like = next(
-        (p for p in (*module.parameters(), *module.buffers()) if p.is_floating_point()), torch.empty(0, dtype=torch.float32)
-    )
+def floating(module: nn.Module, inputs: torch.dtype) -> torch.Tensor:
+    """A tensor of the dtype and device that a module computes in: one of its own, or an empty one of its inputs' dtype."""
+    own = (p for p in (*module.parameters(), *module.buffers()) if p.is_floating_point())
+    return next(own, torch.empty(0, dtype=inputs))
+
+
+def _example(module: nn.Module, shape: Shape, inputs: torch.dtype) -> torch.Tensor:
+    like = floating(module, inputs)
     generator = torch.Generator().manual_seed(0)
     return torch.rand(SAMPLES, *shape, generator=generator, dtype=torch.float32).to(like.device, like.dtype)
 

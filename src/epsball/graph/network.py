@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from epsball.errors import BadCapture, BadData
-from epsball.graph.capture import capture, unwrap
+from epsball.graph.capture import capture, floating, unwrap
 from epsball.graph.plan import Plan, Prepared, plan, prepare
 from epsball.rounding import Rounding
 
@@ -29,18 +29,21 @@ class Network:
     Attributes:
         module: the user's own module; its parameters stay the live ones.
         plan: its graph, with every look-up done.
+        inputs: dtype of the inputs of a module that has no floating-point tensor of its own to say it.
     """
 
     module: nn.Module
     plan: Plan
+    inputs: torch.dtype = torch.float32
 
     @classmethod
-    def capture(cls, module: nn.Module, input_shape: Shape) -> Network:
+    def capture(cls, module: nn.Module, input_shape: Shape, inputs: torch.dtype = torch.float32) -> Network:
         """Capture a module, and check the graph against it on three samples together and on each alone.
 
         Args:
             module: maps (B, *x) to (B, K).
             input_shape: *x, the shape of one sample; for a text model, that of its words will do.
+            inputs: dtype of the inputs, where the module has no parameter or buffer to say it.
 
         Raises:
             BadCapture: the graph and the module differ: the module mixes its batch or froze a literal.
@@ -55,7 +58,7 @@ class Network:
                     fix="train it again, or load a whole checkpoint",
                 )
         shape: Shape = getattr(plain, "embedded_shape", input_shape) if _is_words(plain, input_shape) else tuple(input_shape)
-        network = cls(plain, plan(capture(plain, shape)))
+        network = cls(plain, plan(capture(plain, shape, inputs)), inputs)
         _check(network)
         return network
 
@@ -100,7 +103,12 @@ class Network:
     @property
     def dtype(self) -> torch.dtype:
         """Of the module's own arithmetic."""
-        return next((p.dtype for p in self.params().values() if p.is_floating_point()), torch.get_default_dtype())
+        return self._like.dtype
+
+    @property
+    def _like(self) -> Tensor:
+        """A tensor of the module's own dtype and device: also one that the graph does not read says what its inputs are."""
+        return floating(self.module, self.inputs)
 
     def prepare(self, dtype: torch.dtype | None = None, covers: Covers = "module") -> Prepared:
         """Bind the parameters as they are now, for verification: detached, and in another precision if asked.
@@ -112,7 +120,7 @@ class Network:
                 which is a proof: for training and for measurements.
         """
         params = {name: value.detach() for name, value in self.params().items()}
-        prepared = prepare(self.plan, params, dtype or self.dtype, self.rounding(dtype, covers))
+        prepared = prepare(self.plan, params, dtype or self.dtype, self.rounding(dtype, covers), like=self._like)
         if prepared.dtype == torch.float64 or covers == "nothing" or prepared.device.type == "mps":  # which has no float64
             return prepared
         return replace(prepared, precise=partial(self.prepare, torch.float64, covers))

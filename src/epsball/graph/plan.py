@@ -246,7 +246,9 @@ class Prepared:
         return frozenset(exact)
 
 
-def prepare(plan: Plan, params: Params, dtype: torch.dtype | None = None, rounding: Rounding | None = None) -> Prepared:
+def prepare(
+    plan: Plan, params: Params, dtype: torch.dtype | None = None, rounding: Rounding | None = None, *, like: Tensor | None = None
+) -> Prepared:
     """Bind parameter values to a plan. Differentiable: gradients flow from every bound to the parameters.
 
     Args:
@@ -255,8 +257,10 @@ def prepare(plan: Plan, params: Params, dtype: torch.dtype | None = None, roundi
             those of its clean batch and verification the running ones.
         dtype: of the bounds; None: of the parameters. What a forward pass derives from parameters alone is computed in their own.
         rounding: what the bounds give away to floating point.
+        like: a tensor of the module's dtype and device; None: the first parameter.
     """
     first = next((p for p in params.values() if p.is_floating_point()), torch.empty(0, dtype=torch.float32))
+    first = first if like is None else like
     values = _constants(plan.constants, params, first)
     dtype = dtype or first.dtype
     values = {name: value.to(dtype) if value.is_floating_point() else value for name, value in values.items()}

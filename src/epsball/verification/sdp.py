@@ -15,6 +15,7 @@ from epsball.rows import Rows
 from epsball.spec.problem import Budget, Problem
 from epsball.types import Float, Tensor
 from epsball.verification.base import Verdict, verifiers
+from epsball.verification.convex.lp import below
 from epsball.verification.incomplete import Incomplete
 from epsball.verification.sdp_ascent import climb
 from epsball.verification.sdp_dual import Dual
@@ -111,7 +112,8 @@ class Sdp:
             for place, row in enumerate(todo):
                 pace = Pace(until)
                 reached = self.ascend(Dual(lifted, place), pace)
-                bounds[row, i] = torch.maximum(bounds[row, i], bounds.new_tensor(reached.bound))
+                proven = below(torch.tensor(reached.bound, dtype=torch.float64), bounds.dtype)
+                bounds[row, i] = torch.maximum(bounds[row, i], proven.to(bounds.device))
                 if pace.late:
                     return bounds, True
         return bounds, False
