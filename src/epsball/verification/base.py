@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Status = Literal["verified", "misclassified", "falsified", "unknown", "timeout", "error"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 # Of a set in parts the first of these decides: one broken part breaks it, and it holds only where all parts do.
-WORST_FIRST: tuple[Status, ...] = ("falsified", "error", "timeout", "unknown", "verified")
+WORST_FIRST: tuple[Status, ...] = ("misclassified", "falsified", "error", "timeout", "unknown", "verified")
 
 
 def worst(statuses: Iterable[Status]) -> Status:
