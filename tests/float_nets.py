@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-
-from float_orders import EXACT, ORDERS, Array, Module, Node, Nodes, Sums
+from tests.float_orders import EXACT, ORDERS, Array, Module, Node, Nodes, Sums
 
 LARGEST = {np.dtype(np.float32): 24, np.dtype(np.float64): 51}  # powers of 2 of hidden values
 OUTPUTS = 3
