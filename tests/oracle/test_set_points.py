@@ -132,7 +132,8 @@ def test_a_product_holds_what_each_part_holds() -> None:
     whole = Product((4,), parts)
     for move, held in [
         ((0.0, 0.0, 0.0, 0.0), True), ((0.125, 0.0, 0.125, 0.0), True), ((0.25, 0.0, 0.125, 0.0), False),
-        ((0.0, 0.25, 0.0, 0.0), True), ((0.0, 0.0, 0.0, 0.25), False), ((0.25, 0.25, 0.0, 0.0625), True), ((0.25, 0.5, 0.0, 0.0), False),
+        ((0.0, 0.25, 0.0, 0.0), True), ((0.0, 0.0, 0.0, 0.25), False), ((0.25, 0.25, 0.0, 0.0625), True),
+        ((0.25, 0.5, 0.0, 0.0), False),
     ]:  # fmt: skip
         assert whole.holds(x + torch.tensor([move])).tolist() == [held], move
     inner = whole.inner()
