@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from epsball.bounding.base import bounders
+from epsball.bounding.losses import weigh
 from epsball.graph.network import Network
 from epsball.rows import Rows
 from epsball.spec.sets import Box
@@ -148,3 +149,18 @@ def test_short_sums_hold_the_rational_value(method: str) -> None:
         low, high = bounders[method]()(network.prepare(torch.float32, "real"), Box(x, 0.0), rows)
         for i, y in enumerate(exact):
             assert Fraction(float(low[i])) <= y <= -Fraction(float(high[i])), (width, i)
+
+
+@pytest.mark.parametrize("ragged", [False, True])
+def test_what_a_form_loses_is_weighed_in_parts_as_in_one(ragged: bool) -> None:
+    """Forms of more than a cache: 2.4 MB."""
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(2, 300, 1000, generator=generator)
+    weights = torch.rand(7 if ragged else 300, 1000, generator=generator)
+    sample = torch.arange(300) % 7 if ragged else None
+    with torch.no_grad():
+        found = weigh(Rows(values, sample), weights)
+    own = weights[torch.arange(300) % 7] if ragged else weights
+    wanted = np.einsum("pqn,qn->pq", values.abs().double().numpy(), own.double().numpy())
+    np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-5)
+    assert bool((values < 0).any()), "the forms are as they were"

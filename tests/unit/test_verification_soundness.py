@@ -16,12 +16,14 @@ from epsball.errors import Unsound
 from epsball.graph.network import Network
 from epsball.spec.problem import Budget, Problem
 from epsball.spec.property import Property, robust
-from epsball.spec.sets import Box, LpBall
+from epsball.spec.sets import Box, InputSet, LpBall, Patch
 from epsball.verification.base import STATUSES, Verdict, worst
+from epsball.verification.cells import Cells
 from epsball.verification.incomplete import Incomplete
 from epsball.verification.ladder import Ladder
 from epsball.verification.replay import Replay
 from epsball.verification.soundness import CONTRADICTION, contradiction
+from epsball.verification.survey import survey
 
 TIES = nn.Linear(2, 2, bias=False)
 with torch.no_grad():
@@ -147,3 +149,31 @@ def test_a_witness_one_step_outside_the_exact_ball_is_none() -> None:
     assert Fraction(float(inside)) <= end < Fraction(float(outside))
     assert ball.holds(torch.stack((x[0, 0], inside))[None]).tolist() == [True]
     assert ball.holds(torch.stack((x[0, 0], outside))[None]).tolist() == [False]
+
+
+@pytest.mark.parametrize(
+    "verifier", [Ladder(steps=("clean", "ibp")), Cells(1, Ladder(steps=("clean", "ibp")))], ids=["ladder", "cells"]
+)
+def test_a_survey_asks_the_users_own_module(verifier) -> None:
+    """Between the capture and the first question the module turns around: what it now says decides, not the captured graph."""
+    module = nn.Sequential(nn.Flatten(), nn.Linear(4, 2, bias=False))
+    with torch.no_grad():
+        module[1].weight.copy_(torch.tensor([[1.0] * 4, [0.0] * 4]))
+    network = Network.capture(module, (1, 2, 2))
+    x, y = torch.full((3, 1, 2, 2), 0.5), torch.zeros(3, dtype=torch.int64)
+
+    def turned(inputs: torch.Tensor) -> InputSet:
+        with torch.no_grad():
+            module[1].weight.copy_(module[1].weight.flip(0))
+        return Patch(inputs, 1)
+
+    lines = list(survey(network, [(torch.arange(3), x, y)], turned, verifier))
+    assert [line["status"] for line in lines] == ["misclassified"] * 3
+    given = (
+        replace(verifier, function=lambda z: z.flatten(1)[:, :2] * torch.tensor([1.0, 0.0]))
+        if isinstance(verifier, Ladder)
+        else None
+    )
+    if given is not None:
+        lines = list(survey(network, [(torch.arange(3), x, y)], turned, given))
+        assert "misclassified" not in {line["status"] for line in lines}, "a function of its own is kept"
