@@ -205,3 +205,15 @@ def test_halves_hold_what_lies_on_their_side() -> None:
                     float(half.hull().lower.flatten()[4]) <= float(p.flatten()[4]) <= float(half.hull().upper.flatten()[4])
                 ), kind
                 assert bool(half.holds(p)) or bool(other.holds(p))
+
+
+@pytest.mark.parametrize("norm", ["l2", "l1"])
+def test_samples_of_one_ball_are_not_all_at_one_distance(norm: str) -> None:
+    """Drawn sample by sample, and spread over the ball."""
+    ball = LpBall(torch.full((400, 2), 0.5, dtype=torch.float64), 0.4, norm)
+    moved = ball.sample(torch.Generator().manual_seed(0)) - 0.5
+    size = torch.linalg.vector_norm(moved, ord=int(norm[1]), dim=1) / 0.4
+    assert 0.6 < float(size.mean()) < 0.73, "two thirds of the radius, in two dimensions"
+    assert float(size.min()) < 0.15
+    assert 0.97 < float(size.max()) <= 1 + 1e-9
+    assert all(0.4 < float((moved[:, i] > 0).double().mean()) < 0.6 for i in range(2))
