@@ -37,9 +37,9 @@ TARGETS = (
 TESTS = (
     "tests/unit/test_rounding.py", "tests/oracle/test_rounding_orders.py", "tests/unit/test_verification_*.py",
     "tests/unit/test_smoothing_*.py", "tests/oracle/test_smoothing_*.py", "tests/unit/test_output_interval.py",
-    "tests/unit/test_doubts.py", "tests/unit/test_training_evaluate.py", "tests/oracle/test_set*.py", "tests/oracle/test_sdp.py",
+    "tests/unit/test_doubts.py", "tests/unit/test_training_evaluate.py", "tests/oracle/test_set*.py", "tests/oracle/test_sdp*.py",
     "tests/oracle/test_lp.py", "tests/unit/test_solver_presolve.py", "tests/contract/test_set_contracts.py",
-    "tests/contract/test_bounders_on_sets.py", "tests/unit/test_mutants_*.py", "tests/unit/test_sets_*.py",
+    "tests/contract/test_bounders_on_sets.py", "tests/unit/test_sets_*.py", "tests/unit/test_bounding_losses.py",
 )  # fmt: skip
 LIMIT = 25  # CPU seconds a mutant
 _SHARE = 0.4  # of the limit, for the tests as they were timed

@@ -21,6 +21,8 @@ TERMS = 64
 SCALE = 2.0**20
 # in float32 each of the small terms is lost when it joins a 1: the loss comes as near to gamma_n as a sum of n terms can
 SWALLOWED = [1.0] + [2.0**-24] * (TERMS - 1)
+# each of the small terms is rounded up to twice its size: the sum swells beyond the exact one by as much
+SWOLLEN = [1.0] + [2.0**-24 * (1 + 2.0**-10)] * (TERMS - 1)
 METHODS = tuple(bounders)
 PRECISIONS = (torch.float32, torch.float64)
 
@@ -49,9 +51,9 @@ class Product(nn.Module):
         return x @ self.weight
 
 
-def summing(kind: str, sign: float) -> tuple[nn.Module, torch.Tensor]:
-    """A module and the one input at which its result is `sign` times the sum of SWALLOWED."""
-    terms, ones = sign * torch.tensor(SWALLOWED), torch.ones(1, TERMS)
+def summing(kind: str, sign: float, of: list[float] = SWALLOWED) -> tuple[nn.Module, torch.Tensor]:
+    """A module and the one input at which its result is `sign` times the sum of some terms."""
+    terms, ones = sign * torch.tensor(of), torch.ones(1, TERMS)
     if kind == "sum":
         return Sum(), terms[None]
     if kind == "product":
@@ -107,6 +109,28 @@ def test_a_sum_is_bounded_in_every_order(kind: str, method: str) -> None:
         assert low <= SCALE * (min(ORDERS) - 1), (dtype, sign)
         assert high >= SCALE * (max(ORDERS) - 1), (dtype, sign)
         assert high - low <= 64, "the allowance is one of roundings"
+
+
+@cache
+def around_zero(kind: str, *, behind: bool) -> tuple[Network, torch.Tensor]:
+    module, x = summing(kind, 1.0, SWOLLEN)
+    return Network.capture(amplified(module, 1.0) if behind else module, tuple(x.shape[1:])), x
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("kind", ["linear", "conv", "transposed", "sum", "product"])
+def test_a_box_around_zero_has_rounding_at_its_corners(kind: str, method: str) -> None:
+    """Its centre is 0, and nothing is in proportion to it: what the sum may lose lies in the radius alone."""
+    reached = one_by_one(SWOLLEN)
+    assert reached - float(sum(map(Fraction, SWOLLEN))) >= 0.99 * (TERMS - 1) * 2.0**-24
+    for dtype in PRECISIONS:
+        rows = Rows(torch.tensor([1.0, -1.0], dtype=dtype).view(2, 1, 1))
+        for behind in (False, True):
+            network, x = around_zero(kind, behind=behind)
+            box = Box(torch.zeros_like(x), x).to(dtype, x.device)
+            low, high = (float(b) for b in bounders[method]()(network.prepare(dtype), box, rows))
+            assert -high >= (SCALE * (reached - 1) if behind else reached), (dtype, behind)
+            assert behind or low <= -reached, dtype
 
 
 @pytest.mark.parametrize("method", METHODS)
