@@ -1,115 +1,159 @@
-"""How far float32 bounds lie from float64 ones, on the same boxes: the figures of docs/explanation/rounding.md.
+"""What bounds give away to rounding: whether it is enough, what it costs in margins, what it costs in time.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.rounding [--shared ../shared/data]
+    OMP_NUM_THREADS=1 python -m benchmarks.rounding --networks 1000 [--first 0]
+    OMP_NUM_THREADS=1 python -m benchmarks.rounding --loss ../shared
+    OMP_NUM_THREADS=1 python -m benchmarks.rounding --times
 
-For every network, method and radius the margins of 64 samples are bounded in float32 and in float64. The box is the same:
-float32 ends are float64 numbers. Printed are the largest difference, the largest one in the unsafe direction (float32 above
-float64), that one relative to the largest margin, and how many margins change the verdict under the package's tolerance.
+`--networks`: small networks with hidden values from 1 to 2^24 (float32) or to 2^51 (float64) that cancel in the output, evaluated
+in seven orders of summation, by torch, and in rationals; every bound method in both precisions. Ends with 1 if any value lies outside.
+`--loss`: margins of MNIST pictures by bounds that cover the module's evaluation, against bounds that give nothing away.
+`--times`: CPU seconds of the former as a multiple of the latter's, interleaved in one process, medians.
+With `--out FOLDER` the table is written there as a record.
 """
 
 from __future__ import annotations
 
 import argparse
-import gzip
+import datetime as dt
+import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
+from tests.float_check import Tally, compare
 from torch import Tensor, nn
 
-from benchmarks.small_nets import conv, digits, mlp, trained
+from benchmarks import wong_kolter
+from benchmarks.networks import seeded
+from benchmarks.tables import Table, markdown, save
+from benchmarks.timing import ratios
 from epsball.bounding.base import Bounder
 from epsball.bounding.crown import Crown, CrownIbp
 from epsball.bounding.ibp import Ibp
-from epsball.device import exact_arithmetic, tolerance
+from epsball.device import exact_arithmetic, recycle_memory
 from epsball.graph.network import Network
-from epsball.rows import Rows
-from epsball.spec.property import robust
+from epsball.graph.onnx import load_onnx
+from epsball.graph.plan import Prepared
+from epsball.run.code import code, named
+from epsball.spec.property import Property, robust
 from epsball.spec.sets import LpBall
 
-SAMPLES = 64
-METHODS: dict[str, Bounder] = {
-    "ibp": Ibp(),
-    "crown-ibp, same": CrownIbp("same"),
-    "crown, same": Crown("same", "crown"),
-    "crown, adaptive": Crown(),  # a slope that rounding flips gives another, equally sound bound: no pure rounding error
-}
+METHODS: dict[str, Bounder] = {"ibp": Ibp(), "crown-ibp": CrownIbp(), "crown": Crown()}
+PICTURES, CHUNK = 100, 20
+Lines = tuple[tuple[str, ...], list[tuple[str, ...]]]
 
 
-def networks(shared: Path | None) -> Iterator[tuple[str, nn.Module, Tensor, tuple[float, ...]]]:
-    """Name, module, inputs and the radii to try."""
-    torch.manual_seed(0)
-    yield "random mlp 784-256-256-10", mlp(784, 256, 256, 10), torch.rand(SAMPLES, 784), (0.001, 0.02)
-    yield "random conv (Wong-Kolter's shape)", conv(), torch.rand(SAMPLES, 1, 28, 28), (0.001, 0.02)
-    x, y, test, _ = digits()
-    yield "digits mlp, IBP-trained", trained(x, y, eps=0.1), test[:SAMPLES], (0.02, 0.1)
-    yield "the same, logits times 1000", louder(trained(x, y, eps=0.1)), test[:SAMPLES], (0.02, 0.1)
-    if shared is not None:
-        module = conv()
-        weights = shared / "models" / "wong-kolter-certified" / "mnist.pth"
-        module.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-        yield "Wong-Kolter's network, MNIST pictures", module, pictures(shared / "MNIST" / "raw"), (0.02, 0.1)
+def outside(count: int, first: int) -> tuple[Lines, int]:
+    """The tally by family, and how many bounds were too high."""
+    rows, wrong = [], 0
+    for dtype in (np.float32, np.float64):
+        tallies: dict[str, Tally] = {}
+        for seed in range(first, first + count):
+            family, tally = compare(seed, dtype)
+            tallies.setdefault(family, Tally()).join(tally)
+        for family, tally in tallies.items():
+            print(*tally.outside[:5], sep="\n", end="\n" if tally.outside else "")
+            wrong += len(tally.outside)
+            cells = (tally.networks, tally.evaluations, tally.bounds, len(tally.outside))
+            rows.append((dtype.__name__, family, *(f"{c:,}" for c in cells)))
+    return (("precision of the module", "family", "networks", "evaluations", "bounds compared", "outside"), rows), wrong
 
 
-def pictures(folder: Path) -> Tensor:
-    """The first test pictures of MNIST."""
-    with gzip.open(folder / "t10k-images-idx3-ubyte.gz") as file:
-        raw = file.read()[16 : 16 + SAMPLES * 784]
-    return torch.frombuffer(bytearray(raw), dtype=torch.uint8).view(SAMPLES, 1, 28, 28).float() / 255
+def subjects(shared: Path) -> Iterator[tuple[str, nn.Module, tuple[int, ...], float]]:
+    """Name, module, shape of an input and radius."""
+    for depth in (2, 4, 6):
+        module = load_onnx(shared / f"vnncomp/mnist_fc_2022/onnx/mnist-net_256x{depth}.onnx.gz")
+        yield f"mnist_fc 256x{depth}", module, module.input_shape, 0.01
+    yield "Wong and Kolter's", wong_kolter.load(shared), (1, 28, 28), 0.1
 
 
-def louder(module: nn.Sequential) -> nn.Sequential:
-    """The same decisions with margins 1000 times as large: what an absolute tolerance does not see."""
-    last = module[-1]
-    with torch.no_grad():
-        for parameter in last.parameters():
-            parameter.mul_(1000)
-    return module
+def least(method: Bounder, network: Prepared, x: Tensor, prop: Property, eps: float) -> Tensor:
+    """The least margin of each picture, some pictures at a time."""
+    found = []
+    for start in range(0, len(x), CHUNK):
+        part = torch.arange(start, min(start + CHUNK, len(x)))
+        ball = LpBall(x[part], eps, clip=(0.0, 1.0)).to(network.dtype, network.device)
+        found.append(method(network, ball, prop.take(part).to(network.dtype).rows()).amin(0).double())
+    return torch.cat(found)
 
 
-def outside(net: Network, x: Tensor) -> tuple[int, int, float]:
-    """At radius 0: float64 outputs outside their float32 IBP interval, all outputs, the largest distance by the largest output."""
-    rows = torch.eye(net.classes)[:, None].expand(-1, len(x), -1)
-    low = Ibp()(net.prepare(torch.float32), LpBall(x, 0.0), Rows(rows))
-    high = -Ibp()(net.prepare(torch.float32), LpBall(x, 0.0), Rows(-rows))
-    exact = net.prepare(torch.float64).forward(x.double()).T
-    beyond = torch.maximum(low.double() - exact, exact - high.double())
-    return int((beyond > 0).sum()), beyond.numel(), float(beyond.max() / exact.abs().max())
+@torch.no_grad()
+def losses(shared: Path) -> Lines:
+    """Medians and verdicts of each network and method."""
+    pictures, labels = (part[:PICTURES] for part in wong_kolter.test_set(shared))
+    rows = []
+    for name, module, shape, eps in subjects(shared):
+        x = pictures.float().reshape(-1, *shape) / 255
+        net = Network.capture(module, shape)
+        right = module(x).argmax(1) == labels
+        x, prop = x[right], robust(labels[right], net.classes)
+        arms = [(torch.float32, "nothing"), (torch.float32, "module"), (torch.float64, "module")]
+        for method, bounder in METHODS.items():
+            plain, *covered = (least(bounder, net.prepare(dtype, covers), x, prop, eps) for dtype, covers in arms)
+            cells = [f"{float(plain.median()):.4g}", f"{int((plain > 0).sum())} of {len(plain)}"]
+            for margins in covered:
+                lost = float((plain.median() - margins.median()) / plain.median().abs())
+                cells += [f"{100 * lost:.2g} %", f"{int(((plain > 0) != (margins > 0)).sum())}"]
+            rows.append((name, f"{eps:g}", method, *cells))
+            print(rows[-1], flush=True)
+    columns = ("network", "eps", "method", "median margin, nothing given away", "verified so")
+    more = ("lost in float32", "verdicts changed", "lost with float64 bounds", "verdicts changed so")
+    return (*columns, *more), rows
 
 
-def main() -> None:
-    """Print one Markdown table row for each network, radius and method."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--shared", type=Path, default=None, help="the shared data: adds a trained network on real pictures")
-    shared = parser.parse_args().shared
+@torch.no_grad()
+def times(rounds: int) -> Lines:
+    """Ratios of each network, batch and method."""
+    recycle_memory(torch.device("cpu"))
+    rows = []
+    for name in ("mlp", "cnn4"):
+        for batch in (1, 16):
+            module, x, y = seeded(name, batch)
+            net = Network.capture(module, (1, 28, 28))
+            arms = {covers: net.prepare(covers=covers) for covers in ("nothing", "module")}
+            ball, prop = LpBall(x, 0.02, clip=(0.0, 1.0)), robust(y, net.classes)
+            for method, bounder in METHODS.items():
+                calls = {covers: partial(bounder, arm, ball, prop.rows()) for covers, arm in arms.items()}
+                found = ratios(calls, base="nothing", rounds=rounds)
+                cells = (f"{found['nothing']['milliseconds']:.2f}", f"{found['module']['ratio']:.2f}")
+                rows.append((name, str(batch), method, *cells))
+                print(rows[-1], flush=True)
+    return ("network", "batch", "method", "CPU milliseconds, nothing given away", "times as long"), rows
+
+
+def header() -> dict[str, str]:
+    """Of the record; read before the run, as sources may change under a long one."""
+    command = " ".join(["OMP_NUM_THREADS=1 python -m benchmarks.rounding", *sys.argv[1:]]).partition(" --out")[0]
+    date = f"{dt.datetime.now(dt.UTC):%Y-%m-%d}"
+    return {"section": "Rounding", "command": command, "code": named(code(Path(__file__))), "date": date, "origin": "measured"}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--networks", type=int, help="how many, in each precision")
+    what.add_argument("--loss", type=Path, metavar="SHARED", help="the folder with MNIST and the networks")
+    what.add_argument("--times", action="store_true")
+    parser.add_argument("--first", type=int, default=0, help="seed of the first network")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--out", type=Path, help="folder for the record; given last")
+    options = parser.parse_args()
     torch.set_num_threads(1)
-    print("| network | eps | method | largest margin | largest difference | unsafe direction | relative | verdicts that differ |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
-    zero, tried = [], list(networks(shared))
-    with torch.no_grad(), exact_arithmetic():
-        for name, module, x, radii in tried:
-            net = Network.capture(module, tuple(x.shape[1:]))
-            single, double = net.prepare(torch.float32), net.prepare(torch.float64)
-            label = single.forward(x).argmax(1)
-            for eps in radii:
-                ball = LpBall(x, eps, clip=(0.0, 1.0))
-                wide = ball.to(torch.float64, x.device)
-                for method, bounder in METHODS.items():
-                    a = bounder(single, ball, robust(label, net.classes).rows()).double()
-                    b = bounder(double, wide, robust(label, net.classes, torch.float64).rows())
-                    unsafe = float((a - b).clamp(min=0).max())
-                    scale = float(b.abs().max())
-                    differ = int(((a > tolerance(torch.float32)) != (b > tolerance(torch.float64))).sum())
-                    print(
-                        f"| {name} | {eps:g} | {method} | {scale:.3g} | {float((a - b).abs().max()):.1e} | {unsafe:.1e}"
-                        f" | {unsafe / scale:.1e} | {differ} of {a.numel()} |"
-                    )
-            zero.append((name, *outside(net, x)))
-    print("\n| network | float64 outputs outside float32 IBP at eps 0 | largest distance, by the largest output |")
-    print("| --- | --- | --- |")
-    for name, count, of, distance in zero:
-        print(f"| {name} | {count} of {of} | {distance:.1e} |")
+    told, wrong = header(), 0
+    with exact_arithmetic():
+        if options.networks:
+            name, (lines, wrong) = "orders", outside(options.networks, options.first)
+        elif options.loss:
+            name, lines = "loss", losses(options.loss)
+        else:
+            name, lines = "times", times(options.rounds)
+    print(markdown(*lines))
+    if options.out:
+        save(Table(told, lines[0], tuple(lines[1])), options.out / f"rounding-{name}.csv")
+    return int(wrong > 0)
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -17,6 +17,7 @@ from epsball.errors import BadConfig
 
 CERTIFYING = (torch.float32, torch.float64)
 ULPS = 4  # units in the last place that an elementwise function may be off: assumed, of the module's library and of ours
+NORM = 2 * ULPS + 6  # roundings of a batch norm: a difference, a root and its reciprocal, two products, two sums
 SLACK = 16  # roundings besides those of a sum: scaling a row, halving an interval, adding a bias
 
 
@@ -27,10 +28,12 @@ class Rounding:
     Attributes:
         own: dtype of the bound's own arithmetic.
         module: dtype in which the network is evaluated, by sums in any order; None: in real numbers.
+        steps: of the network: a bound's running total is rounded once at each.
     """
 
     own: torch.dtype
     module: torch.dtype | None
+    steps: int = 0
 
     def __post_init__(self) -> None:
         for dtype in (self.own, self.module):
@@ -48,6 +51,11 @@ class Rounding:
     def tiny(self) -> float:
         """What one product may lose below the normal numbers, even where they are flushed to 0."""
         return max(torch.finfo(d).tiny for d in (self.own, self.module) if d is not None)
+
+    @property
+    def running(self) -> int:
+        """Roundings of a number on its way into a form's total: its own few, and one for each step that adds to the total."""
+        return SLACK + self.steps
 
     def gamma(self, module: int, own: int) -> float:
         """How far a sum of `module` terms and one of `own` terms may be off together, for each unit of their absolute values."""

@@ -83,8 +83,7 @@ class Losses:
         """A radius with what a sum of products over the node may lose."""
         if self._rounding is None:
             return radius
-        terms = radius[0].numel() + SLACK + len(self._network.steps)
-        share = self._rounding.gamma(0, terms)
+        share = self._rounding.gamma(0, radius[0].numel() + self._rounding.running)
         return radius.add(self.magnitude(slot), alpha=2 * share)
 
 

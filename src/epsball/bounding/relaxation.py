@@ -91,7 +91,7 @@ class Elementwise(Nonlinear):
         """What a line and a form that is pulled through it lose: a few roundings of its terms, and the sum of its biases."""
         if bias is None:
             return rounding.gamma(0, 2 * SLACK) * size + rounding.tiny
-        sums = rounding.gamma(0, bias[0].numel() + SLACK)
+        sums = rounding.gamma(0, bias[0].numel() + rounding.running)
         return rounding.gamma(0, 2 * SLACK) * (size + bias.abs()) + sums * bias.abs() + rounding.tiny
 
     def linear(self, *pre: Interval) -> Tensor:

@@ -106,7 +106,7 @@ class Affine(ABC):
         least, constant = sum(self.sums) * self.rounding.tiny, self.constant
         if constant is None:
             return torch.full((), least, dtype=self.rounding.own)
-        return self.rounding.gamma(0, self.elements + SLACK) * constant + least
+        return self.rounding.gamma(0, self.elements + self.rounding.running) * constant + least
 
     @abstractmethod
     def pull(self, values: Tensor) -> tuple[Tensor, ...]:

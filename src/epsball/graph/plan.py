@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
@@ -264,6 +264,7 @@ def prepare(
     values = _constants(plan.constants, params, first)
     dtype = dtype or first.dtype
     values = {name: value.to(dtype) if value.is_floating_point() else value for name, value in values.items()}
+    rounding = None if rounding is None else replace(rounding, steps=len(plan.bound_steps))
     steps = tuple(_bind(step, values, rounding) for step in plan.bound_steps)
     return Prepared(plan, steps, dtype, first.device, rounding)
 

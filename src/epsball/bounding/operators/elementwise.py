@@ -11,7 +11,7 @@ from epsball.bounding.operators.linear import Linear
 from epsball.graph.graph import Node, Shape
 from epsball.graph.operator import MOVES, Affine, Operator, Sums, operators, unsupported
 from epsball.interval import Interval
-from epsball.rounding import Ends, outside
+from epsball.rounding import NORM, Ends, outside
 from epsball.rows import Rows, node_sum
 from epsball.types import Tensor
 from epsball.windows import Windows
@@ -31,7 +31,7 @@ class ScaleShift(Affine):
 
     @property
     def sums(self) -> Sums:
-        return Sums(4, 1)  # a batch norm subtracts, scales, scales and shifts
+        return Sums(4 if self.spread is None else NORM, 1)
 
     @property
     def constant(self) -> Tensor | None:

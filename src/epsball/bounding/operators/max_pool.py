@@ -15,7 +15,6 @@ from torch.nn import functional as F
 from epsball.graph.graph import Node, Shape
 from epsball.graph.operator import Lossy, Nonlinear, Operator, Relaxed, Slope, operators
 from epsball.interval import Interval
-from epsball.rounding import SLACK
 from epsball.rows import Rows
 from epsball.types import Tensor
 
@@ -90,7 +89,7 @@ class MaxPool(Nonlinear):
         if self.rounding is None:
             return lines
         size = self.value(pre[0].magnitude)  # overlapping windows add up in one element, and ceilings in one bias
-        return Lossy(lines, self.rounding.gamma(0, size[0].numel() + prod(self.windows.kernel) + SLACK) * size)
+        return Lossy(lines, self.rounding.gamma(0, size[0].numel() + prod(self.windows.kernel) + self.rounding.running) * size)
 
     def linear(self, *pre: Interval) -> Tensor:
         """Inputs all of whose windows have a sure winner."""

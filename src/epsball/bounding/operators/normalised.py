@@ -83,7 +83,7 @@ class Normalised(Nonlinear):
         lines = Kept(~wide, known)
         if self.rounding is None:
             return lines
-        return Lossy(lines, self.rounding.gamma(0, known.lower[0].numel() + SLACK) * known.magnitude)
+        return Lossy(lines, self.rounding.gamma(0, known.lower[0].numel() + self.rounding.running) * known.magnitude)
 
 
 @dataclass(frozen=True, eq=False)

@@ -46,7 +46,7 @@ class Product(Nonlinear):
         if self.rounding is None:
             return None
         size = x.magnitude * y.magnitude
-        return self.rounding.gamma(2, size[0].numel() + 2 * SLACK) * size + 8 * self.rounding.tiny
+        return self.rounding.gamma(2, size[0].numel() + SLACK + self.rounding.running) * size + 8 * self.rounding.tiny
 
     def linear(self, *pre: Interval) -> Tensor:
         return (pre[0].lower == pre[0].upper) | (pre[1].lower == pre[1].upper)
@@ -182,7 +182,7 @@ class MatrixProduct(Nonlinear):
             return None
         size, (i, k) = x.magnitude @ y.magnitude, x.lower.shape[-2:]
         elements = max(x.lower[0].numel(), y.lower[0].numel(), size[0].numel())
-        own = elements + i + k + size.shape[-1] + 2 * SLACK
+        own = elements + i + k + size.shape[-1] + SLACK + self.rounding.running
         return self.rounding.gamma(k + 1, own) * size + own * self.rounding.tiny
 
     @staticmethod

@@ -166,7 +166,7 @@ def _given_away(lines: MatrixLines, rounding: Rounding | None, pre: Interval, va
     for matrix, bias in (lines.below, lines.above):
         size = torch.maximum(size, (matrix.abs() @ axis)[..., 0] + bias.abs() + value.movedim(lines.axis, -1))
     count = pre.lower.shape[lines.axis]
-    own = size[0].numel() + 2 * count + 4 * SLACK
+    own = size[0].numel() + 2 * count + 3 * SLACK + rounding.running
     return Lossy(lines, (rounding.gamma(2 * (count + SLACK), own) * size + own * rounding.tiny).movedim(-1, lines.axis))
 
 

@@ -9,6 +9,7 @@ import torch
 
 from epsball.graph.operator import Affine
 from epsball.interval import Interval
+from epsball.rounding import NORM
 from epsball.types import Tensor
 
 
@@ -43,7 +44,7 @@ class Weighted(Affine):
     @property
     def extra(self) -> int:
         """Terms besides the products: the bias, and what a batch norm that was folded in does to the result."""
-        return 1 if self.spread is None else 6
+        return 1 if self.spread is None else 1 + NORM
 
     def value(self, *xs: Tensor) -> Tensor:
         return self.apply(xs[0], self.weight, self.bias)

@@ -45,7 +45,7 @@ class LeakyRelu(Elementwise):
         """ReLU itself is exact and so is its lower line; the chord is off by a few units of what it is computed from."""
         if self.negative_slope != 0 or self.rounding is None or lines.upper_bias is None:
             return super().room(lines, pre)
-        high, sums = pre.upper.clamp(min=0), self.rounding.gamma(0, lines.upper_bias[0].numel() + SLACK)
+        high, sums = pre.upper.clamp(min=0), self.rounding.gamma(0, lines.upper_bias[0].numel() + self.rounding.running)
         return torch.zeros_like(high), torch.add(lines.upper_bias * sums, high, alpha=self.rounding.gamma(0, SLACK))
 
     def outer(self, pre: Interval, slope: Slope = "adaptive") -> Lines:
