@@ -91,8 +91,10 @@ def run(tree: Path, tests: Sequence[str], limit: int) -> Ended:
     """Run some tests in a tree until the first fails.
 
     Raises:
-        RuntimeError: pytest did not run them.
+        RuntimeError: pytest did not run them, or they would have run on another tree.
     """
+    if "epsball" in sys.modules:
+        raise RuntimeError("epsball is imported already: a child would not import the copy")
     output, started = tree / "mutant.log", time.monotonic()
     child = os.fork()
     if child == 0:

@@ -11,15 +11,16 @@ from __future__ import annotations
 import argparse
 import ast
 import compileall
-import csv
 import json
 import random
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,9 @@ TESTS = (
     "tests/oracle/test_lp.py", "tests/unit/test_solver_presolve.py", "tests/contract/test_set_contracts.py",
     "tests/contract/test_bounders_on_sets.py", "tests/unit/test_sets_*.py", "tests/unit/test_bounding_losses.py",
 )  # fmt: skip
+RESULTS = ("killed", "timeout", "survived", "unreached")
+TALLY = ("folder", "mutants", *RESULTS, "share killed")
+LEFT = ("where", "function", "before", "after")
 LIMIT = 25  # CPU seconds a mutant
 _SHARE = 0.4  # of the limit, for the tests as they were timed
 
@@ -194,18 +198,46 @@ def judge(sources: dict[str, Source], mutants: Sequence[Mutant], tests: Sequence
         yield {**asdict(mutant), "result": result, "tests": len(chosen), "seconds": round(ended.seconds, 2), "by": by}
 
 
-def tally(lines: Sequence[dict[str, Any]]) -> None:
-    """The share killed, by folder, and the survivors."""
-    folders = sorted({str(Path(line["file"]).parent) for line in lines})
-    for name in (*folders, ""):
-        counts = Counter(line["result"] for line in lines if not name or str(Path(line["file"]).parent) == name)
+def tally(lines: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
+    """By folder: mutants, how they ended, and the share killed."""
+    rows = []
+    for name in (*sorted({Path(line["file"]).parts[0] for line in lines}), "all"):
+        counts = Counter(line["result"] for line in lines if name in ("all", Path(line["file"]).parts[0]))
         total, killed = sum(counts.values()), counts["killed"] + counts["timeout"]
-        print(f"{name or 'all':24} {killed} of {total} killed ({killed / max(total, 1):.1%}) {dict(counts)}")
-    for line in sorted(lines, key=lambda line: (line["file"], line["line"])):
-        if line["result"] in ("survived", "unreached"):
-            print(
-                f"{line['result']} {line['file']}:{line['line']} {line['function']}\n    - {line['before']}\n    + {line['after']}"
-            )
+        rows.append((name, str(total), *(str(counts[r]) for r in RESULTS), f"{killed / max(total, 1):.1%}"))
+    return rows
+
+
+def survivors(lines: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
+    """Each that no test noticed: where, and what was changed to what."""
+    left = [line for line in lines if line["result"] in ("survived", "unreached")]
+    left.sort(key=lambda line: (line["file"], line["line"]))
+    return [
+        (f"{line['file']}:{line['line']}", line["function"], *(f"`{line[k]}`".replace("|", "or") for k in ("before", "after")))
+        for line in left
+    ]
+
+
+def record(columns: tuple[str, ...], rows: list[tuple[str, ...]], args: argparse.Namespace, path: Path) -> None:
+    """A small table beside the others."""
+    from benchmarks.tables import Table, save  # it imports epsball, which the server must not have
+
+    command = f"OMP_NUM_THREADS=1 python -m benchmarks.mutants --count {args.count} --seed {args.seed} --out mutants.jsonl"
+    head = {
+        "section": "Mutants",
+        "command": command,
+        "code": code(args.tree),
+        "date": str(datetime.now(UTC).date()),
+        "origin": "measured",
+    }
+    save(Table(head, columns, tuple(rows)), path)
+
+
+def code(tree: Path) -> str:
+    """The commit of a tree, if it is one."""
+    git = shutil.which("git") or "git"
+    found = subprocess.run([git, "-C", str(tree), "rev-parse", "--short=7", "HEAD"], capture_output=True, text=True, check=False)
+    return found.stdout.strip() or "unknown"
 
 
 def main() -> int:
@@ -214,7 +246,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("mutants.jsonl"))
     parser.add_argument("--tree", type=Path, default=Path(), help="of the project, to mutate a copy of")
-    parser.add_argument("--csv", type=Path, help="write the record as a table")
+    parser.add_argument("--tables", type=Path, help="a folder for the tally and the survivors as tables")
     args = parser.parse_args()
     known = [json.loads(line) for line in args.out.read_text().splitlines()] if args.out.exists() else []
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder, args.out.open("a") as out:
@@ -232,12 +264,12 @@ def main() -> int:
                 out.write(json.dumps(line) + "\n")
                 out.flush()
                 print(line["result"], f"{line['file']}:{line['line']}", line["seconds"], flush=True)
-    tally(known)
-    if args.csv:
-        with args.csv.open("w", newline="") as file:
-            writer = csv.DictWriter(file, known[0].keys(), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(sorted(known, key=lambda line: (line["file"], line["number"])))
+    from benchmarks.tables import markdown
+
+    print(markdown(TALLY, tally(known)), markdown(LEFT, survivors(known)), sep="\n\n")
+    if args.tables:
+        record(TALLY, tally(known), args, args.tables / "mutants.csv")
+        record(LEFT, survivors(known), args, args.tables / "mutants-survivors.csv")
     return 0
 
 

@@ -67,3 +67,24 @@ def test_a_pace_stops_before_what_is_left_to_do_would_be_late(monkeypatch: pytes
     now[0] = 109.0
     assert not pace.stop(), "what follows a pause is no step"
     assert pace.longest == 0.0
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_certificate_gives_away_more_than_its_sums_can_lose(seed: int) -> None:
+    """Against the Lagrangian itself at the best point of the cube that is found: a certificate lies below by all its own terms."""
+    one = dual(seed)
+    x = one.crown()[1].clamp(min=1e-3)
+    c, g, Q = one.quadratic(x)
+    least = torch.linalg.eigvalsh(Q)[0].clamp(max=0)
+    w = torch.linalg.solve(2 * (Q - (least - 1e-9) * torch.eye(len(g), dtype=Q.dtype)), -g).clamp(-1, 1)
+    found, value = one.certified(x), float(c + g @ w + w @ (Q @ w))
+    terms = float(c.abs() + g.abs().sum() + Q.abs().sum())
+    assert found + one.lost(x) <= value - 3 * len(g) * 2.0**-53 * terms
+    assert found > -100
+
+
+def test_multipliers_that_are_no_numbers_prove_nothing() -> None:
+    one = dual(0)
+    x = one.crown()[1].clone()
+    x[0] = float("nan")
+    assert one.certified(x) == -float("inf")

@@ -217,3 +217,23 @@ def test_samples_of_one_ball_are_not_all_at_one_distance(norm: str) -> None:
     assert float(size.min()) < 0.15
     assert 0.97 < float(size.max()) <= 1 + 1e-9
     assert all(0.4 < float((moved[:, i] > 0).double().mean()) < 0.6 for i in range(2))
+
+
+@pytest.mark.parametrize("norm", ["l2", "l1", "l0"])
+def test_a_half_reaches_as_far_as_what_is_spent_already_leaves(norm: str) -> None:
+    """Cut twice through one feature, and once through another, so that both must move: the rest has what is left."""
+    x, eps = torch.full((1, 4), 0.5, dtype=torch.float64), 2.0 if norm == "l0" else 0.4
+    half = LpBall(x, eps, norm, UNIT).split(1)[1].split(1)[1].split(3)[0].split(3)[0]
+    hull, cut = half.hull(), half.cut
+    must = [max(0.0, float(cut.lower[0, i]) - 0.5, 0.5 - float(cut.upper[0, i])) for i in range(4)]
+    assert must[1] > 0.05
+    assert must[3] > 0.05
+    for i in range(4):
+        others = [m for j, m in enumerate(must) if j != i]
+        if norm == "l0":
+            left = 0.5 if sum(m > 0 for m in others) < eps else 0.0
+        else:
+            left = eps - sum(others) if norm == "l1" else (eps**2 - sum(m * m for m in others)) ** 0.5
+        low, high = max(float(cut.lower[0, i]), 0.5 - left), min(float(cut.upper[0, i]), 0.5 + left)
+        assert low - 1e-9 <= float(hull.lower[0, i]) <= low, i
+        assert high <= float(hull.upper[0, i]) <= high + 1e-9, i
