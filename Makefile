@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # The CPU build of torch: a plain `torch` would take gigabytes of CUDA packages.
 TORCH := torch==2.13.0
 
-.PHONY: demo test quick lint docs clean
+.PHONY: demo test quick lint docs mutants clean
 
 $(VENV)/.demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -38,6 +38,9 @@ lint: $(VENV)/.dev
 
 docs: $(VENV)/.dev
 	$(BIN)/zensical build --clean --strict
+
+mutants: $(VENV)/.dev
+	OMP_NUM_THREADS=1 nice -n 5 $(BIN)/python -m benchmarks.mutants --count 400 --seed 0 --out mutants.jsonl
 
 clean:
 	rm -rf $(VENV) site dist

@@ -11,7 +11,7 @@ from epsball.run.record import read
 from epsball.smoothing.ablation import BlockAblation
 from epsball.smoothing.splitting import SplittingNoise
 
-TRAIN = ("--data", "digits", "--model", "lenet", "--epochs", "4", "--batch", "64", "--set", "lr=3e-3")
+TRAIN = ("--data", "digits", "--model", "lenet", "--epochs", "8", "--batch", "64", "--set", "lr=3e-3")
 BLOCK = ("--set", "noise=block-ablation", "--set", "scale=4", "--set", "hidden=0.25")
 
 

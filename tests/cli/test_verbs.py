@@ -27,7 +27,7 @@ def call(capsys, *arguments: str) -> tuple[int, str, str]:
 def answer(capsys, *arguments: str) -> dict:
     code, out, err = call(capsys, *arguments, "--json")
     assert code == 0, out + err
-    assert not err
+    assert not [line for line in err.splitlines() if not line.startswith("NearChance")]  # networks of a few seconds' training
     found = json.loads(out)
     assert re.fullmatch(r"epsball\.[a-z]+/1", found["schema"])
     return found

@@ -139,7 +139,7 @@ def test_samples_of_one_number_each_are_not_mixed():
     x = torch.tensor([[5.5, 1.0], [0.0, 2.0], [-7.5, 3.0]])
     for name in ("ibp", "crown", "zonotope", "forward", "dual"):
         found = output_interval(METHODS[name], network.prepare(), Box(x, torch.tensor([0.5, 0.0])))
-        torch.testing.assert_close(found.lower[:, 1], x[:, 1], msg=name)
-        torch.testing.assert_close(found.upper, torch.tensor([[6.0, 1.0], [0.5, 2.0], [0.0, 3.0]]), atol=1e-5, rtol=0, msg=name)
+        torch.testing.assert_close(found.lower[:, 1], x[:, 1], atol=5e-5, rtol=0, msg=name)
+        torch.testing.assert_close(found.upper, torch.tensor([[6.0, 1.0], [0.5, 2.0], [0.0, 3.0]]), atol=5e-5, rtol=0, msg=name)
         stable = torch.tensor([0, 2])  # at a kink a line below may be lower than the least value
-        torch.testing.assert_close(found.lower[stable, 0], torch.tensor([5.0, 0.0]), atol=1e-5, rtol=0, msg=name)
+        torch.testing.assert_close(found.lower[stable, 0], torch.tensor([5.0, 0.0]), atol=5e-5, rtol=0, msg=name)

@@ -16,14 +16,15 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 
 import epsball
 from epsball.bounding.relaxation import relaxations
-from epsball.device import TOLERANCE
 from epsball.errors import EpsballError
 from epsball.graph.aten import TABLE
 from epsball.graph.operator import operators
 from epsball.registry import Registry
+from epsball.rounding import ULPS, Rounding
 from epsball.run.identity import Heading, Identity
 from epsball.run.record import FORMAT, Record
 from epsball.training.base import recipes
@@ -142,12 +143,12 @@ def test_every_field_of_the_header_is_in_the_reference(tmp_path):
     }  # the last one only after a resumption by other code
 
 
-def test_the_page_on_rounding_states_the_tolerances_in_use():
+def test_the_page_on_rounding_states_what_is_assumed_and_claimed():
     text = (DOCS / "explanation/rounding.md").read_text()
-    stated = dict(re.findall(r"^\| (float\d\d) \| (\S+) \|", text, re.MULTILINE))
-    assert {kind: float(value) for kind, value in stated.items()} == {
-        str(dtype).removeprefix("torch."): value for dtype, value in TOLERANCE.items()
-    }
+    assert f"{ULPS} units in the last place of the value, **assumed**" in text
+    for module in (torch.float32, None):
+        claim = Rounding(torch.float32, module).describe()
+        assert f"`{claim}`" in text
 
 
 def test_version_and_licence_agree():

@@ -130,12 +130,12 @@ def test_symbols_of_two_walks_are_never_joined():
     """In each walk the number 0 is another unknown."""
     x = torch.zeros(1, 2)
     forms = [AffineForm.of_input(x, numbering) for numbering in (Numbering(), Numbering())]
-    pre = Interval(x - 1, x + 1)
-    bent = [through(Relu(), [form], [pre], "same", fresh=True) for form in forms]
+    pre, reach = Interval(x - 1, x + 1), torch.ones(1, 2)
+    bent = [through(Relu(), [form], [pre], "same", reach, fresh=True) for form in forms]
     assert [form.symbols.spans for form in bent] == [((0, 2),), ((0, 2),)]
     with pytest.raises(TypeError, match="two numberings"):
-        through(Sum(-1), bent, [pre, pre], "same", fresh=True)
-    own = through(Relu(), forms[:1], [pre], "same", fresh=True)
-    other = through(Relu(), forms[:1], [pre], "same", fresh=True)
-    assert through(Sum(-1), [own, other], [pre, pre], "same", fresh=True).noise.shape[1] == 4
-    assert float(through(Sum(-1), [own, own], [pre, pre], "same", fresh=True).noise.abs().max()) == 0
+        through(Sum(-1), bent, [pre, pre], "same", reach, fresh=True)
+    own = through(Relu(), forms[:1], [pre], "same", reach, fresh=True)
+    other = through(Relu(), forms[:1], [pre], "same", reach, fresh=True)
+    assert through(Sum(-1), [own, other], [pre, pre], "same", reach, fresh=True).noise.shape[1] == 4
+    assert float(through(Sum(-1), [own, own], [pre, pre], "same", reach, fresh=True).noise.abs().max()) == 0

@@ -44,7 +44,8 @@ def test_the_radius_of_a_linear_classifier_is_its_distance_to_the_nearest_hyperp
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_distances_within_the_valid_range_are_those_of_a_convex_program(norm):
     layer, network, x, prop = _linear(3, 5 if norm == "l2" else 4)
-    found = Envelope(10.0, norm=norm, clip=(0.0, 1.0))(network, x, prop)
+    widest = 1.0 if norm == "linf" else 10.0  # of what the valid range has
+    found = Envelope(widest, norm=norm, clip=(0.0, 1.0))(network, x, prop)
     weight, margin = (prop.C @ layer.weight.detach()).numpy(), prop.margins(layer(x).detach()).numpy()
     infinite = 0
     for r in range(2):

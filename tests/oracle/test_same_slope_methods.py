@@ -39,7 +39,8 @@ def test_dual_same_slope_crown_and_zonotope_agree(shared, dtype, within):
     x = torch.tensor(images.reshape(-1, 1, 28, 28)[IMAGES], dtype=dtype) / 255
     y = torch.tensor(labels[IMAGES].astype(np.int64))
 
-    network = Network.capture(module.eval(), (1, 28, 28)).prepare(dtype)
+    # equal in real numbers: each loses to rounding in its own way
+    network = Network.capture(module.eval(), (1, 28, 28)).prepare(dtype, covers="nothing")
     uncut, rows = LpBall(x, EPS), robust(y, 10, dtype).rows()
     with torch.no_grad():
         crown, dual, zonotope = (

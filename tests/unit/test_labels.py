@@ -63,7 +63,7 @@ def test_truth_values_are_zero_and_one():
 def test_every_verb_takes_every_integer(three, dtype):
     x = torch.tensor([[0.9, 0.2], [0.2, 0.9], [0.6, 0.5]])
     y = torch.tensor([0, 1, 1]).to(dtype)
-    assert [v.status for v in epsball.verify(three, x, y, eps=0.1)] == ["verified", "verified", "falsified"]
+    assert [v.status for v in epsball.verify(three, x, y, eps=0.1)] == ["verified", "verified", "misclassified"]
     assert epsball.attack(three, x, y, eps=0.1).success.tolist() == [False, False, True]
     radii = epsball.radius(three, x, y)
     assert torch.allclose(radii, torch.tensor([0.35, 0.35, 0.0]), atol=1e-3)
@@ -115,12 +115,12 @@ def test_one_output_is_a_binary_classifier_by_its_sign(score, threshold):
     x, y, eps = torch.rand(60, 2, generator=generator), torch.arange(60) % 2, 0.07
     value = [2 * a - b for a, b in x.double().tolist()]
     side = [v - threshold if label else threshold - v for v, label in zip(value, y.tolist(), strict=True)]
-    wanted = ["verified" if s - 3 * eps > 0 else "falsified" for s in side]
-    assert {"verified", "falsified"} == set(wanted)
+    wanted = ["verified" if s - 3 * eps > 0 else "falsified" if s > 0 else "misclassified" for s in side]
+    assert {"verified", "falsified", "misclassified"} == set(wanted)
     found = epsball.verify(score, x, y.bool(), eps=eps, clip=None, threshold=threshold)
     assert [v.status for v in found] == wanted
     attacked = epsball.attack(score, x, y, eps=eps, clip=None, threshold=threshold)
-    assert ["falsified" if s else "verified" for s in attacked.success.tolist()] == wanted
+    assert attacked.success.tolist() == [status != "verified" for status in wanted]
     assert attacked.y.shape == (60, 1)  # the network's own output
     for method in ("crown", "lipschitz", "lipschitz-local", "envelope"):
         radii = epsball.radius(score, x, y, clip=None, method=method, threshold=threshold).tolist()

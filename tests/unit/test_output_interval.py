@@ -106,7 +106,7 @@ class Cancels(nn.Module):
 def test_intervals_stay_as_tight_where_forms_are_tighter(net, width):
     """2 x0 and 2 x1 by two layers that mix; 2 x - x by one value used twice."""
     found = epsball.bounds(net, Box(torch.full((1, 3), 0.5), 0.1), "ibp")
-    assert torch.allclose(found.width, torch.tensor([width]), atol=1e-5)
+    assert torch.allclose(found.width, torch.tensor([width]), atol=1e-4)
 
 
 def test_both_ways_agree_on_a_network():

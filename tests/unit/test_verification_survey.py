@@ -12,6 +12,7 @@ import zoo
 from epsball.bounding.crown import Crown
 from epsball.errors import BadConfig, BadData, BadShape, Unsound
 from epsball.graph.network import Network
+from epsball.run.judge import refuse_contradictions
 from epsball.spec.problem import Budget
 from epsball.spec.sets import LpBall
 from epsball.verification.binomial import clopper_pearson
@@ -149,11 +150,11 @@ def test_double_precision_agrees(network, data):
     assert single["accuracy"] == double["accuracy"]
 
 
-def test_a_small_margin_of_double_precision_is_a_proof():
-    """1e-6 is a proof in float64, not in float32: the status says so, and the count by method is told the tolerance."""
-    lines = [_line(bounds={"ibp": 1e-6}, margin=1e-6)]
-    assert summarise(lines, least=1e-10)["verified_by"]["ibp"]["value"] == 1
-    assert summarise(lines)["accuracy"]["verified"]["value"] == 1
+def test_any_margin_above_zero_is_a_proof():
+    """Rounding was given away inside the method: what is left is compared with 0 exactly."""
+    found = summarise([_line(bounds={"ibp": 1e-30, "crown": 0.0}, margin=1e-30)])
+    assert found["accuracy"]["verified"]["value"] == found["verified_by"]["ibp"]["value"] == 1
+    assert found["verified_by"]["crown"]["value"] == 0
 
 
 def test_a_contradiction_names_the_index_in_the_data(network, data):
@@ -162,8 +163,13 @@ def test_a_contradiction_names_the_index_in_the_data(network, data):
             return super().__call__(*args) + 9
 
     wrong = Incomplete(TooHigh(), label="wrong")
-    with pytest.raises(Unsound, match=r"'wrong' proves(?s:.)*index 10\d\d of the data"):
-        _survey(network, data, Ladder(steps=("clean", "attack", wrong), everywhere=("wrong",)))
+    lines = _survey(network, data, Ladder(steps=("clean", "attack", wrong), everywhere=("wrong",)))
+    notes = {line["index"]: line["note"] for line in lines if line.get("status") == "error"}
+    assert notes
+    assert all("'wrong' proves a margin of at least" in note for note in notes.values())
+    assert summarise(lines)["status"]["error"] == len(notes)
+    with pytest.raises(Unsound, match=rf"{len(notes)} of {COUNT} verdicts(?s:.)*index {min(notes)}"):
+        refuse_contradictions([line for line in lines if line["type"] == "instance"])
 
 
 def _line(**changes):

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 import torch
 
 from epsball.bounding.backward import pull_back
-from epsball.bounding.crown import Crown
-from epsball.device import tolerance
+from epsball.bounding.crown import Crown, Known
 from epsball.errors import BadConfig
 from epsball.graph.plan import Prepared
+from epsball.rounding import SLACK, gamma, unit
 from epsball.spec.problem import check_input
 from epsball.spec.property import Property
 from epsball.spec.sets import Clip, LpBall, Norm
@@ -75,8 +75,8 @@ class Envelope:
         """The envelope of each input."""
         check_input(x, network.plan.graph.input_shape)
         ball = LpBall(x, self.eps, self.norm, self.clip)
-        _, relaxed = self.method.relax(network, ball)
-        pulled = pull_back(network, network.plan.output, prop.rows(), relaxed)
+        known = Known(network, ball, *self.method.relax(network, ball))
+        pulled = pull_back(network, network.plan.output, prop.rows(), known.relaxed, known.losses)
         u = torch.zeros_like(x).expand(len(prop.C), *x.shape)
         for _, form in pulled.terms:
             u = u + form.dense().values
@@ -84,8 +84,9 @@ class Envelope:
         v = v if prop.d is None else v + prop.d
         here = (u * x).flatten(2).sum(2) + v
         scale = torch.maximum(here.abs(), (u * x).flatten(2).abs().sum(2) + v.abs())
-        room = here - tolerance(x.dtype) * scale.clamp(min=1)  # rounding is in proportion to what was added up
-        distance = torch.where(room > 0, self._distance(u.flatten(2), room.clamp(min=0), x.flatten(1)), 0.0)
+        share = gamma(2 * (x[0].numel() + SLACK), unit(x.dtype))  # of what is added up here; the walk gave its own away
+        room = here - 2 * share * scale
+        distance = torch.where(room > 0, self._distance(u.flatten(2), room.clamp(min=0), x.flatten(1)), 0.0) * (1 - share)
         return Polyhedron(u, v, distance, distance.amin(0).clamp(max=self.eps))
 
     def _distance(self, u: Float[Tensor, "R B n"], room: Float[Tensor, "R B"], x: Tensor) -> Float[Tensor, "R B"]:

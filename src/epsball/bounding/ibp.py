@@ -87,7 +87,8 @@ class Ibp:
         found = _at_frontier(network, input_set.hull())
         for step in network.tail:
             found[step.slot] = step.op.interval(*[found[slot] for slot in step.args])
-        return found[network.plan.output]
+        low, high = found[network.plan.output]
+        return Interval(unproven(low), -unproven(-high))
 
     def need(self, facts: Facts, rows: int) -> Need:
         """Its memory."""

@@ -9,20 +9,25 @@ from typing import TYPE_CHECKING
 import torch
 
 from epsball.bounding.backward import pull_back
+from epsball.bounding.crown import CrownIbp
 from epsball.bounding.ibp import intervals
+from epsball.bounding.losses import Losses
 from epsball.bounding.operators.conv import Conv
 from epsball.bounding.operators.linear import Linear
+from epsball.bounding.relaxation import Elementwise
 from epsball.bounding.relaxations.relu import LeakyRelu
 from epsball.bounding.relaxations.s_shaped import SShaped
-from epsball.device import tolerance
 from epsball.errors import BadConfig, UnsupportedOp
 from epsball.graph.operator import Affine, Operator
 from epsball.interval import Interval
-from epsball.rows import Rows, node_flat
-from epsball.spec.sets import LpBall, Norm
+from epsball.rounding import SLACK, Rounding, gamma, unit
+from epsball.rows import Rows, node_flat, node_sum
+from epsball.spec.sets import Box, LpBall, Norm
 from epsball.types import Float, Tensor
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from epsball.graph.plan import Bound, Prepared
     from epsball.spec.sets import InputSet
 
@@ -130,18 +135,38 @@ def local_gradient(network: Prepared, input_set: InputSet, rows: Rows) -> Float[
     Raises:
         UnsupportedOp: an operator without a derivative range.
     """
+    return _derivatives(network, input_set, rows)[0]
+
+
+def _derivatives(network: Prepared, input_set: InputSet, rows: Rows) -> tuple[Float[Tensor, "P B *x"], Float[Tensor, "P B"]]:
+    """`local_gradient`, and what rounding may do to a form: each node's own error times the largest derivative in that node."""
     found = intervals(network, input_set.hull())
+    losses, lost = Losses(network, found), rows.values.new_zeros(rows.values.shape[:2])
     pending: dict[int, tuple[Tensor, Tensor]] = {network.plan.output: (rows.values, torch.zeros_like(rows.values))}
     shapes = {step.slot: step.node.shape for step in network.steps} | {0: network.plan.graph.input_shape}
     for step in reversed(network.steps):
         if step.slot not in pending:
             continue
         centre, radius = pending.pop(step.slot)
+        error = losses.passing(step) if isinstance(step.op, Affine) else _error(step.op, [found[slot] for slot in step.args])
+        lost = lost if error is None else lost + node_sum((centre.abs() + radius) * error)
         for slot, part in zip(step.args, _pull_interval(step, found, centre, radius, shapes), strict=True):
             before = pending.get(slot)
-            pending[slot] = part if before is None else (before[0] + part[0], before[1] + part[1])
+            pending[slot] = part if before is None else _added(before, part, network.rounding)
     centre, radius = pending[0]
-    return centre.abs() + radius
+    return centre.abs() + radius, lost
+
+
+def _error(op: Operator, pre: Sequence[Interval]) -> Tensor | None:
+    """How far the value of a non-linear operator may be off."""
+    if op.rounding is None or (isinstance(op, Elementwise) and op.exact):
+        return None
+    return op.rounding.elementwise * op.interval(*pre).magnitude
+
+
+def _added(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor], rounding: Rounding | None) -> tuple[Tensor, Tensor]:
+    centre, radius = a[0] + b[0], a[1] + b[1]
+    return centre, radius if rounding is None else radius + rounding.gamma(0, 4) * (centre.abs() + radius)
 
 
 def _pull_interval(
@@ -151,8 +176,13 @@ def _pull_interval(
     if not isinstance(step.op, Affine):
         low, high = slopes(step.op, found[step.args[0]], str(step.node.where))
         middle, half = (low + high) / 2, (high - low) / 2
+        if step.op.rounding is not None:
+            half = half + step.op.rounding.elementwise * (middle.abs() + half)
         return [(centre * middle, radius * middle.abs() + (centre.abs() + radius) * half)]
-    op, flat = step.op, radius.flatten(0, 1)
+    op = step.op
+    if op.rounding is not None:  # what the pull of the centre may be off by joins the radius
+        radius = radius + op.rounding.gamma(0, op.sums.pull + SLACK) * (centre.abs() + radius)
+    flat = radius.flatten(0, 1)
     # linear in positive radii; at 0 the ends of an interval meet, and a derivative of the smaller of the two is not defined
     ones = [flat.new_ones(len(flat), *shapes[slot]) for slot in step.args]
 
@@ -172,7 +202,7 @@ class Lipschitz:
         scope: "global": one norm product for the whole input space. "local": the largest derivatives over the set.
 
     Shapes:  rows (P, B, K) over the output, shared layout; result (P, B).
-    Sound:   yes, up to floating point (see docs/explanation/rounding).   Complete: no.
+    Sound:   yes (see docs/explanation/rounding); "global" constants hold in real numbers only.   Complete: no.
     Cost:    "global": once a network, then a forward pass. "local": two backward passes of the rows.
     Raises:  UnsupportedOp for operators other than affine ones, ReLU, leaky ReLU, sigmoid and tanh; BadConfig.
     Paper:   Szegedy et al. 2014, arXiv:1312.6199, Sec. 4.3; Delattre et al. 2023, arXiv:2305.16173.
@@ -186,19 +216,34 @@ class Lipschitz:
 
     def __call__(self, network: Prepared, input_set: InputSet, rows: Rows) -> Tensor:
         """Lower bounds of linear forms of the output over the set."""
-        nominal = rows.dot(network.forward(input_set.centre))
+        nominal = nominal_bound(network, input_set.centre, rows)
         ball = input_set if isinstance(input_set, LpBall) else None
         lower, upper = input_set.hull()
         radius = torch.maximum(upper - input_set.centre, input_set.centre - lower)
         if self.scope == "global":
+            if network.rounding is not None and network.rounding.module is not None:
+                raise BadConfig(
+                    "global constants say nothing about a network that rounds",
+                    fix='bound real numbers: prepare(covers="real")',
+                )
             if ball is not None and ball.norm == "l2":
                 return nominal - constants(network, rows, "l2") * ball.eps
             return nominal - constants(network, rows, "linf") * radius.flatten(1).amax(1)
-        steep = local_gradient(network, input_set, rows)
+        steep, lost = _derivatives(network, input_set, rows)
         drop = (steep * radius).flatten(2).sum(2)
         if ball is not None and ball.norm == "l2":
             drop = torch.minimum(drop, torch.linalg.vector_norm(steep.flatten(2), dim=2) * ball.eps)
-        return nominal - drop
+        if network.rounding is None:
+            return nominal - drop
+        share = network.rounding.gamma(0, 2 * (steep[0, 0].numel() + SLACK))
+        return nominal - drop * (1 + share) - lost * (1 + share) - share * nominal.abs()
+
+
+def nominal_bound(network: Prepared, x: Tensor, rows: Rows) -> Float[Tensor, "P B"]:
+    """Forms of the output at given inputs: a lower bound of what any evaluation gives, by CROWN over a box without width."""
+    if network.rounding is None:
+        return rows.dot(network.forward(x))
+    return CrownIbp()(network, Box.between(x, x), rows)
 
 
 def constants(network: Prepared, rows: Rows, norm: Norm) -> Float[Tensor, "P B"]:
@@ -215,12 +260,11 @@ def constants(network: Prepared, rows: Rows, norm: Norm) -> Float[Tensor, "P B"]
 def certified_radius(
     network: Prepared, x: Tensor, rows: Rows, norm: Norm, offset: Float[Tensor, "P B"] | None = None
 ) -> Float[Tensor, " B"]:
-    """The largest radius that global constants certify: the least of margin / constant over the rows; 0 for an unproven margin.
+    """The largest radius that global constants certify, of the network in real numbers; 0 for an unproven margin.
 
-    The offset is a property's d, which is added to each row.
+    It is the least of margin / constant over the rows. The offset is a property's d, which is added to each row.
     """
-    outputs = network.forward(x)
-    margins = rows.dot(outputs) if offset is None else rows.dot(outputs) + offset
-    scale = torch.maximum(margins.abs().amax(0), outputs.abs().amax(1)).clamp(min=1)
-    margins = margins - tolerance(x.dtype) * scale  # as in bounding.base.least_margins
-    return (margins / constants(network, rows, norm).clamp(min=torch.finfo(x.dtype).tiny)).amin(0).clamp(min=0)
+    margins = nominal_bound(network, x, rows)
+    margins = margins if offset is None else torch.nextafter(margins + offset, torch.full_like(margins, -torch.inf))
+    room = 1 + gamma(2 * (rows.values[0, 0].numel() + SLACK), unit(x.dtype))
+    return (margins / (room * constants(network, rows, norm)).clamp(min=torch.finfo(x.dtype).tiny)).amin(0).clamp(min=0)

@@ -242,6 +242,7 @@ class _Run:
                 if ends or self.at.step % self.config.log_every == 0:
                     yield self._metrics()
                 if ends:
+                    self._check()
                     epoch = self.at.step // self.at.per_epoch
                     with self.average.put_in(), exact_arithmetic():
                         self._estimate_statistics()
@@ -339,20 +340,24 @@ class _Run:
         self.best = Selected(epoch, self.at.step, *scores[:2], copied(self.net.module.state_dict()), scores.noisy)
         return True
 
-    def snapshot(self) -> TrainState:
-        """The run as it stands; refused where it has diverged, so that no checkpoint is replaced by a useless one."""
-        model = copied(self.net.module.state_dict())
+    def _check(self) -> None:
+        """Refuse a run that has diverged: no checkpoint is replaced by a useless one, and no such epoch is the best."""
         self.take.window.check(self.at.step)
-        broken = [name for name, t in model.items() if t.is_floating_point() and not bool(t.isfinite().all())]
+        state = self.net.module.state_dict()
+        broken = [name for name, t in state.items() if t.is_floating_point() and not bool(t.isfinite().all())]
         if broken:
             raise diverged(f"{broken[0]!r} holds NaN or infinity", self.at.step)
+
+    def snapshot(self) -> TrainState:
+        """The run as it stands; refused where it has diverged."""
+        self._check()
         return TrainState(
             self.at.step,
             self.at.steps,
             self.at.per_epoch,
             self.config.seed,
             self.seconds,
-            model,
+            copied(self.net.module.state_dict()),
             pack_optimizer(self.take.optimizer),
             random_state(),
             self.best,

@@ -49,7 +49,7 @@ class Verdict:
             unknown, timeout or error; the last three are never counted as an answer.
         margin: proven lower bound of the least of `C y + d`; NaN where nothing was bounded.
         method: the step that settled it, or the last one tried.
-        arithmetic: dtype and tolerance: what was and what was not proven about rounding.
+        arithmetic: what the bounds hold for: "float32, any order of sums", or "real"; and the dtype they were computed in.
         seconds: wall time of the batch, divided by its size.
         witness: only for "misclassified", where it is the nominal input, and "falsified".
         proof: what a separate checker accepts, if the method writes one.

@@ -146,7 +146,7 @@ class _Walk:
         value, own_loss = (part.new_zeros(len(bent)).index_copy(0, which, part * share) for part in (offset, lost))
         if leak and op.rounding is not None:
             own_loss = own_loss + op.rounding.elementwise * torch.maximum(-low, high)
-        own_loss = own_loss + 2 * _UNIT * bent * high
+        own_loss = own_loss + 2 * _UNIT * (bent * high)
         units = bent.nonzero()[:, 0]
         width, high = (high - low)[units], high[units]
         matrix[units, torch.arange(at, at + len(units), device=units.device)] += (1 - leak) * high

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import prod
+from math import ceil, gcd, prod
 from typing import Any
 
 import torch
@@ -47,8 +48,9 @@ class Conv(Weighted):
 
     @property
     def sums(self) -> Sums:
-        out, kernel = self.weight.shape[0], prod(self.weight.shape[2:])
-        return Sums(self.weight.shape[1] * kernel + self.extra, out // self.groups * kernel)
+        out, kernel = self.weight.shape[0], self.weight.shape[2:]
+        back = out // self.groups * covering(kernel, self.stride, self.dilation)
+        return Sums(self.weight.shape[1] * prod(kernel) + self.extra, back)
 
     @property
     def constant(self) -> Tensor | None:
@@ -105,6 +107,11 @@ class Conv(Weighted):
         bias = shift if self.bias is None else torch.addcmul(shift, self.bias, scale)
         weight = self.weight * scale.view(-1, *(1,) * (self.weight.dim() - 1))
         return replace(self, weight=weight, bias=bias, spread=spread)
+
+
+def covering(kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> int:
+    """Most windows of a convolution that read one place of its input."""
+    return prod(ceil(k * gcd(s, d) / s) for k, s, d in zip(kernel, stride, dilation, strict=True))
 
 
 @operators.register("conv")

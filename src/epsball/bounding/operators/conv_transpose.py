@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
+from epsball.bounding.operators.conv import covering
 from epsball.bounding.operators.weighted import Weighted
 from epsball.graph.graph import Node, Shape
 from epsball.graph.operator import Affine, Sums, operators, unsupported
@@ -39,8 +40,9 @@ class ConvTranspose(Weighted):
 
     @property
     def sums(self) -> Sums:
-        kernel = prod(self.weight.shape[2:])
-        return Sums(self.weight.shape[0] // self.groups * kernel + self.extra, self.weight.shape[1] * kernel)
+        kernel = self.weight.shape[2:]
+        terms = self.weight.shape[0] // self.groups * covering(kernel, self.stride, self.dilation)
+        return Sums(terms + self.extra, self.weight.shape[1] * prod(kernel))
 
     @property
     def constant(self) -> Tensor | None:

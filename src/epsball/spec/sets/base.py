@@ -167,6 +167,13 @@ def round_outward(exact: Tensor, dtype: torch.dtype, towards: float) -> Tensor:
     return outward(beyond, dtype, towards)
 
 
+def two_sum(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """The rounded sum of two numbers and its error: `a + b` is both together, exactly (Knuth 1969, short of overflow)."""
+    total = a + b
+    part = total - a
+    return total, (a - (total - part)) + (b - part)
+
+
 def outward(values: Tensor, dtype: torch.dtype, towards: float) -> Tensor:
     """The nearest value of a precision that is not inside."""
     near = values.to(dtype)

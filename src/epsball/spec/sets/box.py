@@ -10,7 +10,7 @@ import torch
 from epsball.errors import BadData, BadShape
 from epsball.interval import Interval
 from epsball.rows import Rows
-from epsball.spec.sets.base import Clip, check_inputs, halves, outward, round_inward, round_outward, within
+from epsball.spec.sets.base import Clip, check_inputs, halves, outward, round_inward, round_outward, two_sum, within
 from epsball.types import Float, Tensor
 
 
@@ -59,12 +59,13 @@ class Box:
         object.__setattr__(self, "inside", self._rounded_in(radius))
 
     def _rounded_in(self, radius: Tensor) -> Interval:
-        """The ends rounded inwards: what lies between them lies in the box whatever is rounded."""
+        """The ends rounded inwards where they must be: what lies between them lies in the box in real numbers."""
         ends = []
         for sign, clip in ((-1.0, None if self.clip is None else self.clip[0]), (1.0, None if self.clip is None else self.clip[1])):
             beyond = sign * math.inf
-            end = self.x.double() + sign * radius
-            end = round_inward(torch.nextafter(end, torch.full_like(end, -beyond)), self.x.dtype, beyond)
+            end, error = two_sum(self.x.double(), sign * radius)
+            end = torch.where(sign * error < 0, torch.nextafter(end, torch.full_like(end, -beyond)), end)
+            end = round_inward(end, self.x.dtype, beyond)
             if clip is not None:
                 stop = round_inward(torch.full_like(end, clip, dtype=torch.float64), self.x.dtype, beyond)
                 end = torch.maximum(end, stop) if sign < 0 else torch.minimum(end, stop)

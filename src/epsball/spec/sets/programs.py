@@ -72,7 +72,8 @@ def _dual(system: System, a: Array, y: Array, slack: float) -> float:
     reduced = a + system.A.T @ y
     corner = np.where(reduced > 0, system.lower, system.upper)
     value = float(reduced @ corner - y @ (system.b + slack))
-    size = float(np.abs(reduced) @ np.abs(corner) + y @ np.abs(system.b) + np.abs(a) @ np.abs(corner))
+    terms = np.abs(a) + np.abs(system.A).T @ y  # before they cancel: the error is in proportion to them, not to what is left
+    size = float(terms @ np.abs(corner) + y @ (np.abs(system.b) + slack))
     return value - 4 * np.finfo(np.float64).eps * (len(a) + len(y)) * size
 
 
