@@ -1,6 +1,6 @@
 """What bounds give away to rounding: whether it is enough, what it costs in margins, what it costs in time.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.rounding --networks 1000 [--first 0]
+    OMP_NUM_THREADS=1 python -m benchmarks.rounding --networks 500 [--first 0]
     OMP_NUM_THREADS=1 python -m benchmarks.rounding --loss ../shared
     OMP_NUM_THREADS=1 python -m benchmarks.rounding --times
 

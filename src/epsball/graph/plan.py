@@ -186,8 +186,8 @@ class Prepared:
 
     @cached_property
     def positive(self) -> frozenset[int]:
-        """Slots whose values, and so the ends of whose intervals, are never below 0."""
-        return frozenset(step.slot for step in self.nonlinear if cast("Nonlinear", step.op).positive)
+        """Slots whose intervals are never below 0: those of an operator's own rule, which no better bounds replace."""
+        return frozenset(step.slot for step in self.nonlinear if cast("Nonlinear", step.op).positive) - self.read_bent
 
     @cached_property
     def tail(self) -> tuple[Bound, ...]:
