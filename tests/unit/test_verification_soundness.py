@@ -163,8 +163,7 @@ def test_a_survey_asks_the_users_own_module(verifier) -> None:
     x, y = torch.full((3, 1, 2, 2), 0.5), torch.zeros(3, dtype=torch.int64)
 
     def turned(inputs: torch.Tensor) -> InputSet:
-        with torch.no_grad():
-            module[1].weight.copy_(module[1].weight.flip(0))
+        module[1].weight = nn.Parameter(module[1].weight.detach().flip(0))  # another tensor: the prepared network keeps the first
         return Patch(inputs, 1)
 
     lines = list(survey(network, [(torch.arange(3), x, y)], turned, verifier))
