@@ -67,6 +67,9 @@ def test_other_seeds_samples_and_runs_start_elsewhere(net):
         def take(self, index):
             return Recording(self.x[index], 0.25)
 
+        def inner(self):
+            return self
+
     prop = robust(torch.tensor([0, 1, 2]), 4, torch.float64)
     for seed in (0, 1):
         PGD(steps=1, restarts=2)(net, Recording(x, 0.25), prop, torch.Generator().manual_seed(seed))

@@ -152,13 +152,14 @@ def search(function: Function, input_set: InputSet, prop: Property, runs: Callab
 
     Args:
         function: as of an attack.
-        input_set: as of an attack.
+        input_set: as of an attack; what is walked in is that set rounded inwards, so that every point found lies in the exact one.
         prop: as of an attack.
         runs: called with the task and the nominal margins (B,), inside `untouched`.
 
     Raises:
         Unsound: a point lies outside its set: a defect of the set's projection.
     """
+    input_set = input_set.inner()
     with untouched(function), torch.no_grad():
         task, y, least = _checked(function, input_set, prop)
         best, lowest = task.x.clone(), least.clone()

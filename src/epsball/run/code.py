@@ -9,8 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import epsball
-
+_PACKAGE = Path(__file__).resolve().parents[1]
 _PATIENCE = 10  # seconds for git
 
 
@@ -35,7 +34,7 @@ def named(found: dict[str, Any]) -> str:
 
 @cache
 def _package() -> dict[str, Any]:
-    folder = Path(epsball.__file__).parent
+    folder = _PACKAGE
     # only where .git is beside src is the commit this package's own, and not that of a folder around an installed one
     told = _described(folder) if (folder.parents[1] / ".git").exists() else ""
     commit, _, dirty = told.partition("-")
@@ -56,7 +55,7 @@ def _described(folder: Path) -> str:
 
 @cache
 def _sources(more: tuple[Path, ...]) -> str:
-    folder = Path(epsball.__file__).parent
+    folder = _PACKAGE
     total = hashlib.sha256()
     for name, path in (*((str(p.relative_to(folder)), p) for p in sorted(folder.rglob("*.py"))), *((p.name, p) for p in more)):
         body = path.read_bytes()

@@ -225,8 +225,8 @@ class Ladder:
     def _attack_chunk(self, problem: Problem, cases: Sequence[_Case]) -> None:
         start = time.perf_counter()
         replay, device = Replay(problem, self.function), problem.network.device
-        inside = problem.input_set.to(replay.dtype, device).inner()
-        replayed = replay(self.attack(replay.runs, inside, problem.prop, seeded(device, self.seed)).x)
+        input_set = problem.input_set.to(replay.dtype, device)
+        replayed = replay(self.attack(replay.runs, input_set, problem.prop, seeded(device, self.seed)).x)
         seconds = (time.perf_counter() - start) / len(cases)
         for i, case in enumerate(cases):
             case.seconds["attack"] = seconds

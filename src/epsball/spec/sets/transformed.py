@@ -12,7 +12,8 @@ import torch
 
 from epsball.errors import BadConfig, BadData, BadShape
 from epsball.interval import Interval
-from epsball.rows import Rows
+from epsball.rounding import gamma, unit
+from epsball.rows import Rows, node_sum
 from epsball.spec.sets.base import check_inputs, outward
 from epsball.spec.sets.box import Box
 from epsball.spec.sets.transforms import Lines, Transform
@@ -142,7 +143,14 @@ class Transformed:
         steep = torch.einsum("pqn,qkn->pqk", rows.values.flatten(2), slope.flatten(2))
         centre, radius = ((self.lower + self.upper) / 2).to(low.dtype), ((self.upper - self.lower) / 2).to(low.dtype)
         along = (steep * rows.at(centre) - steep.abs() * rows.at(radius)).sum(2)
-        return torch.maximum(kept + along, self._box.minimise(rows))
+        return torch.maximum(kept + along - self._lost(rows, centre.abs() + radius), self._box.minimise(rows))
+
+    def _lost(self, rows: Rows, reach: Float[Tensor, "B k"]) -> Float[Tensor, "P Q"]:
+        """What rounding may take from those sums, in proportion to the numbers in them."""
+        slope, low, high = self._lines.slope.abs(), self._lines.low.abs(), self._lines.high.abs()
+        size = torch.maximum(low, high) + (slope * reach.view(*reach.shape, 1, 1, 1)).sum(1)
+        terms = size[0].numel() + 4 * (reach.shape[1] + 2)
+        return gamma(2 * terms, unit(low.dtype)) * node_sum(rows.values.abs() * rows.at(size))
 
     def project(self, x: Tensor) -> Tensor:
         """The nearest picture of the grid."""
