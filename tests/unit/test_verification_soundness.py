@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from epsball.attacks.pgd import PGD
 from epsball.bounding.base import least_margins
 from epsball.errors import Unsound
 from epsball.graph.network import Network
@@ -215,3 +216,16 @@ def test_of_cells_of_which_one_was_not_bounded_no_margin_is_known(order: int) ->
     assert math.isnan(whole.margin)
     assert (whole.status, whole.seconds) == ("unknown", 5.0)
     assert _together(cells[::2], before).margin == 0.25
+
+
+def test_the_ladders_seed_decides_where_its_attack_starts() -> None:
+    module = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 2))
+    x = torch.rand(3, 2, generator=torch.Generator().manual_seed(0))
+    what = Problem(Network.capture(module, (2,)).prepare(), LpBall(x, 0.3), robust(torch.zeros(3, dtype=torch.int64), 2))
+
+    def found(seed: int) -> list[float]:
+        attack = PGD(steps=1, step_size=1e-6, start="random")
+        return [v.stats["attack"] for v in Ladder(steps=("attack",), attack=attack, seed=seed)(what, Budget())]
+
+    assert found(1) == found(1)
+    assert found(1) != found(2)
