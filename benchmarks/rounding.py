@@ -4,8 +4,9 @@
     OMP_NUM_THREADS=1 python -m benchmarks.rounding --loss ../shared
     OMP_NUM_THREADS=1 python -m benchmarks.rounding --times
 
-`--networks`: small networks with hidden values from 1 to 2^24 (float32) or to 2^51 (float64) that cancel in the output, evaluated
-in seven orders of summation, by torch, and in rationals; every bound method in both precisions. Ends with 1 if any value lies outside.
+`--networks`: small networks with hidden values from 1 to 2^24 (float32) or to 2^51 (float64), most of which cancel in the output,
+evaluated in seven orders of summation, by torch, and in rationals; every bound method in both precisions. Ends with 1 if any value
+lies outside.
 `--loss`: margins of MNIST pictures by bounds that cover the module's evaluation, against bounds that give nothing away.
 `--times`: CPU seconds of the former as a multiple of the latter's, interleaved in one process, medians.
 With `--out FOLDER` the table is written there as a record.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import NamedTuple
 
 import torch
@@ -42,12 +43,12 @@ class Rounding:
                     f"certificates are computed in float32 or float64, not {dtype}", fix="convert the network with .float()"
                 )
 
-    @property
+    @cached_property
     def of_module(self) -> float:
         """Unit roundoff of the module's arithmetic; never finer than the bound's own, which a witness is looked at in, too."""
         return 0.0 if self.module is None else max(unit(self.module), unit(self.own))
 
-    @property
+    @cached_property
     def tiny(self) -> float:
         """What one product may lose below the normal numbers, even where they are flushed to 0."""
         return max(torch.finfo(d).tiny for d in (self.own, self.module) if d is not None)
@@ -74,6 +75,7 @@ class Rounding:
         return f"{str(self.module).removeprefix('torch.')}, any order of sums, bounds in {name}"
 
 
+@cache
 def unit(dtype: torch.dtype) -> float:
     """Unit roundoff: half the distance from 1 to the next number."""
     return torch.finfo(dtype).eps / 2

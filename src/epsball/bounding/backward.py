@@ -76,12 +76,13 @@ def pull_back(
         if step.slot not in pending:
             continue
         form = pending.pop(step.slot)
-        lost = None if losses is None else losses.passing(step)
-        if lost is not None and (isinstance(step.op, Affine) or step.slot in relaxed):
+        affine = step.op if isinstance(step.op, Affine) else None
+        lost = None if losses is None or (affine is None and step.slot not in relaxed) else losses.passing(step)
+        if lost is not None:
             gains.lose(weigh(form, lost))
         widest = max(widest, math.prod(form.values.shape[2:]))
-        if isinstance(step.op, Affine):
-            pulled, gained = _through_affine(step.op, form)
+        if affine is not None:
+            pulled, gained = _through_affine(affine, form)
         elif step.slot in relaxed:
             lines = relaxed[step.slot]
             form = _paired(form) if mirror else form

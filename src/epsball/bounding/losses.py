@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from epsball.types import Tensor
 
 
+_MANY = 2**15  # numbers from which a product with a vector is faster than one by one
+
+
 class Losses:
     """The losses of one network over one box. They are found when they are first asked for.
 
@@ -46,7 +49,8 @@ class Losses:
 
     def _size(self, slot: int) -> Tensor:
         if slot in self._found:
-            return self._found[slot].magnitude
+            found = self._found[slot]
+            return found.upper if slot in self._network.positive else found.magnitude
         step = self._network.by_slot[slot]
         if self._rounding is None or not isinstance(step.op, Affine):
             raise TypeError(f"no interval of slot {slot}")
@@ -89,9 +93,13 @@ class Losses:
 
 def weigh(rows: Rows, weights: Tensor) -> Tensor:
     """`<|a|, w>` of each form (P, Q), for weights (B, *n) of at least 0."""
-    at, values = rows.at(weights), rows.values
-    parts = [_total(values[:, s] * at[s]) for s in cache_blocks(values)]
-    return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+    values = rows.values
+    if values.numel() >= _MANY and len(weights) == 1 and values.dim() == 3:  # one sample: a product with a vector
+        return values.abs() @ weights[0]
+    at, blocks = rows.at(weights), cache_blocks(values)
+    if len(blocks) == 1:
+        return _total(values * at)
+    return torch.cat([_total(values[:, s] * at[s]) for s in blocks], 1)
 
 
 def _total(terms: Tensor) -> Tensor:

@@ -171,9 +171,11 @@ class Nonlinear(ABC):
 
     Attributes:
         rounding: the arithmetic whose rounding `interval`, `relax` and `choice` give away; None: none, as in training.
+        positive: the lower end of `interval` is never below 0.
     """
 
     rounding: Rounding | None = None
+    positive: ClassVar[bool] = False
 
     def rounded(self, rounding: Rounding, elements: int) -> Self:
         """The same operator, bounded for an arithmetic; its result has so many elements."""

@@ -185,6 +185,11 @@ class Prepared:
         return frozenset(slot for step in self.nonlinear for slot in step.args)
 
     @cached_property
+    def positive(self) -> frozenset[int]:
+        """Slots whose values, and so the ends of whose intervals, are never below 0."""
+        return frozenset(step.slot for step in self.nonlinear if cast("Nonlinear", step.op).positive)
+
+    @cached_property
     def tail(self) -> tuple[Bound, ...]:
         """The trailing affine steps, from the frontier to the output."""
         needed, kept = {self.plan.output} - self.frontier, []

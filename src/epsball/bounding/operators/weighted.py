@@ -6,11 +6,14 @@ from abc import abstractmethod
 from functools import cached_property
 
 import torch
+from torch.nn.functional import leaky_relu
 
 from epsball.graph.operator import Affine
 from epsball.interval import Interval
-from epsball.rounding import NORM
+from epsball.rounding import NORM, SLACK
 from epsball.types import Tensor
+
+_LARGE = 0.5  # an error of so many times the terms: their sum says nothing any more
 
 
 class Weighted(Affine):
@@ -56,7 +59,7 @@ class Weighted(Affine):
     def _error(self) -> float:
         """What the module's sum and the bound's own are off by, for each unit of their terms."""
         terms = self.sums.value + 1
-        return 0.0 if self.rounding is None else self.rounding.gamma(terms, terms + 8)
+        return 0.0 if self.rounding is None else self.rounding.gamma(terms, terms + SLACK)
 
     @cached_property
     def _bias_radius(self) -> Tensor | None:
@@ -72,9 +75,12 @@ class Weighted(Affine):
 
     def interval(self, *xs: Interval) -> Interval:
         """Centre through W, radius through |W|; what rounding may do joins the radius, and costs no product of its own."""
-        centre, radius = xs[0].centre_radius()
-        if self.rounding is not None:
-            radius = torch.add(radius, centre.abs(), alpha=self._error)
+        centre = xs[0].centre
+        if self._error == 0 or self._error >= _LARGE:
+            radius = torch.add(xs[0].upper - centre, centre.abs(), alpha=self._error) if self._error else xs[0].upper - centre
+        else:  # the radius and `e |c|` at once: `u - c + e |c|` is `u - (1 - e) c` right of 0 and `u - (1 + e) c` left of it
+            kept = 1 - self._error
+            radius = torch.sub(xs[0].upper, leaky_relu(centre, (1 + self._error) / kept), alpha=kept)
         centre = self.apply(centre, self.weight, self.bias)
         radius = self.apply(radius, self.magnitude, self._bias_radius)
         return Interval(centre - radius, centre + radius)

@@ -10,7 +10,7 @@ from torch.nn.functional import leaky_relu
 from epsball.bounding.relaxation import Elementwise, Lines, relaxations
 from epsball.graph.operator import Slope
 from epsball.interval import Interval
-from epsball.rounding import SLACK
+from epsball.rounding import SLACK, Rounding
 from epsball.types import Tensor
 
 
@@ -45,12 +45,15 @@ class LeakyRelu(Elementwise):
         """ReLU itself is exact and so is its lower line; the chord is off by a few units of what it is computed from."""
         if self.negative_slope != 0 or self.rounding is None or lines.upper_bias is None:
             return super().room(lines, pre)
-        high, sums = pre.upper.clamp(min=0), self.rounding.gamma(0, lines.upper_bias[0].numel() + self.rounding.running)
-        return torch.zeros_like(high), torch.add(lines.upper_bias * sums, high, alpha=self.rounding.gamma(0, SLACK))
+        return torch.zeros_like(pre.upper), _chord_room(lines.upper_bias, pre, self.rounding, 0.0)
 
     def outer(self, pre: Interval, slope: Slope = "adaptive") -> Lines:
-        lines = super().outer(pre, slope)
-        return lines._replace(lower_bias=None) if self.negative_slope == 0 else lines
+        if self.negative_slope != 0 or self.rounding is None:
+            return super().outer(pre, slope)
+        lines = self.lines(pre, slope)
+        if lines.upper_bias is None:
+            raise TypeError("the chord of a ReLU has a bias")
+        return lines._replace(upper_bias=_chord_room(lines.upper_bias, pre, self.rounding, 1.0))
 
 
 @relaxations.register("relu")
@@ -59,10 +62,17 @@ class Relu(LeakyRelu):
     """`max(x, 0)`."""
 
     exact = True
+    positive = True
     negative_slope: float = 0.0
 
     def __call__(self, x: Tensor) -> Tensor:
         return x.relu()
+
+
+def _chord_room(bias: Tensor, pre: Interval, rounding: Rounding, times: float) -> Tensor:
+    """What a ReLU's chord and the sum of its biases are off by, and so many times the bias itself."""
+    sums = rounding.gamma(0, bias[0].numel() + rounding.running)
+    return torch.add(bias * (times + sums), pre.upper.clamp(min=0), alpha=rounding.gamma(0, SLACK))
 
 
 def _below(share: Tensor, slope: Slope) -> Tensor:
