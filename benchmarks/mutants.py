@@ -36,7 +36,7 @@ TARGETS = (
     "smoothing/boundary.py", "smoothing/mixture.py", "smoothing/sequential.py",
 )  # fmt: skip
 TESTS = (
-    "tests/unit/test_rounding.py", "tests/oracle/test_rounding_orders.py", "tests/unit/test_verification_*.py",
+    "tests/unit/test_rounding_units.py", "tests/oracle/test_rounding_orders.py", "tests/unit/test_verification_*.py",
     "tests/unit/test_smoothing_*.py", "tests/oracle/test_smoothing_*.py", "tests/unit/test_output_interval.py",
     "tests/unit/test_doubts.py", "tests/unit/test_training_evaluate.py", "tests/oracle/test_set*.py", "tests/oracle/test_sdp*.py",
     "tests/oracle/test_lp.py", "tests/unit/test_solver_presolve.py", "tests/contract/test_set_contracts.py",
