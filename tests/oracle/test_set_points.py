@@ -9,6 +9,7 @@ from fractions import Fraction
 import pytest
 import torch
 
+from epsball.errors import BadShape
 from epsball.spec.sets import Box, InputSet, LpBall, Patch, Polytope, Product, WordSubstitution
 from set_zoo import PARAMETRISED, SETS, UNIT, pictures, sentence
 
@@ -124,6 +125,12 @@ def test_a_polytope_holds_what_keeps_every_constraint() -> None:
     assert whole.holds(torch.tensor([[1.5, -0.5], [0.5, 0.5]])).tolist() == [False, True], "outside its box"
     own = Polytope(torch.stack((A, -A)), b, Box(x, 0.5, UNIT))
     assert own.holds(torch.tensor([[0.75, 0.75], [0.75, 0.75]])).tolist() == [False, True]
+
+
+def test_constraints_that_are_no_matrix_are_refused() -> None:
+    for A, b in ((torch.ones(2), torch.ones(2)), (torch.ones(()), torch.ones(1)), (torch.ones(0, 2), torch.ones(0))):
+        with pytest.raises(BadShape, match="constraints A"):
+            Polytope(A, b, Box(torch.full((1, 2), 0.5), 0.5, UNIT))
 
 
 def test_a_product_holds_what_each_part_holds() -> None:

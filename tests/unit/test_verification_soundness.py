@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from epsball.attacks.pgd import PGD
 from epsball.bounding.base import least_margins
 from epsball.errors import Unsound
 from epsball.graph.network import Network
@@ -18,7 +19,7 @@ from epsball.spec.problem import Budget, Problem
 from epsball.spec.property import Property, robust
 from epsball.spec.sets import Box, InputSet, LpBall, Patch
 from epsball.verification.base import STATUSES, Verdict, worst
-from epsball.verification.cells import Cells
+from epsball.verification.cells import Cells, _together
 from epsball.verification.incomplete import Incomplete
 from epsball.verification.ladder import Ladder
 from epsball.verification.replay import Replay
@@ -163,8 +164,7 @@ def test_a_survey_asks_the_users_own_module(verifier) -> None:
     x, y = torch.full((3, 1, 2, 2), 0.5), torch.zeros(3, dtype=torch.int64)
 
     def turned(inputs: torch.Tensor) -> InputSet:
-        with torch.no_grad():
-            module[1].weight.copy_(module[1].weight.flip(0))
+        module[1].weight = nn.Parameter(module[1].weight.detach().flip(0))  # another tensor: the prepared network keeps the first
         return Patch(inputs, 1)
 
     lines = list(survey(network, [(torch.arange(3), x, y)], turned, verifier))
@@ -177,3 +177,55 @@ def test_a_survey_asks_the_users_own_module(verifier) -> None:
     if given is not None:
         lines = list(survey(network, [(torch.arange(3), x, y)], turned, given))
         assert "misclassified" not in {line["status"] for line in lines}, "a function of its own is kept"
+
+
+@dataclass(frozen=True)
+class Noting:
+    """A verifier that keeps what it was asked."""
+
+    asked: list[Problem]
+
+    def __call__(self, what: Problem, _budget: Budget) -> list[Verdict]:
+        self.asked.append(what)
+        return [Verdict("unknown", math.nan, "none", "", 0.0)] * len(what)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, None])
+def test_a_survey_bounds_in_the_precision_that_was_asked_for(dtype: torch.dtype | None) -> None:
+    asked: list[Problem] = []
+    x = torch.rand(2, 2, dtype=torch.float64)
+    list(
+        survey(
+            Network.capture(TIES, (2,)),
+            [(torch.arange(2), x, torch.zeros(2, dtype=torch.int64))],
+            lambda z: Box(z, 0.1),
+            Noting(asked),
+            dtype=dtype,
+        )
+    )
+    (what,) = asked
+    assert what.network.dtype == what.input_set.centre.dtype == what.prop.C.dtype == (dtype or torch.float32)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_cells_of_which_one_was_not_bounded_no_margin_is_known(order: int) -> None:
+    """Whatever their order: the least of numbers among which one is NaN depends on it."""
+    cells = [Verdict("unknown", margin, "ibp", "", 1.0) for margin in (0.5, math.nan, 0.25)][::order]
+    before = Verdict("unknown", math.nan, "attack", "", 2.0)
+    whole = _together(cells, before)
+    assert math.isnan(whole.margin)
+    assert (whole.status, whole.seconds) == ("unknown", 5.0)
+    assert _together(cells[::2], before).margin == 0.25
+
+
+def test_the_ladders_seed_decides_where_its_attack_starts() -> None:
+    module = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 2))
+    x = torch.rand(3, 2, generator=torch.Generator().manual_seed(0))
+    what = Problem(Network.capture(module, (2,)).prepare(), LpBall(x, 0.3), robust(torch.zeros(3, dtype=torch.int64), 2))
+
+    def found(seed: int) -> list[float]:
+        attack = PGD(steps=1, step_size=1e-6, start="random")
+        return [v.stats["attack"] for v in Ladder(steps=("attack",), attack=attack, seed=seed)(what, Budget())]
+
+    assert found(1) == found(1)
+    assert found(1) != found(2)
