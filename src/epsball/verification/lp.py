@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 
 from epsball.bounding.base import least_margins
-from epsball.device import exact_arithmetic, tolerance
+from epsball.device import exact_arithmetic
 from epsball.errors import EpsballError
 from epsball.verification.base import Status, Verdict, Witness, verifiers
 from epsball.verification.convex.lp import TriangleLp
@@ -190,8 +190,7 @@ class _Search:
         facts = {}
         if math.isfinite(self.found):  # the least margin lies between the two: where they meet, it is known
             gap = self.found - float(self.margins().amin())
-            slack = max(_ATTAINED, 10 * tolerance(p.network.dtype)) * (1 + abs(margin))
-            facts = {"found": self.found, "exact": float(gap <= slack)}
+            facts = {"found": self.found, "exact": float(gap <= _ATTAINED * (1 + abs(margin)))}
         status: Status = "verified" if margin > 0 else "unknown"
         if self.witness is not None:
             status = "falsified"
