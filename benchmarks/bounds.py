@@ -26,16 +26,16 @@ import torch
 from benchmarks import peer
 from benchmarks.networks import seeded
 from benchmarks.timing import ratios
-from epsball.bounding.alpha import AlphaCrown, AlphaCrownAll
 from epsball.bounding.base import Bounder
-from epsball.bounding.crown import Crown, CrownIbp
 from epsball.bounding.ibp import Ibp
+from epsball.bounding.linear.alpha import AlphaCrown, AlphaCrownAll
+from epsball.bounding.linear.crown import Crown, CrownIbp
 from epsball.device import recycle_memory
-from epsball.graph.network import Network
-from epsball.graph.plan import Prepared
-from epsball.rows import Rows
-from epsball.spec.property import robust
-from epsball.spec.sets import LpBall
+from epsball.forms.rows import Rows
+from epsball.ops.network import Network
+from epsball.ops.prepared import Prepared
+from epsball.problem.property import robust
+from epsball.problem.sets import LpBall
 
 METHODS: dict[str, Bounder] = {
     "ibp": Ibp(),

@@ -23,17 +23,17 @@ import torch
 from torch import Tensor
 
 from benchmarks.random_networks import structure, weights
-from epsball.bounding.alpha import AlphaCrown
+from epsball.bounding.affine.forward import Forward
 from epsball.bounding.base import Bounder, bounders
-from epsball.bounding.crown import Crown
-from epsball.bounding.forward import Forward
+from epsball.bounding.budget.within import Within
 from epsball.bounding.ibp import Ibp
 from epsball.bounding.intersection import Intersection
-from epsball.bounding.within import Within
-from epsball.graph.network import Network
-from epsball.graph.plan import Prepared, prepare
-from epsball.rows import Rows
-from epsball.spec.sets import Box, InputSet, LpBall, Norm, Patch, Polytope, Product
+from epsball.bounding.linear.alpha import AlphaCrown
+from epsball.bounding.linear.crown import Crown
+from epsball.forms.rows import Rows
+from epsball.ops.network import Network
+from epsball.ops.prepared import Prepared, prepare
+from epsball.problem.sets import Box, InputSet, LpBall, Norm, Patch, Polytope, Product
 
 BATCH = 2
 SLACK = 1e-8  # of the size of the outputs; everything is in double precision

@@ -29,19 +29,19 @@ from benchmarks.opened import opened
 from benchmarks.regions import ATTACK, Line, short, train
 from benchmarks.tightness import fingerprint, network_of
 from benchmarks.wong_kolter import shared_folder, test_set
-from epsball.bounding.alpha import AlphaCrown
-from epsball.bounding.crown import Crown
+from epsball.bounding.linear.alpha import AlphaCrown
+from epsball.bounding.linear.crown import Crown
 from epsball.device import tolerance
-from epsball.graph.network import Network
-from epsball.run.record import Record, read
-from epsball.spec.property import robust
-from epsball.spec.sets import LpBall
-from epsball.verification.convex.lp import TriangleLp
-from epsball.verification.convex.multi_neuron import MultiNeuron
+from epsball.ops.network import Network
+from epsball.problem.property import robust
+from epsball.problem.sets import LpBall
+from epsball.record.journal import Record, read
+from epsball.verification.programs.multi_neuron import MultiNeuron
+from epsball.verification.programs.triangle import TriangleLp
 
 if TYPE_CHECKING:
-    from epsball.graph.plan import Prepared
-    from epsball.spec.property import Property
+    from epsball.ops.prepared import Prepared
+    from epsball.problem.property import Property
 
 RECIPE = ("standard", "--model", "mlp", "--set", "model.hidden=[100, 100]", "--epochs", "3", "--batch", "128", "--seed", "0")
 PROGRAMS: dict[str, tuple[str, TriangleLp]] = {

@@ -27,9 +27,9 @@ from typing import Any
 from epsball.data.find import load as load_data
 from epsball.errors import BadConfig
 from epsball.files import write_bytes
-from epsball.graph.network import Network
 from epsball.models.store import load_model
-from epsball.run.record import read
+from epsball.ops.network import Network
+from epsball.record.journal import read
 from epsball.training.evaluate import IbpAccuracy
 
 FULL = ("--set", "model.batch_norm=true")

@@ -32,8 +32,9 @@ from mutmut.mutation.file_mutation import Mutation, create_mutations
 from benchmarks.mutant_server import Test, run, watch
 
 TARGETS = (
-    "rounding.py", "bounding/base.py", "bounding/losses.py", "verification/*.py", "spec/sets/*.py", "smoothing/procedures.py",
-    "smoothing/boundary.py", "smoothing/mixture.py", "smoothing/sequential.py",
+    "rounding.py", "bounding/base.py", "bounding/linear/losses.py", "verification/*.py", "verification/programs/verifier.py",
+    "verification/semidefinite/*.py", "problem/sets/*.py", "smoothing/statistics/procedures.py",
+    "smoothing/statistics/boundary.py", "smoothing/statistics/martingale.py", "smoothing/statistics/sequential.py",
 )  # fmt: skip
 TESTS = (
     "tests/unit/test_rounding_units.py", "tests/oracle/test_rounding_orders.py", "tests/unit/test_verification_*.py",

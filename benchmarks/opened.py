@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from epsball.record.journal import Record
 from epsball.rounding import Rounding
 from epsball.run.identity import Heading, Identity, hashed, precision, weights_of
-from epsball.run.record import Record
 
 Line = dict[str, Any]
 

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from benchmarks.small_nets import digits, mlp, trained
 from epsball.bounding.base import Bounder
-from epsball.bounding.crown import Crown, CrownIbp
 from epsball.bounding.ibp import Ibp
-from epsball.graph.network import Network
-from epsball.spec.property import robust
-from epsball.spec.sets import LpBall
+from epsball.bounding.linear.crown import Crown, CrownIbp
+from epsball.ops.network import Network
+from epsball.problem.property import robust
+from epsball.problem.sets import LpBall
 
 NETWORKS, ROUNDING = 300, 1e-9
 PAIRS: list[tuple[str, Bounder, str, Bounder]] = [

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor, nn
 
-from epsball.spec.sets import Box
+from epsball.problem.sets import Box
 
 NAME = "auto_LiRPA"
 METHODS = {"ibp": "IBP", "crown-ibp": "CROWN-IBP", "crown": "CROWN", "alpha-crown": "CROWN-Optimized"}

@@ -34,13 +34,13 @@ from benchmarks.command import ended
 from benchmarks.opened import opened
 from benchmarks.wong_kolter import shared_folder, test_set
 from epsball.attacks.pgd import PGD
-from epsball.bounding.crown import Crown
-from epsball.bounding.region import NonUniform, Radius, Region, holds
-from epsball.graph.network import Network
+from epsball.bounding.linear.crown import Crown
+from epsball.bounding.radius.region import NonUniform, Radius, Region, holds
 from epsball.models.store import load_model
-from epsball.run.record import Record, read
-from epsball.spec.property import Property, robust
-from epsball.spec.sets import Box
+from epsball.ops.network import Network
+from epsball.problem.property import Property, robust
+from epsball.problem.sets import Box
+from epsball.record.journal import Record, read
 
 Line = dict[str, Any]
 MODEL = ("--model", "mlp", "--set", "model.hidden=[100, 100]", "--seed", "0")

@@ -30,18 +30,18 @@ from benchmarks.command import ended
 from benchmarks.wong_kolter import shared_folder
 from epsball.attacks.pgd import PGD
 from epsball.bounding.base import bounders
+from epsball.bounding.budget.within import Within
 from epsball.bounding.ibp import Ibp
-from epsball.bounding.within import Within
 from epsball.data.find import load as load_data
 from epsball.device import exact_arithmetic
 from epsball.errors import Unsound
-from epsball.graph.network import Network
+from epsball.forms.rows import Rows
 from epsball.models.base import Normalise
 from epsball.models.foreign import load_state_dict_file
-from epsball.rows import Rows
-from epsball.spec.problem import Budget
-from epsball.spec.property import robust
-from epsball.spec.sets import LpBall
+from epsball.ops.network import Network
+from epsball.problem.problem import Budget
+from epsball.problem.property import robust
+from epsball.problem.sets import LpBall
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 FOLDER = "data/models/akamaster-cifar10-resnet"

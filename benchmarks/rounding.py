@@ -31,15 +31,15 @@ from benchmarks.networks import seeded
 from benchmarks.tables import Table, markdown, save
 from benchmarks.timing import ratios
 from epsball.bounding.base import Bounder
-from epsball.bounding.crown import Crown, CrownIbp
 from epsball.bounding.ibp import Ibp
+from epsball.bounding.linear.crown import Crown, CrownIbp
 from epsball.device import exact_arithmetic, recycle_memory
-from epsball.graph.network import Network
 from epsball.graph.onnx import load_onnx
-from epsball.graph.plan import Prepared
-from epsball.run.code import code, named
-from epsball.spec.property import Property, robust
-from epsball.spec.sets import LpBall
+from epsball.ops.network import Network
+from epsball.ops.prepared import Prepared
+from epsball.problem.property import Property, robust
+from epsball.problem.sets import LpBall
+from epsball.record.code import code, named
 
 METHODS: dict[str, Bounder] = {"ibp": Ibp(), "crown-ibp": CrownIbp(), "crown": Crown()}
 PICTURES, CHUNK = 100, 20

@@ -23,16 +23,16 @@ import torch
 from scipy.optimize import linprog
 from torch import nn
 
-from epsball.bounding.alpha import AlphaCrown
-from epsball.bounding.crown import Crown, Known
+from epsball.bounding.linear.alpha import AlphaCrown
+from epsball.bounding.linear.crown import Crown, Known
 from epsball.data.find import load as load_data
-from epsball.graph.network import Network
-from epsball.spec.property import Property, robust
-from epsball.spec.sets import Box, LpBall
+from epsball.ops.network import Network
+from epsball.problem.property import Property, robust
+from epsball.problem.sets import Box, LpBall
 from epsball.training.config import TrainConfig
-from epsball.verification.sdp import Sdp
-from epsball.verification.sdp_dual import Dual
-from epsball.verification.sdp_lift import Lifted, lift
+from epsball.verification.semidefinite.dual import Dual
+from epsball.verification.semidefinite.lift import Lifted, lift
+from epsball.verification.semidefinite.verifier import Sdp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,11 +15,11 @@ from pathlib import Path
 import torch
 
 from benchmarks.wong_kolter import load, shared_folder, test_set
-from epsball.graph.network import Network
-from epsball.spec.problem import Budget, Problem
-from epsball.spec.property import robust
-from epsball.spec.sets.base import around
-from epsball.verification.cells import Cells
+from epsball.ops.network import Network
+from epsball.problem.problem import Budget, Problem
+from epsball.problem.property import robust
+from epsball.problem.sets.base import around
+from epsball.verification.divided import Cells
 from epsball.verification.ladder import Ladder
 
 CASES = {

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from epsball.bounding.ibp import Ibp
-from epsball.graph.network import Network
-from epsball.graph.plan import prepare
-from epsball.spec.property import robust
-from epsball.spec.sets import LpBall
+from epsball.ops.network import Network
+from epsball.ops.prepared import prepare
+from epsball.problem.property import robust
+from epsball.problem.sets import LpBall
 
 
 def mlp(*widths: int) -> nn.Sequential:

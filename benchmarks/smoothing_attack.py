@@ -17,7 +17,7 @@ from benchmarks.smoothing_cost import small_conv
 from benchmarks.smoothing_samples import mnist
 from epsball.smoothing.attack import SmoothPGD
 from epsball.smoothing.core import Smoothed
-from epsball.smoothing.sequential import Sequential
+from epsball.smoothing.statistics.sequential import Sequential
 
 MULTIPLES = (0.999, 1.25, 1.5, 1.75, 2.0)
 

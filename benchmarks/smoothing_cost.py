@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from benchmarks.timing import ratios
 from epsball.smoothing.core import Smoothed
-from epsball.smoothing.procedures import Fixed
+from epsball.smoothing.statistics.procedures import Fixed
 
 N, SIGMA = 10_000, 0.25
 

@@ -19,11 +19,11 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.smoothing_cost import small_conv
-from epsball.smoothing.boundary import Boundary
-from epsball.smoothing.noise import Gaussian
-from epsball.smoothing.procedures import BLOCK, Fixed, Staged
-from epsball.smoothing.sampling import Sampler, Stream, blocks_of
-from epsball.smoothing.sequential import Sequential, Ville
+from epsball.smoothing.noises.continuous import Gaussian
+from epsball.smoothing.sampling.sampler import Sampler, Stream, blocks_of
+from epsball.smoothing.statistics.boundary import Boundary
+from epsball.smoothing.statistics.procedures import BLOCK, Fixed, Staged
+from epsball.smoothing.statistics.sequential import Sequential, Ville
 
 CAP, FIXED, SELECTION = 131_072, 100_096, 100  # 100,096: the first whole block above 100,000
 PROCEDURES = {

@@ -20,9 +20,9 @@ from epsball.attacks.base import attacks
 from epsball.bounding.base import bounders, least_margins
 from epsball.device import exact_arithmetic, tolerance
 from epsball.errors import Unsound
-from epsball.run.words import Words
-from epsball.spec.property import robust
-from epsball.spec.sets import InputSet, LpBall
+from epsball.problem.property import robust
+from epsball.problem.sets import InputSet, LpBall
+from epsball.run.word_sets import Words
 
 
 def main() -> None:

@@ -33,23 +33,23 @@ from benchmarks.command import ended
 from benchmarks.opened import opened
 from benchmarks.wong_kolter import load, shared_folder, test_set
 from epsball.attacks.pgd import PGD
-from epsball.bounding.alpha import AlphaCrown
+from epsball.bounding.affine.zonotope import Zonotope
 from epsball.bounding.base import least_margins
-from epsball.bounding.crown import Crown
-from epsball.bounding.dual import WongKolter
 from epsball.bounding.ibp import Ibp
-from epsball.bounding.zonotope import Zonotope
+from epsball.bounding.linear.alpha import AlphaCrown
+from epsball.bounding.linear.crown import Crown
+from epsball.bounding.linear.dual import WongKolter
 from epsball.device import exact_arithmetic, tolerance
 from epsball.errors import BadConfig
-from epsball.graph.network import Network
 from epsball.models.store import load_model
-from epsball.run.record import Record, read
-from epsball.spec.problem import Budget, Problem
-from epsball.spec.property import robust
-from epsball.spec.sets import LpBall
+from epsball.ops.network import Network
+from epsball.problem.problem import Budget, Problem
+from epsball.problem.property import robust
+from epsball.problem.sets import LpBall
+from epsball.record.journal import Record, read
 from epsball.verification.base import STATUSES
-from epsball.verification.convex.lp import TriangleLp
-from epsball.verification.lp import LpVerifier, MultiNeuronVerifier
+from epsball.verification.programs.triangle import TriangleLp
+from epsball.verification.programs.verifier import LpVerifier, MultiNeuronVerifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

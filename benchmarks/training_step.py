@@ -15,8 +15,8 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from benchmarks.timing import ratios
-from epsball.graph.network import Network
 from epsball.models.base import build
+from epsball.ops.network import Network
 from epsball.run.memory import reuse_memory
 from epsball.training.base import Batch, Progress, Recipe
 from epsball.training.recipes.crown_ibp import FusedCrownIbp

@@ -25,10 +25,10 @@ from epsball.attacks.base import attacks
 from epsball.bounding.base import bounders, least_margins
 from epsball.device import exact_arithmetic, tolerance
 from epsball.errors import Unsound
-from epsball.graph.network import Network
 from epsball.graph.onnx import load_onnx
-from epsball.spec.property import robust
-from epsball.spec.sets import Box
+from epsball.ops.network import Network
+from epsball.problem.property import robust
+from epsball.problem.sets import Box
 
 _LIMIT = re.compile(r"\((<=|>=) X_(\d+) (\S+?)\)")
 

@@ -27,20 +27,20 @@ from torch import nn
 
 from benchmarks.command import ended
 from benchmarks.opened import opened
-from epsball.bounding.crown import Crown
 from epsball.bounding.ibp import Ibp
+from epsball.bounding.linear.crown import Crown
 from epsball.device import exact_arithmetic, tolerance
 from epsball.errors import BadConfig
-from epsball.graph.network import Network
-from epsball.run.record import Record, read
-from epsball.spec.property import robust
-from epsball.spec.sets import Clip, LpBall
+from epsball.ops.network import Network
+from epsball.problem.property import robust
+from epsball.problem.sets import Clip, LpBall
+from epsball.record.journal import Record, read
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from epsball.bounding.base import Bounder
-    from epsball.graph.plan import Prepared
+    from epsball.ops.prepared import Prepared
 
 EPS = 0.1
 RECHECK = 1e-3

@@ -16,7 +16,7 @@ settings.register_profile("shared machine", deadline=None)  # a slow minute of a
 settings.load_profile("shared machine")
 
 # the shapes of the layers that everything else calls are checked here, and nowhere else
-install_import_hook(["epsball.rows", "epsball.spec.property"], "beartype.beartype")
+install_import_hook(["epsball.forms.rows", "epsball.problem.property"], "beartype.beartype")
 
 torch.set_num_threads(1)
 TESTS = Path(__file__).resolve().parent

@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from tests.float_nets import OUTPUTS, Case, case
 
-from epsball.bounding.alpha import AlphaCrown, AlphaCrownAll
 from epsball.bounding.base import bounders
+from epsball.bounding.linear.alpha import AlphaCrown, AlphaCrownAll
+from epsball.forms.rows import Rows
 from epsball.graph.capture import capture
-from epsball.graph.network import Network
-from epsball.graph.plan import Prepared, plan
-from epsball.rows import Rows
-from epsball.spec.sets import Box
+from epsball.ops.network import Network
+from epsball.ops.plan import plan
+from epsball.ops.prepared import Prepared
+from epsball.problem.sets import Box
 
 METHODS = {name: method() for name, method in bounders.items()}
 METHODS |= {"alpha-crown": AlphaCrown(steps=3), "alpha-crown-all": AlphaCrownAll(steps=2)}

@@ -22,15 +22,15 @@ import torch
 from scipy import sparse
 from torch import nn
 
-from epsball.graph.network import Network
-from epsball.spec.problem import Budget, Problem
-from epsball.spec.property import Property
-from epsball.spec.sets import Box, LpBall
-from epsball.verification.convex.lp import TriangleLp
-from epsball.verification.convex.multi_neuron import MultiNeuron
-from epsball.verification.convex.program import Program
-from epsball.verification.convex.solvers import open_session
-from epsball.verification.lp import LpVerifier
+from epsball.ops.network import Network
+from epsball.problem.problem import Budget, Problem
+from epsball.problem.property import Property
+from epsball.problem.sets import Box, LpBall
+from epsball.verification.programs.multi_neuron import MultiNeuron
+from epsball.verification.programs.program import Program
+from epsball.verification.programs.solvers import open_session
+from epsball.verification.programs.triangle import TriangleLp
+from epsball.verification.programs.verifier import LpVerifier
 
 BAD = (math.nan, math.inf, -math.inf, 1e300, -1e300, 1e25, -1e25, 1e16, 1e14, 5e-324, 1e-310, -0.0, 1e-12, 1e-9)
 

@@ -12,14 +12,14 @@ import sys
 import torch
 from benchmarks.bounds import case
 
-from epsball.bounding.alpha import AlphaCrown
+from epsball.bounding.affine.forward import Forward
+from epsball.bounding.affine.zonotope import Zonotope
 from epsball.bounding.base import Bounder
-from epsball.bounding.crown import Crown, CrownIbp
-from epsball.bounding.forward import Forward
+from epsball.bounding.budget.within import Within, estimate
 from epsball.bounding.ibp import Ibp
-from epsball.bounding.within import Within, estimate
-from epsball.bounding.zonotope import Zonotope
-from epsball.spec.problem import Budget
+from epsball.bounding.linear.alpha import AlphaCrown
+from epsball.bounding.linear.crown import Crown, CrownIbp
+from epsball.problem.problem import Budget
 
 METHODS: dict[str, Bounder] = {
     "ibp": Ibp(),

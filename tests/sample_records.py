@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import beta
 
-from epsball.run.record import FORMAT
+from epsball.record.journal import FORMAT
 
 LADDER = ("clean", "attack", "ibp", "crown-ibp", "crown")
 Line = dict[str, Any]

@@ -7,7 +7,18 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from epsball.spec.sets import Box, Geometric, InputSet, LpBall, Patch, Photometric, Polytope, Product, Transformed, WordSubstitution
+from epsball.problem.sets import (
+    Box,
+    Geometric,
+    InputSet,
+    LpBall,
+    Patch,
+    Photometric,
+    Polytope,
+    Product,
+    Transformed,
+    WordSubstitution,
+)
 
 UNIT = (0.0, 1.0)
 PICTURE = (2, 4, 3)  # of x: channels, height, width

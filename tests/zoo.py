@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from epsball.graph.network import Network
+from epsball.ops.network import Network
 
 
 class Fn(nn.Module):

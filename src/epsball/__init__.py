@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from epsball.api import verify as verify
     from epsball.errors import EpsballError as EpsballError
     from epsball.errors import Unsound as Unsound
-    from epsball.graph.network import Network as Network
-    from epsball.interval import Interval as Interval
-    from epsball.spec.property import Property as Property
-    from epsball.spec.sets import Box as Box
-    from epsball.spec.sets import LpBall as LpBall
+    from epsball.forms.interval import Interval as Interval
+    from epsball.ops.network import Network as Network
+    from epsball.problem.property import Property as Property
+    from epsball.problem.sets import Box as Box
+    from epsball.problem.sets import LpBall as LpBall
     from epsball.verification.base import Verdict as Verdict
 
 _WHERE = {
@@ -38,11 +38,11 @@ _WHERE = {
     "train": "epsball.api",
     "smooth": "epsball.api",
     "load_data": "epsball.api",
-    "Box": "epsball.spec.sets",
-    "LpBall": "epsball.spec.sets",
-    "Property": "epsball.spec.property",
-    "Network": "epsball.graph.network",
-    "Interval": "epsball.interval",
+    "Box": "epsball.problem.sets",
+    "LpBall": "epsball.problem.sets",
+    "Property": "epsball.problem.property",
+    "Network": "epsball.ops.network",
+    "Interval": "epsball.forms.interval",
     "Verdict": "epsball.verification.base",
     "EpsballError": "epsball.errors",
     "Unsound": "epsball.errors",

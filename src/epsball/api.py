@@ -12,27 +12,27 @@ from torch import nn
 
 from epsball.attacks.base import Attack, attacks
 from epsball.bounding.base import Bounder, bounders, output_interval
-from epsball.bounding.radii import Search, radius_by, widest
-from epsball.bounding.within import Within
+from epsball.bounding.budget.within import Within
+from epsball.bounding.radius.by_name import Search, radius_by, widest
 from epsball.config import build
 from epsball.data import find
 from epsball.device import check_seed, exact_arithmetic
 from epsball.errors import BadConfig, BadShape
-from epsball.graph.network import Network
 from epsball.models.adapters import TwoClasses, of_classes
 from epsball.models.opened import Layout, Reading, open_model
+from epsball.ops.network import Network
+from epsball.problem.labels import as_labels
+from epsball.problem.problem import Budget, Problem, check_input
+from epsball.problem.property import check_threshold, robust
+from epsball.problem.sets import Clip, InputSet, LpBall, Norm
+from epsball.problem.sets.base import Divisible
 from epsball.smoothing.core import Smoothed
-from epsball.spec.labels import as_labels
-from epsball.spec.problem import Budget, Problem, check_input
-from epsball.spec.property import check_threshold, robust
-from epsball.spec.sets import Clip, InputSet, LpBall, Norm
-from epsball.spec.sets.base import Divisible
 from epsball.training.base import Recipe, fitted, recipes
 from epsball.training.config import TrainConfig
 from epsball.training.evaluate import judged_at
 from epsball.training.loop import fit
 from epsball.verification.base import Verdict, Verifier
-from epsball.verification.cells import Cells
+from epsball.verification.divided import Cells
 from epsball.verification.doubts import warn_near_chance
 from epsball.verification.ladder import Ladder
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from epsball.attacks.base import Result
     from epsball.data.base import Dataset
-    from epsball.interval import Interval
+    from epsball.forms.interval import Interval
     from epsball.types import Float, Int, Tensor
 
 Net = Network | nn.Module

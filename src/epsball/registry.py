@@ -1,6 +1,7 @@
 """One registry for everything that has a name: attacks, verifiers, recipes, operators, models, data sources.
 
-A built-in registers itself where it is defined; a plugin does the same from a module named by an entry point:
+A built-in registers itself where it is defined, in whichever file of its package; a plugin does the same from a module named by an
+entry point:
 
     [project.entry-points."epsball.plugins"]
     my_attack = "my_package.attack"
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from importlib.metadata import entry_points
+from pkgutil import walk_packages
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from epsball.errors import BadConfig, did_you_mean
@@ -26,14 +28,14 @@ class Registry(Generic[T]):
 
     Args:
         kind: the noun in error messages, such as "attack".
-        modules: modules that register the built-in entries; imported at the first look-up.
+        package: where built-in entries register themselves: it and every module below it are imported at the first look-up.
         verb: what `epsball list` calls this registry; defaults to the kind with an s.
     """
 
-    def __init__(self, kind: str, modules: tuple[str, ...] = (), verb: str | None = None) -> None:
+    def __init__(self, kind: str, package: str = "", verb: str | None = None) -> None:
         self.kind = kind
         self.verb = verb or f"{kind}s"
-        self._modules = modules
+        self._package = package
         self._entries: dict[str, T] = {}
         self._loaded = False
 
@@ -93,9 +95,16 @@ class Registry(Generic[T]):
         if self._loaded:
             return
         self._loaded = True
-        for module in self._modules:
-            import_module(module)
+        if self._package:
+            _load_package(self._package)
         _load_plugins()
+
+
+def _load_package(name: str) -> None:
+    """Import a module, and where it is a package everything below it."""
+    found = import_module(name)
+    for module in walk_packages(getattr(found, "__path__", ()), f"{name}."):
+        import_module(module.name)
 
 
 _plugins_seen: set[str] = set()

@@ -12,7 +12,7 @@ from epsball.analysis.boundaries import initial
 from epsball.cli.app import run
 from epsball.data.find import load as load_data
 from epsball.models.store import load_model
-from epsball.run.record import read
+from epsball.record.journal import read
 from epsball.training.evaluate import IbpAccuracy
 from epsball.training.layers import tightness
 from epsball.training.loop import _split

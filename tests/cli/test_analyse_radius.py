@@ -10,19 +10,19 @@ import pytest
 import torch
 
 import sample_records as sample
-from epsball.bounding.region import holds
+from epsball.bounding.radius.region import holds
 from epsball.cli.app import run
 from epsball.cli.target import Balls, Setup
 from epsball.errors import BadFile
 from epsball.models.base import Architecture
 from epsball.models.store import save_model
+from epsball.problem.property import robust
+from epsball.problem.sets import Box
+from epsball.record.journal import read
+from epsball.record.lines import RadiusLine
 from epsball.reporting import write_report
-from epsball.reporting.lines import RadiusLine
 from epsball.reporting.radii import radii_panel
 from epsball.reporting.runs import read_runs
-from epsball.run.record import read
-from epsball.spec.property import robust
-from epsball.spec.sets import Box
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def test_every_radius_and_box_of_the_record_is_proven(model, measured):
     assert header["config"]["methods"] == ["crown", "ibp", "envelope"]
     case = Balls(model, "digits", ":8").case(Setup())
     network = case.network.prepare()
-    from epsball.bounding.crown import Crown
+    from epsball.bounding.linear.crown import Crown
 
     right = [line for line in lines if line["status"] == "done"]
     assert len(right) > 3

@@ -8,7 +8,7 @@ import pytest
 from test_verbs import answer, call
 
 from epsball.cli.app import run
-from epsball.run.record import read
+from epsball.record.journal import read
 
 
 @pytest.fixture(scope="module")

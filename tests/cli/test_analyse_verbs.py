@@ -11,7 +11,7 @@ import torch
 from epsball.cli.app import run
 from epsball.models.base import Architecture
 from epsball.models.store import save_model
-from epsball.run.record import read
+from epsball.record.journal import read
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,10 @@ import torch
 
 from epsball.cli.app import run
 from epsball.cli.target import Balls, Setup
+from epsball.record.journal import read
 from epsball.reporting.runs import read_runs
 from epsball.reporting.tables import headlines
-from epsball.run.record import read
-from epsball.run.smooth_assault import smooth_assault
+from epsball.run.attack_smoothed import smooth_assault
 from epsball.smoothing.attack import SmoothPGD, SmoothResult
 from epsball.smoothing.core import Smoothed
 from epsball.smoothing.log import ABSTAINED

@@ -13,7 +13,7 @@ import torch
 from test_verbs import call, trained  # noqa: F401 - a fixture
 
 from epsball.models.store import load_model, save_model
-from epsball.run.folder import RunFolder
+from epsball.record.folder import RunFolder
 from epsball.storage import read_tensors, write_tensors
 
 

@@ -7,9 +7,9 @@ import torch
 from test_verbs import answer, call
 
 import epsball
-from epsball.run.record import read
-from epsball.smoothing.ablation import BlockAblation
-from epsball.smoothing.splitting import SplittingNoise
+from epsball.record.journal import read
+from epsball.smoothing.noises.ablation import BlockAblation
+from epsball.smoothing.noises.splitting import SplittingNoise
 
 TRAIN = ("--data", "digits", "--model", "lenet", "--epochs", "8", "--batch", "64", "--set", "lr=3e-3")
 BLOCK = ("--set", "noise=block-ablation", "--set", "scale=4", "--set", "hidden=0.25")

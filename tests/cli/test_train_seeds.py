@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from test_verbs import answer, call
 
-from epsball.run.record import read
+from epsball.record.journal import read
 
 SMALL = ("--data", "digits", "--model", "mlp", "--epochs", "2", "--batch", "64", "--set", "warmup=0", "--set", "ramp=1")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from test_verbs import answer, call
 
-from epsball.run.record import read
+from epsball.record.journal import read
 
 SMALL = ("--data", "digits", "--model", "lenet", "--epochs", "3", "--batch", "64", "--set", "lr=3e-3", "--set", "sigma=0.2")
 

@@ -14,10 +14,10 @@ from epsball.attacks.loss import losses
 from epsball.attacks.pgd import PGD
 from epsball.bounding.ibp import Ibp
 from epsball.errors import BadConfig, BadData, BadShape
-from epsball.graph.network import Network
-from epsball.rows import Rows
-from epsball.spec.property import Property, robust, targeted
-from epsball.spec.sets import Box, LpBall
+from epsball.forms.rows import Rows
+from epsball.ops.network import Network
+from epsball.problem.property import Property, robust, targeted
+from epsball.problem.sets import Box, LpBall
 
 SETS = {
     "linf": lambda x: LpBall(x, 0.1, "linf"),

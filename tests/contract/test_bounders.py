@@ -6,13 +6,13 @@ import pytest
 import torch
 
 import zoo
-from epsball.bounding.alpha import AlphaCrownAll
 from epsball.bounding.base import bounders, output_interval
-from epsball.bounding.crown import Crown
-from epsball.graph.network import Network
-from epsball.graph.plan import prepare
-from epsball.spec.property import robust
-from epsball.spec.sets import Box, LpBall
+from epsball.bounding.linear.alpha import AlphaCrownAll
+from epsball.bounding.linear.crown import Crown
+from epsball.ops.network import Network
+from epsball.ops.prepared import prepare
+from epsball.problem.property import robust
+from epsball.problem.sets import Box, LpBall
 
 METHODS = {name: method() for name, method in bounders.items()} | {"alpha-crown-all": AlphaCrownAll(steps=2)}
 METHODS |= {

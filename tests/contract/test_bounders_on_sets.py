@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 from epsball.attacks.pgd import PGD
-from epsball.bounding.alpha import AlphaCrownAll
 from epsball.bounding.base import bounders
-from epsball.bounding.lipschitz import Lipschitz
-from epsball.graph.network import Network
-from epsball.spec.property import robust
+from epsball.bounding.linear.alpha import AlphaCrownAll
+from epsball.bounding.radius.lipschitz import Lipschitz
+from epsball.ops.network import Network
+from epsball.problem.property import robust
 from set_zoo import PARAMETRISED, SETS, pictures
 
 METHODS = {name: method() for name, method in bounders.items()} | {

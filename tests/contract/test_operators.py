@@ -6,14 +6,14 @@ import pytest
 import torch
 
 import zoo
-from epsball.bounding.backward import pull_back
-from epsball.bounding.crown import CrownIbp
-from epsball.graph.network import Network
-from epsball.graph.operator import Affine, Autodiff, Nonlinear, operators
-from epsball.interval import Interval
-from epsball.rows import Rows
-from epsball.spec.sets import Box
-from epsball.windows import Windows
+from epsball.bounding.linear.crown import CrownIbp
+from epsball.bounding.linear.walk import pull_back
+from epsball.forms.interval import Interval
+from epsball.forms.rows import Rows
+from epsball.forms.windows import Windows
+from epsball.ops.network import Network
+from epsball.ops.operator import Affine, Autodiff, Nonlinear, operators
+from epsball.problem.sets import Box
 
 
 @pytest.fixture(scope="module")

@@ -14,12 +14,12 @@ from torch import Tensor
 
 import pair_zoo
 import zoo
-from epsball.bounding.alpha import AlphaCrown, AlphaCrownAll
+from epsball.bounding.affine.zonotope import Zonotope
 from epsball.bounding.base import bounders, output_interval
-from epsball.bounding.relaxation import relaxations
-from epsball.bounding.zonotope import Zonotope
-from epsball.graph.network import Network
-from epsball.spec.sets import Box
+from epsball.bounding.linear.alpha import AlphaCrown, AlphaCrownAll
+from epsball.ops.elementwise import relaxations
+from epsball.ops.network import Network
+from epsball.problem.sets import Box
 
 MEET: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"difference": torch.sub, "product": torch.mul, "maximum": torch.maximum}
 METHODS = {name: method() for name, method in bounders.items()}

@@ -14,12 +14,12 @@ from torch.nn import functional as F
 
 import pair_zoo
 import zoo
-from epsball.bounding.alpha import AlphaCrown, AlphaCrownAll
 from epsball.bounding.base import bounders, output_interval
-from epsball.bounding.relaxation import relaxations
-from epsball.graph.network import Network
-from epsball.graph.operator import operators
-from epsball.spec.sets import Box, LpBall
+from epsball.bounding.linear.alpha import AlphaCrown, AlphaCrownAll
+from epsball.ops.elementwise import relaxations
+from epsball.ops.network import Network
+from epsball.ops.operator import operators
+from epsball.problem.sets import Box, LpBall
 
 METHODS = {name: method() for name, method in bounders.items()}
 METHODS |= {"alpha-crown": AlphaCrown(steps=2), "alpha-crown-all": AlphaCrownAll(steps=1)}

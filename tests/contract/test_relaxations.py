@@ -9,13 +9,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from epsball.bounding.relaxation import Elementwise, Lines, relaxations
-from epsball.bounding.relaxations.curved import Curved
-from epsball.bounding.relaxations.exponential import Elu, Softplus
-from epsball.bounding.relaxations.hard import Clamp
-from epsball.bounding.relaxations.powers import Power
-from epsball.interval import Interval
-from epsball.rows import Rows, cache_blocks
+from epsball.forms.interval import Interval
+from epsball.forms.rows import Rows, cache_blocks
+from epsball.ops.activations.curved import Curved
+from epsball.ops.activations.exponential import Elu, Softplus
+from epsball.ops.activations.hard import Clamp
+from epsball.ops.activations.powers import Power
+from epsball.ops.elementwise import Elementwise, relaxations
+from epsball.ops.lines import Lines
 
 SLOPES = ("adaptive", "same", "zero", "one")
 ends = st.floats(-50, 50, allow_nan=False)
@@ -193,7 +194,7 @@ def test_rows_pulled_in_parts_are_those_pulled_at_once(name, monkeypatch):
     rows = Rows(torch.randn(2, 7, 3, 4, generator=generator, dtype=torch.float64), torch.tensor([0, 1, 1, 0, 0, 1, 0]))
     with torch.no_grad():
         ((whole,), bias) = lines.pull(rows)
-        monkeypatch.setattr("epsball.rows._CACHE", 2 * 2 * 3 * 4 * 8)  # two rows a part
+        monkeypatch.setattr("epsball.forms.rows._CACHE", 2 * 2 * 3 * 4 * 8)  # two rows a part
         assert len(cache_blocks(rows.values)) == 4
         ((parts,), sums) = lines.pull(rows)
     assert torch.equal(whole.values, parts.values)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from epsball.rows import Rows
-from epsball.spec.sets import InputSet
+from epsball.forms.rows import Rows
+from epsball.problem.sets import InputSet
 from set_zoo import PARAMETRISED, SETS, pictures
 
 EVERY = SETS | PARAMETRISED

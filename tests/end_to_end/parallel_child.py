@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from epsball.cli import app
-from epsball.graph.network import Network
+from epsball.ops.network import Network
 from epsball.storage import write_tensors
 from epsball.training.base import Examples, Progress, Recipe
 from epsball.training.config import TrainConfig

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from epsball.graph.network import Network
-from epsball.run.code import code
-from epsball.run.folder import RunFolder
+from epsball.ops.network import Network
+from epsball.record.code import code
+from epsball.record.folder import RunFolder
 from epsball.run.track import screen
-from epsball.run.train import Job, train
+from epsball.run.training_job import Job, train
 from epsball.storage import write_tensors
 from epsball.training.base import Examples
 from epsball.training.config import TrainConfig

@@ -14,14 +14,14 @@ from torch import nn
 
 from epsball.data.find import load as load_data
 from epsball.errors import BadConfig
-from epsball.graph.network import Network
+from epsball.ops.network import Network
+from epsball.record.journal import read
 from epsball.run.certifiers import Sampling
 from epsball.run.certify import Certification
 from epsball.run.cluster import Cluster
 from epsball.run.judge import Case
-from epsball.run.record import read
 from epsball.smoothing.core import Smoothed
-from epsball.smoothing.procedures import Fixed
+from epsball.smoothing.statistics.procedures import Fixed
 
 IMAGES, SAMPLES, BATCH = 4, 2560, 128
 PASSES = 21  # of an image: one for the selection, 20 for the estimate; two seconds, in which a node can die

@@ -8,9 +8,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from epsball.bounding.base import bounders
-from epsball.graph.network import Network
-from epsball.spec.property import robust
-from epsball.spec.sets import LpBall
+from epsball.ops.network import Network
+from epsball.problem.property import robust
+from epsball.problem.sets import LpBall
 
 
 class Transformer(nn.Module):

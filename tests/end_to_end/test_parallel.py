@@ -16,7 +16,7 @@ import torch
 from parallel_child import call, commands
 
 from epsball.errors import BadConfig
-from epsball.run.record import read
+from epsball.record.journal import read
 from epsball.storage import read_tensors
 from epsball.training.parallel import Team, average_gradients, check_share, each, noise, whole_mean, whole_sum
 from epsball.types import Params

@@ -15,10 +15,10 @@ import torch
 import sample_records as sample
 import zoo
 from epsball.analysis.tightness import layer_lines
-from epsball.graph.network import Network
+from epsball.ops.network import Network
+from epsball.problem.sets import LpBall
 from epsball.reporting import write_report
 from epsball.reporting.html import SECTIONS
-from epsball.spec.sets import LpBall
 from html_page import Page
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "report_skeleton.txt"

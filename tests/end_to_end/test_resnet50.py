@@ -13,9 +13,9 @@ import resource
 import torch
 from benchmarks.resnets import resnet50
 from epsball.bounding.ibp import Ibp
-from epsball.graph.network import Network
-from epsball.spec.property import robust
-from epsball.spec.sets import LpBall
+from epsball.ops.network import Network
+from epsball.problem.property import robust
+from epsball.problem.sets import LpBall
 
 torch.set_num_threads(1)
 module = resnet50()

@@ -12,14 +12,14 @@ from torch.nn import functional as F
 import epsball
 from epsball.attacks.pgd import PGD
 from epsball.bounding.base import bounders
-from epsball.bounding.crown import CrownIbp
-from epsball.bounding.within import Within
+from epsball.bounding.budget.within import Within
+from epsball.bounding.linear.crown import CrownIbp
 from epsball.data.tiny_imagenet import TinyImageNet
-from epsball.graph.network import Network
 from epsball.models.foreign import read_state_dict
-from epsball.spec.problem import Budget
-from epsball.spec.property import robust
-from epsball.spec.sets import LpBall
+from epsball.ops.network import Network
+from epsball.problem.problem import Budget
+from epsball.problem.property import robust
+from epsball.problem.sets import LpBall
 
 NAMES = ("resnet20-12fca82f.th", "resnet32-d509ac18.th", "resnet56-4bfd9763.th")
 # classes of Tiny ImageNet that CIFAR-10 has too: bullfrog, king penguin, golden retriever, sports car

@@ -16,9 +16,9 @@ import pytest
 import resume_child
 import torch
 
+from epsball.record.history import current
+from epsball.record.journal import read
 from epsball.run import checkpoint
-from epsball.run.history import current
-from epsball.run.record import read
 from epsball.storage import read_tensors
 
 KILLS = 20

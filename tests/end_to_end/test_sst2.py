@@ -9,10 +9,10 @@ from torch.nn import functional as F
 from epsball.attacks.pgd import PGD
 from epsball.bounding.base import bounders
 from epsball.data.sst2 import Sst2
-from epsball.graph.network import Network
 from epsball.models.base import build
-from epsball.spec.property import robust
-from epsball.spec.sets import LpBall
+from epsball.ops.network import Network
+from epsball.problem.property import robust
+from epsball.problem.sets import LpBall
 
 
 @pytest.mark.shared

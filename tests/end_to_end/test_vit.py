@@ -11,9 +11,9 @@ from benchmarks.vit import read_box
 import epsball
 from epsball.attacks.pgd import PGD
 from epsball.bounding.base import bounders
-from epsball.graph.network import Network
-from epsball.spec.property import Property, robust
-from epsball.spec.sets import Box
+from epsball.ops.network import Network
+from epsball.problem.property import Property, robust
+from epsball.problem.sets import Box
 
 
 def _question(shared: Path, network: str, prop: str) -> tuple[Network, Box, Property]:

@@ -19,14 +19,14 @@ import pytest
 import torch
 
 import epsball
-from epsball.bounding.relaxation import relaxations
 from epsball.errors import EpsballError
-from epsball.graph.aten import TABLE
-from epsball.graph.operator import operators
+from epsball.graph.aten.table import TABLE
+from epsball.ops.elementwise import relaxations
+from epsball.ops.operator import operators
+from epsball.record.journal import FORMAT, Record
 from epsball.registry import Registry
 from epsball.rounding import ULPS, Rounding
 from epsball.run.identity import Heading, Identity
-from epsball.run.record import FORMAT, Record
 from epsball.training.base import recipes
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,8 +12,8 @@ import epsball
 from epsball.bounding.base import bounders
 from epsball.cli.app import app
 from epsball.cli.show import _registries
-from epsball.graph.operator import operators
-from epsball.spec.sets.base import sets
+from epsball.ops.operator import operators
+from epsball.problem.sets.base import sets
 from epsball.training.base import recipes
 from epsball.verification.ladder import named_steps
 
@@ -45,7 +45,7 @@ def test_the_reference_has_every_kind_and_every_step():
 
 def test_the_reference_has_every_public_name():
     told = re.findall(r"`epsball\.(\w+)", (ROOT / "docs/reference/python.md").read_text())
-    assert set(told) - {"spec"} == set(dir(epsball)) - {"__version__"}
+    assert set(told) - {"problem"} == set(dir(epsball)) - {"__version__"}
 
 
 def test_which_method_when_has_every_recipe():

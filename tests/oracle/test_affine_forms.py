@@ -7,21 +7,21 @@ import pytest
 import torch
 
 import zoo
-from epsball.bounding.affine_form import AffineForm, through
+from epsball.bounding.affine.form import AffineForm, through
+from epsball.bounding.affine.forward import Forward, forward_intervals
+from epsball.bounding.affine.symbols import Numbering, union
+from epsball.bounding.affine.zonotope import Zonotope
 from epsball.bounding.base import output_interval
-from epsball.bounding.crown import Crown, CrownIbp
-from epsball.bounding.forward import Forward, forward_intervals
 from epsball.bounding.ibp import Ibp, intervals
 from epsball.bounding.intersection import Intersection
-from epsball.bounding.operators.elementwise import Sum
-from epsball.bounding.relaxations.relu import Relu
-from epsball.bounding.symbols import Numbering, union
-from epsball.bounding.zonotope import Zonotope
+from epsball.bounding.linear.crown import Crown, CrownIbp
 from epsball.errors import BadConfig
-from epsball.graph.network import Network
-from epsball.interval import Interval
-from epsball.spec.property import Property, robust
-from epsball.spec.sets import Box
+from epsball.forms.interval import Interval
+from epsball.ops.activations.relu import Relu
+from epsball.ops.affine.scale_shift import Sum
+from epsball.ops.network import Network
+from epsball.problem.property import Property, robust
+from epsball.problem.sets import Box
 from references import random_mlp, zonotope
 
 

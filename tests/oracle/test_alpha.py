@@ -8,19 +8,19 @@ import torch
 from benchmarks.networks import seeded
 
 import zoo
-from epsball.bounding.alpha import AlphaCrown, bound_at
-from epsball.bounding.crown import Crown, Known
-from epsball.bounding.mixture import Choice, Chosen
-from epsball.bounding.operators.products import MatrixProduct, Product
-from epsball.bounding.relaxation import BetweenLines
-from epsball.bounding.relaxations.relu import LeakyRelu
+from epsball.bounding.linear.alpha import AlphaCrown, bound_at
+from epsball.bounding.linear.crown import Crown, Known
 from epsball.errors import BadConfig
-from epsball.graph.network import Network
-from epsball.graph.plan import prepare
-from epsball.interval import Interval
-from epsball.rows import Rows
-from epsball.spec.property import Property, robust
-from epsball.spec.sets import Box
+from epsball.forms.interval import Interval
+from epsball.forms.rows import Rows
+from epsball.ops.activations.relu import LeakyRelu
+from epsball.ops.joint.products import MatrixProduct, Product
+from epsball.ops.lines import BetweenLines
+from epsball.ops.network import Network
+from epsball.ops.prepared import prepare
+from epsball.ops.shares import Choice, Chosen
+from epsball.problem.property import Property, robust
+from epsball.problem.sets import Box
 from references import preactivations, random_mlp, triangle_lp
 
 

@@ -13,17 +13,17 @@ import torch
 
 import zoo
 from epsball import Box, LpBall, bounds
-from epsball.bounding.alpha import AlphaCrown
+from epsball.bounding.affine.zonotope import Zonotope
 from epsball.bounding.base import bounders
-from epsball.bounding.cost import Facts, TooLarge
-from epsball.bounding.crown import Crown
-from epsball.bounding.within import Within, estimate
-from epsball.bounding.zonotope import Zonotope
+from epsball.bounding.budget.cost import Facts, TooLarge
+from epsball.bounding.budget.within import Within, estimate
+from epsball.bounding.linear.alpha import AlphaCrown
+from epsball.bounding.linear.crown import Crown
 from epsball.errors import BadConfig
-from epsball.graph.network import Network
-from epsball.rows import Rows
-from epsball.spec.problem import Budget
-from epsball.spec.property import robust
+from epsball.forms.rows import Rows
+from epsball.ops.network import Network
+from epsball.problem.problem import Budget
+from epsball.problem.property import robust
 
 TESTS = Path(__file__).resolve().parents[1]
 METHODS = {name: method() for name, method in bounders.items()} | {

@@ -9,11 +9,11 @@ from benchmarks.networks import seeded
 
 import zoo
 from epsball.bounding.base import output_interval
-from epsball.bounding.crown import Crown, CrownIbp
 from epsball.bounding.ibp import Ibp
-from epsball.graph.network import Network
-from epsball.spec.property import Property, robust
-from epsball.spec.sets import Box
+from epsball.bounding.linear.crown import Crown, CrownIbp
+from epsball.ops.network import Network
+from epsball.problem.property import Property, robust
+from epsball.problem.sets import Box
 from references import exact, preactivations, random_mlp, triangle_lp, wong_kolter, zonotope
 
 

@@ -16,8 +16,8 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from epsball.attacks.pgd import PGD
-from epsball.spec.property import robust
-from epsball.spec.sets import Box, LpBall
+from epsball.problem.property import robust
+from epsball.problem.sets import Box, LpBall
 
 EPS = 0.3
 

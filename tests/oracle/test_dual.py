@@ -7,13 +7,13 @@ import pytest
 import torch
 
 import zoo
-from epsball.bounding.crown import Crown, Known
-from epsball.bounding.dual import ProjectedDual, WongKolter, dual_bound
-from epsball.bounding.zonotope import Zonotope
+from epsball.bounding.affine.zonotope import Zonotope
+from epsball.bounding.linear.crown import Crown, Known
+from epsball.bounding.linear.dual import ProjectedDual, WongKolter, dual_bound
 from epsball.errors import BadConfig, BadData
-from epsball.graph.network import Network
-from epsball.spec.property import Property, robust
-from epsball.spec.sets import Box, LpBall
+from epsball.ops.network import Network
+from epsball.problem.property import Property, robust
+from epsball.problem.sets import Box, LpBall
 from references import exact, preactivations, random_mlp, triangle_lp, wong_kolter
 
 

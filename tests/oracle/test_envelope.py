@@ -10,13 +10,13 @@ from torch import nn
 import zoo
 from epsball.api import attack
 from epsball.attacks.pgd import PGD
-from epsball.bounding.crown import CrownIbp
-from epsball.bounding.envelope import Envelope
-from epsball.bounding.region import Radius
+from epsball.bounding.linear.crown import CrownIbp
+from epsball.bounding.radius.envelope import Envelope
+from epsball.bounding.radius.region import Radius
 from epsball.errors import BadConfig
-from epsball.graph.network import Network
-from epsball.spec.property import Property, robust
-from epsball.spec.sets import LpBall
+from epsball.ops.network import Network
+from epsball.problem.property import Property, robust
+from epsball.problem.sets import LpBall
 
 
 def _linear(classes: int = 3, inputs: int = 4):

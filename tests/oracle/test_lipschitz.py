@@ -7,13 +7,13 @@ import torch
 from torch import nn
 
 import zoo
-from epsball.bounding.lipschitz import Lipschitz, certified_radius, constants, local_gradient, operator_norm, spectral_bound
+from epsball.bounding.radius.lipschitz import Lipschitz, certified_radius, constants, local_gradient, operator_norm, spectral_bound
 from epsball.errors import BadConfig, UnsupportedOp
-from epsball.graph.network import Network
-from epsball.graph.operator import Affine
 from epsball.models.base import Normalise
-from epsball.spec.property import robust
-from epsball.spec.sets import Box, LpBall
+from epsball.ops.network import Network
+from epsball.ops.operator import Affine
+from epsball.problem.property import robust
+from epsball.problem.sets import Box, LpBall
 
 NAMES = ["mlp", "leaky", "sigmoid", "tanh", "conv", "conv_same", "residual", "deep_conv", "shapes"]
 

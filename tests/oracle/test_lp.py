@@ -12,18 +12,18 @@ from scipy import sparse
 from torch import nn
 
 import zoo
-from epsball.bounding.crown import Crown
-from epsball.bounding.relaxation import Elementwise
+from epsball.bounding.linear.crown import Crown
 from epsball.errors import BadConfig, MissingExtra
-from epsball.graph.network import Network
-from epsball.graph.operator import Affine
-from epsball.rows import Rows
-from epsball.spec.property import robust
-from epsball.spec.sets import Box, LpBall, Polytope
-from epsball.verification.convex.lp import TriangleLp
-from epsball.verification.convex.multi_neuron import MultiNeuron
-from epsball.verification.convex.program import Program
-from epsball.verification.convex.solvers import open_session
+from epsball.forms.rows import Rows
+from epsball.ops.elementwise import Elementwise
+from epsball.ops.network import Network
+from epsball.ops.operator import Affine
+from epsball.problem.property import robust
+from epsball.problem.sets import Box, LpBall, Polytope
+from epsball.verification.programs.multi_neuron import MultiNeuron
+from epsball.verification.programs.program import Program
+from epsball.verification.programs.solvers import open_session
+from epsball.verification.programs.triangle import TriangleLp
 from references import exact, random_mlp
 
 
@@ -192,7 +192,7 @@ def test_bad_options_say_what_is_wrong(monkeypatch):
         MultiNeuron(units=2)
     with pytest.raises(BadConfig, match="unknown solver"):
         open_session(Program.over(np.zeros(1), np.ones(1)), "glpk")
-    monkeypatch.setattr("epsball.verification.convex.solvers.find_spec", lambda _: None)
+    monkeypatch.setattr("epsball.verification.programs.solvers.find_spec", lambda _: None)
     with pytest.raises(MissingExtra, match=r"\[verify\]"):
         open_session(Program.over(np.zeros(1), np.ones(1)), "highspy")
     assert type(open_session(Program.over(np.zeros(1), np.ones(1)), "auto")).__name__ == "Scipy"

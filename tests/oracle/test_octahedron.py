@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import nn
 
-from epsball.graph.network import Network
-from epsball.rows import Rows
-from epsball.spec.sets import Box
-from epsball.verification.convex.lp import TriangleLp
-from epsball.verification.convex.multi_neuron import MultiNeuron
-from epsball.verification.convex.octahedron import directions, vertices
+from epsball.forms.rows import Rows
+from epsball.ops.network import Network
+from epsball.problem.sets import Box
+from epsball.verification.programs.multi_neuron import MultiNeuron
+from epsball.verification.programs.octahedron import directions, vertices
+from epsball.verification.programs.triangle import TriangleLp
 
 Point = tuple[Fraction, ...]
 

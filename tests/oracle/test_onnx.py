@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from epsball.graph.network import Network
 from epsball.graph.onnx import load_onnx
 from epsball.graph.onnx.calls import TABLE
+from epsball.ops.network import Network
 from onnx_files import answer, helper, network, one, save
 
 _g = np.random.default_rng(0)

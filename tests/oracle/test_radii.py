@@ -8,13 +8,13 @@ from torch import nn
 
 import zoo
 from epsball.attacks.pgd import PGD
-from epsball.bounding.radii import OWN, EnvelopeRadius, Search, methods, radius_by
+from epsball.bounding.radius.by_name import OWN, EnvelopeRadius, Search, methods, radius_by
 from epsball.device import generator
 from epsball.errors import BadConfig
-from epsball.graph.network import Network
-from epsball.spec.problem import Budget
-from epsball.spec.property import robust
-from epsball.spec.sets import LpBall
+from epsball.ops.network import Network
+from epsball.problem.problem import Budget
+from epsball.problem.property import robust
+from epsball.problem.sets import LpBall
 
 RELAXED = ("crown", "crown-ibp", "alpha-crown", "forward", "zonotope", "dual", "intersection")
 

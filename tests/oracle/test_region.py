@@ -7,13 +7,13 @@ import torch
 from torch import nn
 
 import zoo
-from epsball.bounding.crown import Crown, CrownIbp
 from epsball.bounding.ibp import Ibp
-from epsball.bounding.region import NonUniform, Radius, holds
+from epsball.bounding.linear.crown import Crown, CrownIbp
+from epsball.bounding.radius.region import NonUniform, Radius, holds
 from epsball.errors import BadConfig
-from epsball.graph.network import Network
-from epsball.spec.property import Property, robust
-from epsball.spec.sets import Box, LpBall
+from epsball.ops.network import Network
+from epsball.problem.property import Property, robust
+from epsball.problem.sets import Box, LpBall
 
 
 def _linear(weights: list[float], bias: float):

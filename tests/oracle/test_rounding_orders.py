@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from epsball.bounding.base import bounders
-from epsball.bounding.losses import weigh
-from epsball.graph.network import Network
-from epsball.rows import Rows
-from epsball.spec.sets import Box
+from epsball.bounding.linear.losses import weigh
+from epsball.forms.rows import Rows
+from epsball.ops.network import Network
+from epsball.problem.sets import Box
 
 TERMS = 64
 SCALE = 2.0**20

@@ -13,12 +13,12 @@ import pytest
 import torch
 from torch import nn
 
-from epsball.bounding.crown import Crown
-from epsball.bounding.dual import WongKolter
-from epsball.bounding.zonotope import Zonotope
-from epsball.graph.network import Network
-from epsball.spec.property import robust
-from epsball.spec.sets import LpBall
+from epsball.bounding.affine.zonotope import Zonotope
+from epsball.bounding.linear.crown import Crown
+from epsball.bounding.linear.dual import WongKolter
+from epsball.ops.network import Network
+from epsball.problem.property import robust
+from epsball.problem.sets import LpBall
 
 EPS = 0.1
 IMAGES = [0, 8]  # one that all three prove and one that none does

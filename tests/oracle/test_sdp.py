@@ -12,20 +12,20 @@ import torch
 from torch import nn
 
 import zoo
-from epsball.bounding.crown import Crown, Known
+from epsball.bounding.linear.crown import Crown, Known
 from epsball.errors import BadConfig, UnsupportedOp
-from epsball.graph.network import Network
-from epsball.spec.problem import Budget, Problem
-from epsball.spec.property import Property, robust
-from epsball.spec.sets import Box, LpBall
-from epsball.verification import sdp_newton
+from epsball.ops.network import Network
+from epsball.problem.problem import Budget, Problem
+from epsball.problem.property import Property, robust
+from epsball.problem.sets import Box, LpBall
 from epsball.verification.ladder import Ladder
-from epsball.verification.sdp import Sdp, SdpVerifier
-from epsball.verification.sdp_ascent import climb
-from epsball.verification.sdp_dual import Dual
-from epsball.verification.sdp_lift import lift
-from epsball.verification.sdp_newton import model
-from epsball.verification.sdp_pace import Pace
+from epsball.verification.semidefinite import newton as sdp_newton
+from epsball.verification.semidefinite.ascent import climb
+from epsball.verification.semidefinite.dual import Dual
+from epsball.verification.semidefinite.lift import lift
+from epsball.verification.semidefinite.newton import model
+from epsball.verification.semidefinite.pace import Pace
+from epsball.verification.semidefinite.verifier import Sdp, SdpVerifier
 from references import exact, preactivations, random_mlp, triangle_lp
 
 

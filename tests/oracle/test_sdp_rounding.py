@@ -7,14 +7,14 @@ from fractions import Fraction
 import pytest
 import torch
 
-from epsball.bounding.crown import Crown
-from epsball.graph.network import Network
-from epsball.spec.property import Property
-from epsball.spec.sets import Box
-from epsball.verification import sdp_pace
-from epsball.verification.sdp_dual import Dual
-from epsball.verification.sdp_lift import lift
-from epsball.verification.sdp_pace import Pace
+from epsball.bounding.linear.crown import Crown
+from epsball.ops.network import Network
+from epsball.problem.property import Property
+from epsball.problem.sets import Box
+from epsball.verification.semidefinite import pace as sdp_pace
+from epsball.verification.semidefinite.dual import Dual
+from epsball.verification.semidefinite.lift import lift
+from epsball.verification.semidefinite.pace import Pace
 from references import random_mlp
 
 UNIT = Fraction(1, 2**53)

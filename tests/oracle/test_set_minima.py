@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from epsball.errors import BadConfig, BadData, BadShape
-from epsball.rows import Rows
-from epsball.spec.sets import Box, LpBall, Patch, Polytope, Product, WordSubstitution
-from epsball.spec.sets.words import enumerate_sentences
+from epsball.forms.rows import Rows
+from epsball.problem.sets import Box, LpBall, Patch, Polytope, Product, WordSubstitution
+from epsball.problem.sets.words import enumerate_sentences
 from set_zoo import UNIT, polytope, product, sentence
 
 F64 = torch.float64
@@ -79,7 +79,7 @@ def test_a_polytope_without_inside_is_one_too():
 
 def test_a_bound_holds_whatever_the_solver_says(monkeypatch):
     """Multipliers that are wrong give a lower bound all the same."""
-    from epsball.spec.sets import programs
+    from epsball.problem.sets import programs
 
     whole = polytope(_seeded(1, 5), 3)
     a = _random(1, 1, 5)

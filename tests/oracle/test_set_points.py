@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from epsball.errors import BadShape
-from epsball.spec.sets import Box, InputSet, LpBall, Patch, Polytope, Product, WordSubstitution
+from epsball.problem.sets import Box, InputSet, LpBall, Patch, Polytope, Product, WordSubstitution
 from set_zoo import PARAMETRISED, SETS, UNIT, pictures, sentence
 
 Holds = Callable[[list[float]], bool]

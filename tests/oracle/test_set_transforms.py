@@ -9,8 +9,8 @@ import torch
 from torch.nn import functional as F
 
 from epsball.errors import BadConfig, BadData, BadShape
-from epsball.rows import Rows
-from epsball.spec.sets import Geometric, Photometric, Transformed
+from epsball.forms.rows import Rows
+from epsball.problem.sets import Geometric, Photometric, Transformed
 
 F64 = torch.float64
 CELLS = {

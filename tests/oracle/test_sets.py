@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from epsball.errors import BadConfig, BadData, BadShape
-from epsball.rows import Rows
-from epsball.spec.sets import Box, LpBall
+from epsball.forms.rows import Rows
+from epsball.problem.sets import Box, LpBall
 
 D = 6
 _a, _c, _lo, _hi, _t, _eps = (

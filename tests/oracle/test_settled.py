@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from epsball.bounding.crown import Crown
-from epsball.graph.network import Network
-from epsball.spec.sets import Box
+from epsball.bounding.linear.crown import Crown
+from epsball.ops.network import Network
+from epsball.problem.sets import Box
 from zoo import Fn
 
 

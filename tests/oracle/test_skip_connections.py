@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from epsball.bounding.base import bounders
-from epsball.bounding.crown import Crown
-from epsball.graph.network import Network
-from epsball.rows import Rows
-from epsball.spec.sets import Box
+from epsball.bounding.linear.crown import Crown
+from epsball.forms.rows import Rows
+from epsball.ops.network import Network
+from epsball.problem.sets import Box
 
 
 class Skip(nn.Module):

@@ -7,9 +7,9 @@ import torch
 from scipy.stats import binomtest
 
 from epsball.smoothing.core import Smoothed
-from epsball.smoothing.noise import Gaussian, Laplace, Uniform
-from epsball.smoothing.procedures import Fixed
-from epsball.smoothing.sequential import Sequential
+from epsball.smoothing.noises.continuous import Gaussian, Laplace, Uniform
+from epsball.smoothing.statistics.procedures import Fixed
+from epsball.smoothing.statistics.sequential import Sequential
 
 DISTANCE = 0.25
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from epsball.errors import BadConfig, BadData, BadShape
-from epsball.smoothing.ablation import Ablation, BlockAblation, hide
 from epsball.smoothing.core import Smoothed
-from epsball.smoothing.enumeration import count_all, lead
-from epsball.smoothing.procedures import Fixed
-from epsball.smoothing.splitting import SplittingNoise
+from epsball.smoothing.noises.ablation import Ablation, BlockAblation, hide
+from epsball.smoothing.noises.exact import count_all, lead
+from epsball.smoothing.noises.splitting import SplittingNoise
+from epsball.smoothing.statistics.procedures import Fixed
 
 
 def step_at(threshold):

@@ -9,9 +9,9 @@ from scipy.stats import chisquare, norm
 
 from epsball.errors import BadConfig, BadData
 from epsball.smoothing.core import Smoothed
-from epsball.smoothing.integer import IntegerGaussian, _table
-from epsball.smoothing.noise import Gaussian
-from epsball.smoothing.procedures import Fixed
+from epsball.smoothing.noises.continuous import Gaussian
+from epsball.smoothing.noises.integer import IntegerGaussian, _table
+from epsball.smoothing.statistics.procedures import Fixed
 
 
 def test_the_law_is_the_rounded_normal():

@@ -10,7 +10,7 @@ import torch
 from scipy import stats
 
 from epsball.errors import BadConfig
-from epsball.smoothing.noise import Gaussian, Laplace, Uniform, noises
+from epsball.smoothing.noises.continuous import Gaussian, Laplace, Uniform, noises
 
 ADDITIVE = (Gaussian(0.25), Uniform(0.5), Laplace(0.3))
 

@@ -9,10 +9,10 @@ import pytest
 from scipy.stats import binomtest
 
 from epsball.errors import BadConfig
-from epsball.smoothing.binomial import ceiling
-from epsball.smoothing.boundary import Boundary
-from epsball.smoothing.procedures import Fixed, Staged, TwoSided, procedures
-from epsball.smoothing.sequential import Sequential, Ville, geometric_looks
+from epsball.smoothing.statistics.binomial import ceiling
+from epsball.smoothing.statistics.boundary import Boundary
+from epsball.smoothing.statistics.procedures import Fixed, Staged, TwoSided, procedures
+from epsball.smoothing.statistics.sequential import Sequential, Ville, geometric_looks
 
 POINTS = (0.6, 0.84, 0.977, 0.9987)
 ALPHAS = (0.01, 0.001)

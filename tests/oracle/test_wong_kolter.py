@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from epsball.bounding.crown import Crown
 from epsball.bounding.ibp import Ibp
-from epsball.graph.network import Network
-from epsball.spec.property import robust
-from epsball.spec.sets import LpBall
+from epsball.bounding.linear.crown import Crown
+from epsball.ops.network import Network
+from epsball.problem.property import robust
+from epsball.problem.sets import LpBall
 
 EPS = 0.1
 COUNT = 200

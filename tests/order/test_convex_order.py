@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from epsball.bounding.alpha import AlphaCrown
-from epsball.bounding.crown import Crown
-from epsball.graph.network import Network
-from epsball.spec.property import Property
-from epsball.spec.sets import Box
+from epsball.bounding.linear.alpha import AlphaCrown
+from epsball.bounding.linear.crown import Crown
+from epsball.ops.network import Network
+from epsball.problem.property import Property
+from epsball.problem.sets import Box
 from references import exact, preactivations, random_mlp, triangle_lp
 
 OPTIONS = [{"intermediate": i, "slope": s} for i in ("ibp", "crown", "tightest") for s in ("adaptive", "same", "zero", "one")]

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from epsball.bounding.alpha import AlphaCrown
-from epsball.bounding.crown import Crown, Known
-from epsball.bounding.dual import dual_bound
-from epsball.graph.network import Network
-from epsball.rows import Rows
-from epsball.spec.sets import Box
-from epsball.verification.convex.lp import TriangleLp
-from epsball.verification.convex.multi_neuron import MultiNeuron
-from epsball.verification.convex.octahedron import directions, vertices
+from epsball.bounding.linear.alpha import AlphaCrown
+from epsball.bounding.linear.crown import Crown, Known
+from epsball.bounding.linear.dual import dual_bound
+from epsball.forms.rows import Rows
+from epsball.ops.network import Network
+from epsball.problem.sets import Box
+from epsball.verification.programs.multi_neuron import MultiNeuron
+from epsball.verification.programs.octahedron import directions, vertices
+from epsball.verification.programs.triangle import TriangleLp
 from references import exact, preactivations, random_mlp, triangle_lp
 
 CUT = {"units": 4, "rounds": 8, "gain": 0.0}

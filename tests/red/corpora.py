@@ -16,9 +16,9 @@ from torch import Tensor
 
 import epsball
 from epsball.bounding.base import bounders
-from epsball.graph.network import Network
-from epsball.spec.problem import Budget, Problem
-from epsball.spec.property import robust
+from epsball.ops.network import Network
+from epsball.problem.problem import Budget, Problem
+from epsball.problem.property import robust
 from epsball.verification.base import Verdict, verifiers
 from epsball.verification.ladder import Ladder
 

@@ -12,10 +12,10 @@ from tests.red.check import ALLOWANCE, SLOW, Outcome
 from torch import Tensor, nn
 
 import epsball
-from epsball.graph.network import Network
-from epsball.spec.sets import Geometric, InputSet, Patch, Photometric, Transformed
+from epsball.ops.network import Network
+from epsball.problem.sets import Geometric, InputSet, Patch, Photometric, Transformed
 from epsball.verification.base import Verifier
-from epsball.verification.cells import Cells
+from epsball.verification.divided import Cells
 from epsball.verification.ladder import Ladder
 
 STEPS = (

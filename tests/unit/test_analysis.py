@@ -10,15 +10,15 @@ import sample_records as sample
 import zoo
 from epsball.analysis.curves import verified_against_eps
 from epsball.analysis.tightness import METHODS, found_by, layer_lines
-from epsball.bounding.crown import CrownIbp, Known
 from epsball.bounding.ibp import intervals
+from epsball.bounding.linear.crown import CrownIbp, Known
 from epsball.errors import BadConfig, BadShape
-from epsball.graph.network import Network
-from epsball.graph.operator import Nonlinear
-from epsball.interval import Interval
-from epsball.reporting.lines import Layer
-from epsball.rows import Rows
-from epsball.spec.sets import LpBall
+from epsball.forms.interval import Interval
+from epsball.forms.rows import Rows
+from epsball.ops.network import Network
+from epsball.ops.operator import Nonlinear
+from epsball.problem.sets import LpBall
+from epsball.record.lines import Layer
 
 
 def _network(name: str) -> tuple[Network, LpBall]:

@@ -8,13 +8,13 @@ import torch
 
 from epsball.analysis.barrier import Barrier, summarise
 from epsball.attacks.fgsm import FGSM
-from epsball.bounding.crown import Crown
+from epsball.bounding.linear.crown import Crown
 from epsball.errors import BadConfig, BadShape, Unsound
-from epsball.graph.network import Network
+from epsball.forms.rows import Rows
+from epsball.ops.network import Network
+from epsball.problem.sets import Box, LpBall
 from epsball.reporting.barrier import barrier_figure
-from epsball.rows import Rows
-from epsball.spec.sets import Box, LpBall
-from epsball.verification.convex.lp import TriangleLp
+from epsball.verification.programs.triangle import TriangleLp
 from references import exact, random_mlp
 
 EPS = 0.35

@@ -11,12 +11,12 @@ from torch import nn
 import zoo
 from epsball.analysis.estimate import Estimator, _weibull
 from epsball.bounding.base import output_interval
-from epsball.bounding.crown import Crown
-from epsball.bounding.lipschitz import local_gradient
+from epsball.bounding.linear.crown import Crown
+from epsball.bounding.radius.lipschitz import local_gradient
 from epsball.errors import BadConfig
-from epsball.graph.network import Network
-from epsball.spec.property import robust
-from epsball.spec.sets import Box, LpBall
+from epsball.ops.network import Network
+from epsball.problem.property import robust
+from epsball.problem.sets import Box, LpBall
 from epsball.verification.base import STATUSES
 from epsball.verification.summary import summarise
 

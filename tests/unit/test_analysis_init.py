@@ -14,7 +14,7 @@ from torch import nn
 from epsball.analysis.init import FAN_INS, TABLE, difference_gains, widths
 from epsball.cli.app import run
 from epsball.errors import BadConfig
-from epsball.graph.network import Network
+from epsball.ops.network import Network
 from epsball.training.initialise import initialisations
 
 # The thesis' own digits: means of 100 random trials at fan-ins 27, 576, 1152 and 32768

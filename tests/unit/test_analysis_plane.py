@@ -9,7 +9,7 @@ from torch import nn
 
 from epsball.analysis.plane import Plane, classes, half_planes
 from epsball.errors import BadConfig, BadData
-from epsball.graph.network import Network
+from epsball.ops.network import Network
 
 
 def _plane(seed: int = 0, size: int = 12) -> tuple[Plane, torch.Tensor]:

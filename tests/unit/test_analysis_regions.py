@@ -15,13 +15,13 @@ from epsball.analysis.regions import REACH, Regions, falling
 from epsball.data.base import Dataset
 from epsball.device import generator
 from epsball.errors import BadConfig, BadData
-from epsball.graph.network import Network
-from epsball.reporting.lines import RegionsLine
+from epsball.ops.network import Network
+from epsball.record.journal import read
+from epsball.record.lines import RegionsLine
 from epsball.run.judge import Case
-from epsball.run.record import read
-from epsball.smoothing.binomial import lower_bound
 from epsball.smoothing.core import Smoothed
-from epsball.smoothing.sampling import Stream
+from epsball.smoothing.sampling.sampler import Stream
+from epsball.smoothing.statistics.binomial import lower_bound
 from epsball.training.base import Examples
 
 SIGMA = 0.3

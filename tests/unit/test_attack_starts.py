@@ -12,8 +12,8 @@ from torch import nn
 import epsball
 from epsball.attacks.pgd import PGD
 from epsball.attacks.starts import fingerprints
-from epsball.spec.property import robust
-from epsball.spec.sets import Box, LpBall, Patch
+from epsball.problem.property import robust
+from epsball.problem.sets import Box, LpBall, Patch
 from epsball.verification.ladder import Ladder
 
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from epsball.bounding.losses import Losses
-from epsball.graph.network import Network
-from epsball.graph.operator import Affine
-from epsball.interval import Interval
-from epsball.rows import Rows
+from epsball.bounding.linear.losses import Losses
+from epsball.forms.interval import Interval
+from epsball.forms.rows import Rows
+from epsball.ops.network import Network
+from epsball.ops.operator import Affine
 
 U32, U64 = 2.0**-24, 2.0**-53
 LAYER = nn.Linear(4, 3)

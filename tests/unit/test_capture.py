@@ -8,7 +8,7 @@ from torch import nn
 
 import zoo
 from epsball.errors import BadCapture, BadData, BadShape, UnsupportedOp
-from epsball.graph.network import Network
+from epsball.ops.network import Network
 
 
 def test_parameters_stay_live():

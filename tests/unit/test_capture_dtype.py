@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import epsball
-from epsball.graph.network import Network
+from epsball.ops.network import Network
 
 
 class Unused(nn.Module):

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from epsball.errors import BadCapture, UnsupportedOp
-from epsball.graph.network import Network
+from epsball.ops.network import Network
 
 
 class Layered(nn.Module):

@@ -9,7 +9,7 @@ import torch
 
 from epsball.data.wordnet import of_tokens, synonyms
 from epsball.errors import BadConfig, BadFile
-from epsball.spec.sets import WordSubstitution
+from epsball.problem.sets import WordSubstitution
 
 LICENCE = "  1 This text stands before the first entry.\n"
 DATA = {

@@ -15,15 +15,15 @@ from torch.overrides import TorchFunctionMode
 import epsball
 import zoo
 from epsball.bounding.base import bounders
-from epsball.graph.network import Network
-from epsball.rows import Rows
-from epsball.spec.sets import Box
-from epsball.verification.convex.lp import TriangleLp
-from epsball.verification.convex.multi_neuron import MultiNeuron
-from epsball.verification.sdp import Sdp
+from epsball.forms.rows import Rows
+from epsball.ops.network import Network
+from epsball.problem.sets import Box
+from epsball.verification.programs.multi_neuron import MultiNeuron
+from epsball.verification.programs.triangle import TriangleLp
+from epsball.verification.semidefinite.verifier import Sdp
 
 ROOT = Path(epsball.__file__).parent
-PLACES = ("bounding", "verification", "spec", "graph", "smoothing", "rows.py", "windows.py", "interval.py")
+PLACES = ("bounding", "verification", "problem", "ops", "graph", "smoothing", "forms")
 MAKERS = {
     "tensor", "scalar_tensor", "full", "zeros", "ones", "empty", "linspace", "logspace", "eye", "rand", "randn", "normal",
     "Tensor", "FloatTensor",

@@ -12,9 +12,9 @@ from torch import nn
 from epsball.cli.app import run
 from epsball.device import generator
 from epsball.errors import BadConfig, BadFile, BadShape
-from epsball.graph.network import Network
 from epsball.models.base import architecture, build
 from epsball.models.store import load_model, save_model
+from epsball.ops.network import Network
 from epsball.run.denoise import assembled, put_before
 from epsball.smoothing.denoised import Denoised, in_front
 from epsball.training.base import Batch, Progress

@@ -11,9 +11,9 @@ from torch import nn
 import epsball
 from epsball.data.base import Dataset, digest
 from epsball.errors import BadConfig, BadData, BadShape
+from epsball.problem.labels import as_labels
+from epsball.problem.property import Property, robust, targeted
 from epsball.smoothing.attack import SmoothPGD
-from epsball.spec.labels import as_labels
-from epsball.spec.property import Property, robust, targeted
 from epsball.training.base import Examples
 
 INTEGERS = (torch.uint8, torch.uint16, torch.uint32, torch.uint64, torch.int8, torch.int16, torch.int32, torch.int64)

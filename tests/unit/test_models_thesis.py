@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from epsball.graph.network import Network
 from epsball.models.base import build
+from epsball.ops.network import Network
 from epsball.training.base import Batch, Progress
 from epsball.training.recipes.fast_ibp import FastIbp
 

@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-from epsball.bounding.crown import CrownIbp
 from epsball.bounding.ibp import Ibp
+from epsball.bounding.linear.crown import CrownIbp
 from epsball.errors import BadConfig, BadFile, BadShape
-from epsball.graph.network import Network
 from epsball.models.base import Architecture, Normalise, architecture, build, defaults, models
 from epsball.models.lenet import MaxPool2d
-from epsball.spec.property import robust
-from epsball.spec.sets import LpBall
+from epsball.ops.network import Network
+from epsball.problem.property import robust
+from epsball.problem.sets import LpBall
 
 MNIST, CIFAR, DIGITS = (1, 28, 28), (3, 32, 32), (1, 8, 8)
 TEXT = ("transformer-small",)  # of words: tests/unit/test_text.py

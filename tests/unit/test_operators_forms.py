@@ -8,11 +8,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from epsball.bounding.base import bounders, output_interval
-from epsball.bounding.operators.normalised import Normalised
 from epsball.errors import UnsupportedOp
-from epsball.graph.network import Network
-from epsball.interval import Interval
-from epsball.spec.sets import Box
+from epsball.forms.interval import Interval
+from epsball.ops.joint.normalised import Normalised
+from epsball.ops.network import Network
+from epsball.problem.sets import Box
 from zoo import Fn
 
 

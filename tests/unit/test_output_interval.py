@@ -11,9 +11,9 @@ from torch import nn
 import epsball
 from epsball.bounding.base import output_interval
 from epsball.bounding.ibp import Ibp
-from epsball.graph.network import Network
-from epsball.spec.problem import Budget
-from epsball.spec.sets import Box
+from epsball.ops.network import Network
+from epsball.problem.problem import Budget
+from epsball.problem.sets import Box
 
 
 @dataclass

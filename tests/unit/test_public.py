@@ -12,7 +12,7 @@ from torch import nn
 import epsball
 import zoo
 from epsball.errors import BadConfig, BadData, BadShape
-from epsball.spec.sets import LpBall, Patch
+from epsball.problem.sets import LpBall, Patch
 
 PUBLIC = ("Box", "EpsballError", "Interval", "LpBall", "Network", "Property", "Unsound", "Verdict", "attack", "bounds", "load",
           "load_data", "radius", "smooth", "train", "verify")  # fmt: skip

@@ -13,11 +13,11 @@ from torch import nn
 
 import sample_records as sample
 from epsball.errors import BadConfig, BadFile
-from epsball.graph.network import Network
+from epsball.ops.network import Network
+from epsball.record.journal import DEPTH, Record, read
 from epsball.reporting import tables
 from epsball.reporting.runs import read_runs
 from epsball.run.identity import Heading, Identity, hashed, network_of, weights_of
-from epsball.run.record import DEPTH, Record, read
 
 DEEP = 100_000
 
@@ -100,7 +100,7 @@ def test_a_record_of_the_older_version_is_never_gone_on_with(tmp_path):
 
 
 def test_the_command_is_the_one_that_was_typed(tmp_path):
-    script = "from epsball.run.record import command; import json; print(json.dumps(command()))\n"
+    script = "from epsball.record.journal import command; import json; print(json.dumps(command()))\n"
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / "measure.py").write_text(script)
     (tmp_path / "epsball").write_text(script)
@@ -143,7 +143,7 @@ def test_a_network_is_its_weights_and_what_is_done_with_them():
 def test_the_hash_of_a_network_is_the_same_in_another_process():
     script = (
         "import torch; from torch import nn\n"
-        "from epsball.graph.network import Network; from epsball.run.identity import network_of\n"
+        "from epsball.ops.network import Network; from epsball.run.identity import network_of\n"
         "torch.manual_seed(0)\n"
         "layers = (nn.Conv2d(1, 2, 3, stride=2), nn.BatchNorm2d(2), nn.GELU(), nn.Flatten(), nn.Linear(18, 3), nn.Softmax(1))\n"
         "print(network_of(Network.capture(nn.Sequential(*layers).eval(), (1, 8, 8))))"

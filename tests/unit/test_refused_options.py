@@ -12,10 +12,10 @@ import epsball
 from epsball.cli.app import run
 from epsball.data.base import Dataset, digest
 from epsball.errors import BadConfig
-from epsball.spec.sets import LpBall, Patch
+from epsball.problem.sets import LpBall, Patch
 from epsball.training.base import Examples
 from epsball.training.recipes.fast_ibp import FastIbp
-from epsball.verification.cells import Cells
+from epsball.verification.divided import Cells
 
 
 @pytest.fixture

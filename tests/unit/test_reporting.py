@@ -18,15 +18,15 @@ from matplotlib.image import imread
 
 import sample_records as sample
 from epsball.errors import BadConfig, BadFile, MissingExtra
+from epsball.record.lines import Epoch, Metrics, Rate, Witness
 from epsball.reporting import tables, write_report
+from epsball.reporting.csv import Sheet, duration, number, percent
 from epsball.reporting.drawing import ACCENT, draw
 from epsball.reporting.figures import eps_figure, margin_figure
 from epsball.reporting.layers_over_time import relu_figure, tightness_figures
-from epsball.reporting.lines import Epoch, Metrics, Rate, Witness
 from epsball.reporting.pictures import difference, picture, png
 from epsball.reporting.results import results
 from epsball.reporting.runs import read_runs
-from epsball.reporting.sheet import Sheet, duration, number, percent
 from epsball.reporting.training_curves import training_figures
 
 

@@ -10,8 +10,8 @@ import pytest
 
 import sample_records as sample
 from epsball.errors import BadFile
-from epsball.reporting.cells import borders, deepest
-from epsball.reporting.lines import PlaneLine
+from epsball.record.lines import PlaneLine
+from epsball.reporting.class_map import borders, deepest
 from epsball.reporting.planes import plane_figure
 from epsball.reporting.runs import read_runs
 

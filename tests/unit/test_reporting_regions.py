@@ -10,9 +10,9 @@ import pytest
 
 import sample_records as sample
 from epsball.errors import BadFile
+from epsball.record.lines import RegionsLine
 from epsball.reporting import write_report
-from epsball.reporting.cells import away_from, colour_of
-from epsball.reporting.lines import RegionsLine
+from epsball.reporting.class_map import away_from, colour_of
 from epsball.reporting.regions import region_figures
 from epsball.reporting.runs import read_runs
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from epsball.rows import Rows, inner, node_flat, node_sum
+from epsball.forms.rows import Rows, inner, node_flat, node_sum
 
 SHAPES = [(), (1,), (3,), (1, 1), (2, 1, 3), (2, 1, 3, 2)]
 

@@ -17,15 +17,15 @@ import torch
 from torch import nn
 
 from epsball.errors import BadConfig, BadFile, DiskFull, RunInUse
-from epsball.graph.network import Network
+from epsball.ops.network import Network
+from epsball.record.folder import RunFolder
+from epsball.record.history import current
+from epsball.record.journal import read
 from epsball.run import checkpoint
-from epsball.run.folder import RunFolder
-from epsball.run.history import current
+from epsball.run.accuracies import interval
 from epsball.run.memory import reuse_memory
-from epsball.run.record import read
-from epsball.run.results import interval
 from epsball.run.track import PlainTracker, RichTracker, Trackers, screen
-from epsball.run.train import Job, train
+from epsball.run.training_job import Job, train
 from epsball.storage import read_tensors, write_tensors
 from epsball.training.base import Diverged, Examples
 from epsball.training.config import TrainConfig
@@ -97,7 +97,7 @@ def test_folders_that_are_refused(tmp_path: Path) -> None:
 
 def test_a_run_in_use_names_the_process(tmp_path: Path) -> None:
     holder = (
-        "import sys, pathlib; from epsball.run.folder import RunFolder\n"
+        "import sys, pathlib; from epsball.record.folder import RunFolder\n"
         "folder = RunFolder(pathlib.Path(sys.argv[1])); print('locked', flush=True); sys.stdin.read()"
     )
     path = tmp_path / "run"

@@ -11,8 +11,8 @@ from torch import nn
 from epsball.cli.common import Output
 from epsball.cli.results import show_results
 from epsball.errors import BadConfig
-from epsball.graph.network import Network
-from epsball.run.results import interval, splits
+from epsball.ops.network import Network
+from epsball.run.accuracies import interval, splits
 from epsball.run.seeds import summarise
 from epsball.training.base import Examples
 from epsball.training.config import TrainConfig

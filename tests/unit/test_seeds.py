@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from epsball.device import generator, stream_seed
 from epsball.errors import BadConfig
-from epsball.smoothing.noise import Gaussian
-from epsball.smoothing.sampling import Stream
+from epsball.smoothing.noises.continuous import Gaussian
+from epsball.smoothing.sampling.sampler import Stream
 
 CPU = torch.device("cpu")
 ESTIMATION = int(Stream.ESTIMATION)

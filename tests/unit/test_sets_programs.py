@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from epsball.rows import Rows
-from epsball.spec.sets import Box, Geometric, Photometric, Polytope
-from epsball.spec.sets.programs import System, _dual, least
+from epsball.forms.rows import Rows
+from epsball.problem.sets import Box, Geometric, Photometric, Polytope
+from epsball.problem.sets.programs import System, _dual, least
 
 
 def system(A: list[list[float]], b: list[float], low: float = -1.0, high: float = 1.0) -> System:

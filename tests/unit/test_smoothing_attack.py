@@ -9,8 +9,8 @@ from torch import nn
 from epsball.errors import BadConfig
 from epsball.smoothing.attack import SmoothPGD, nearest
 from epsball.smoothing.core import Smoothed
-from epsball.smoothing.noise import Uniform
-from epsball.smoothing.sequential import Sequential
+from epsball.smoothing.noises.continuous import Uniform
+from epsball.smoothing.statistics.sequential import Sequential
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ from torch import nn
 
 from epsball.errors import BadConfig, BadData, BadShape
 from epsball.smoothing.core import Smoothed
-from epsball.smoothing.noise import Gaussian
-from epsball.smoothing.procedures import Fixed, Staged, TwoSided
-from epsball.smoothing.sampling import Sampler, Stream, blocks_of
-from epsball.smoothing.sequential import Sequential, Ville
+from epsball.smoothing.noises.continuous import Gaussian
+from epsball.smoothing.sampling.sampler import Sampler, Stream, blocks_of
+from epsball.smoothing.statistics.procedures import Fixed, Staged, TwoSided
+from epsball.smoothing.statistics.sequential import Sequential, Ville
 
 
 class HalfSpace(nn.Module):
@@ -245,7 +245,7 @@ CHILD = """
 import resource, torch
 from torch import nn
 from epsball.smoothing.core import Smoothed
-from epsball.smoothing.procedures import Fixed
+from epsball.smoothing.statistics.procedures import Fixed
 torch.set_num_threads(1)
 net = nn.Sequential(nn.AvgPool2d(8), nn.Flatten(), nn.Linear(48, 10)).eval()
 x = torch.rand(1, 3, 32, 32)

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from epsball.errors import BadConfig
-from epsball.smoothing.ablation import Ablation, BlockAblation
 from epsball.smoothing.draws import copies, named
-from epsball.smoothing.enumeration import enumerations
-from epsball.smoothing.noise import Uniform, noises
+from epsball.smoothing.noises.ablation import Ablation, BlockAblation
+from epsball.smoothing.noises.continuous import Uniform, noises
+from epsball.smoothing.noises.exact import enumerations
 
 SCALES = {"ablation": 5, "block-ablation": 3, "splitting": 0.5, "integer-gaussian": 0.25}
 X = (torch.arange(2 * 36).view(2, 1, 6, 6) * 7 % 256) / 255

@@ -12,8 +12,8 @@ from torch import nn
 
 from epsball.smoothing import losses
 from epsball.smoothing.core import Smoothed
-from epsball.smoothing.procedures import Fixed
 from epsball.smoothing.resume import description
+from epsball.smoothing.statistics.procedures import Fixed
 
 
 @pytest.fixture

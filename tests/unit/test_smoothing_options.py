@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from epsball.errors import BadConfig
-from epsball.smoothing.boundary import Boundary
-from epsball.smoothing.sequential import Sequential, Ville
+from epsball.smoothing.statistics.boundary import Boundary
+from epsball.smoothing.statistics.sequential import Sequential, Ville
 
 
 @pytest.mark.parametrize("kind", [Ville, Sequential])

@@ -9,8 +9,8 @@ import pytest
 import scipy.optimize
 from scipy import sparse
 
-from epsball.verification.convex.program import Program
-from epsball.verification.convex.solvers import open_session
+from epsball.verification.programs.program import Program
+from epsball.verification.programs.solvers import open_session
 
 
 def _program() -> Program:

@@ -14,9 +14,9 @@ from epsball.data import wordnet
 from epsball.data.origins import CannotFetch
 from epsball.data.sst2 import LENGTH, Sst2, numbered, vocabulary
 from epsball.errors import BadConfig, BadFile, BadShape
-from epsball.graph.network import Network
 from epsball.models.base import architecture, build
 from epsball.models.store import save_model
+from epsball.ops.network import Network
 from epsball.training.base import Examples
 
 GOOD, BAD = "a fine and moving film", "a dull and tedious film"

@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 from epsball.errors import BadConfig
-from epsball.graph.network import Network
+from epsball.ops.network import Network
 from epsball.training.averaging import population_statistics
 from epsball.training.base import Examples, Progress
 from epsball.training.config import TrainConfig
+from epsball.training.curriculum import Pace
 from epsball.training.evaluate import IbpAccuracy, Scores
 from epsball.training.loop import Census, Epoch, Metrics, Stepped, fit
-from epsball.training.pace import Pace
 from epsball.training.recipes.crown_ibp import CrownIbp
 from epsball.training.recipes.fast_ibp import FastIbp
 from epsball.training.recipes.ibp import Ibp

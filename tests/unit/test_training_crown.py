@@ -10,13 +10,13 @@ from torch.nn import functional as F
 import zoo
 from epsball.attacks.pgd import PGD
 from epsball.errors import BadConfig
-from epsball.graph.network import Network
-from epsball.graph.plan import prepare
-from epsball.spec.property import robust
-from epsball.spec.sets import Box
+from epsball.ops.network import Network
+from epsball.ops.prepared import prepare
+from epsball.problem.property import robust
+from epsball.problem.sets import Box
 from epsball.training.base import Batch, Progress
+from epsball.training.interval_pass import Bounded, training_box
 from epsball.training.linear import fused_sum, linear_worst_logits
-from epsball.training.margins import Bounded, training_box
 from epsball.training.recipes.crown_ibp import CrownIbp, FusedCrownIbp
 from epsball.training.recipes.ibp import Ibp
 from epsball.training.statistics import clean_pass

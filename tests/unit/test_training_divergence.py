@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from epsball.graph.network import Network
+from epsball.ops.network import Network
+from epsball.record.folder import RunFolder
 from epsball.run import checkpoint
-from epsball.run.folder import RunFolder
 from epsball.run.track import screen
-from epsball.run.train import Job, train
+from epsball.run.training_job import Job, train
 from epsball.storage import write_tensors
 from epsball.training.base import Batch, Diverged, Examples, Loss, Progress
 from epsball.training.config import TrainConfig

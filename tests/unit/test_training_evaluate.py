@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from epsball.graph.network import Network
+from epsball.ops.network import Network
 from epsball.training import evaluate
 from epsball.training.base import Examples
 from epsball.training.evaluate import IbpAccuracy

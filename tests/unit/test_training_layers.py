@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from epsball.graph.network import Network
-from epsball.run.history import current
-from epsball.run.train import line
+from epsball.ops.network import Network
+from epsball.record.history import current
+from epsball.run.training_job import line
 from epsball.training.base import Examples
 from epsball.training.config import TrainConfig
 from epsball.training.evaluate import IbpAccuracy

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from epsball.errors import BadConfig, BadData, BadFile, BadShape
-from epsball.graph.network import Network
+from epsball.ops.network import Network
 from epsball.training.base import Batch, Diverged, Examples, Loss, Progress
 from epsball.training.config import TrainConfig
 from epsball.training.evaluate import IbpAccuracy, Scores

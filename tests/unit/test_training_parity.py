@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from epsball.graph.network import Network
+from epsball.ops.network import Network
 from epsball.training.base import Batch, Examples, Progress, Recipe, recipes
 from epsball.training.config import TrainConfig
 from epsball.training.recipes.crown_ibp import CrownIbp, FusedCrownIbp

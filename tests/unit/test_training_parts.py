@@ -13,17 +13,17 @@ import zoo
 from epsball.bounding.base import output_interval
 from epsball.bounding.ibp import Ibp as IbpBounds
 from epsball.errors import BadConfig
-from epsball.graph.network import Network
-from epsball.graph.plan import prepare
-from epsball.interval import Interval
-from epsball.spec.property import robust
-from epsball.spec.sets import Box
+from epsball.forms.interval import Interval
+from epsball.ops.network import Network
+from epsball.ops.prepared import prepare
+from epsball.problem.property import robust
+from epsball.problem.sets import Box
 from epsball.training.base import Examples
 from epsball.training.evaluate import IbpAccuracy
-from epsball.training.fused import batch_norm, states
 from epsball.training.initialise import Default, IbpInitialisation, Keep, initialise
+from epsball.training.interval_pass import Bounded, training_box
+from epsball.training.kernels import batch_norm, states
 from epsball.training.layers import census
-from epsball.training.margins import Bounded, training_box
 from epsball.training.regularise import balance, tightness
 from epsball.training.statistics import check_batch_norm, clean_pass
 

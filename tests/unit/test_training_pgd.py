@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from epsball.errors import BadConfig
-from epsball.graph.network import Network
+from epsball.ops.network import Network
 from epsball.training.base import Batch, Progress
 from epsball.training.recipes.crown_ibp import CrownIbp
 from epsball.training.recipes.ibp import Ibp

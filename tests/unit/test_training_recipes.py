@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from epsball.errors import BadConfig, BadData
-from epsball.graph.network import Network
+from epsball.ops.network import Network
 from epsball.training.base import Batch, Examples, Progress, recipes
 from epsball.training.recipes.fast_ibp import FastIbp
 from epsball.training.recipes.ibp import Ibp

@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from epsball.device import generator
 from epsball.errors import BadConfig, BadData
-from epsball.graph.network import Network
+from epsball.ops.network import Network
 from epsball.training.base import Batch, Examples, Progress, recipes
 from epsball.training.config import TrainConfig
 from epsball.training.evaluate import IbpAccuracy, NoisyAccuracy, judge_of

@@ -13,15 +13,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from epsball.attacks.pgd import PGD
 from epsball.errors import BadConfig
-from epsball.graph.network import Network
-from epsball.spec.property import robust
-from epsball.spec.sets import Box
+from epsball.ops.network import Network
+from epsball.problem.property import robust
+from epsball.problem.sets import Box
 from epsball.training.ascent import worst_inputs
 from epsball.training.base import Examples, Progress, Recipe
 from epsball.training.config import TrainConfig
 from epsball.training.evaluate import IbpAccuracy, Scores
+from epsball.training.interval_pass import training_box
 from epsball.training.loop import Metrics, fit
-from epsball.training.margins import training_box
 from epsball.training.parallel import Team
 from epsball.training.recipes.crown_ibp import CrownIbp, FusedCrownIbp
 from epsball.training.recipes.fast_ibp import FastIbp

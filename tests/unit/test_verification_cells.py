@@ -13,13 +13,13 @@ import torch
 from torch import nn
 
 from epsball.errors import BadConfig, Unsound
-from epsball.graph.network import Network
-from epsball.rows import Rows
-from epsball.spec.problem import Budget, Problem
-from epsball.spec.property import robust
-from epsball.spec.sets import Geometric, LpBall, Patch, Photometric, Transformed
+from epsball.forms.rows import Rows
+from epsball.ops.network import Network
+from epsball.problem.problem import Budget, Problem
+from epsball.problem.property import robust
+from epsball.problem.sets import Geometric, LpBall, Patch, Photometric, Transformed
 from epsball.verification.base import WORST_FIRST, Status, Verdict, Witness, worst
-from epsball.verification.cells import Cells
+from epsball.verification.divided import Cells
 from epsball.verification.ladder import Ladder
 
 F64 = torch.float64

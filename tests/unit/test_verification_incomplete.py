@@ -11,13 +11,13 @@ import torch
 
 import zoo
 from epsball.bounding.base import bounders
-from epsball.bounding.crown import Crown
+from epsball.bounding.linear.crown import Crown
 from epsball.errors import BadConfig, UnsupportedOp
-from epsball.graph.network import Network
-from epsball.rows import Rows
-from epsball.spec.problem import Budget, Problem
-from epsball.spec.property import Property, robust
-from epsball.spec.sets import Box, LpBall
+from epsball.forms.rows import Rows
+from epsball.ops.network import Network
+from epsball.problem.problem import Budget, Problem
+from epsball.problem.property import Property, robust
+from epsball.problem.sets import Box, LpBall
 from epsball.verification.base import verifiers
 from epsball.verification.incomplete import Incomplete
 

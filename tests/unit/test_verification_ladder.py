@@ -14,12 +14,12 @@ import zoo
 from epsball.attacks.fgsm import FGSM
 from epsball.attacks.pgd import PGD
 from epsball.bounding.base import bounders
-from epsball.bounding.crown import Crown
+from epsball.bounding.linear.crown import Crown
 from epsball.errors import BadConfig
-from epsball.graph.network import Network
-from epsball.spec.problem import Budget, Problem
-from epsball.spec.property import robust
-from epsball.spec.sets import LpBall
+from epsball.ops.network import Network
+from epsball.problem.problem import Budget, Problem
+from epsball.problem.property import robust
+from epsball.problem.sets import LpBall
 from epsball.verification.incomplete import Incomplete
 from epsball.verification.ladder import STEPS, Ladder
 from epsball.verification.soundness import contradiction

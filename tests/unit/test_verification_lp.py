@@ -9,20 +9,20 @@ import pytest
 import torch
 
 from epsball.attacks.pgd import PGD
-from epsball.bounding.crown import Crown
+from epsball.bounding.linear.crown import Crown
 from epsball.errors import BadConfig, UnsupportedOp
-from epsball.graph.network import Network
-from epsball.spec.problem import Budget, Problem
-from epsball.spec.property import Property, robust
-from epsball.spec.sets import Box, Geometric, LpBall, Transformed
+from epsball.ops.network import Network
+from epsball.problem.problem import Budget, Problem
+from epsball.problem.property import Property, robust
+from epsball.problem.sets import Box, Geometric, LpBall, Transformed
 from epsball.verification.base import verifiers
-from epsball.verification.convex import lp as engine
-from epsball.verification.convex.lp import TriangleLp
-from epsball.verification.convex.multi_neuron import MultiNeuron
-from epsball.verification.convex.solvers import Solution
 from epsball.verification.incomplete import Incomplete
 from epsball.verification.ladder import Ladder, named_steps
-from epsball.verification.lp import LpVerifier, MultiNeuronVerifier
+from epsball.verification.programs import triangle as engine
+from epsball.verification.programs.multi_neuron import MultiNeuron
+from epsball.verification.programs.solvers import Solution
+from epsball.verification.programs.triangle import TriangleLp
+from epsball.verification.programs.verifier import LpVerifier, MultiNeuronVerifier
 from epsball.verification.survey import survey
 from references import exact, random_mlp
 

@@ -14,12 +14,12 @@ from torch import nn
 from epsball.attacks.pgd import PGD
 from epsball.bounding.base import least_margins
 from epsball.errors import Unsound
-from epsball.graph.network import Network
-from epsball.spec.problem import Budget, Problem
-from epsball.spec.property import Property, robust
-from epsball.spec.sets import Box, InputSet, LpBall, Patch
+from epsball.ops.network import Network
+from epsball.problem.problem import Budget, Problem
+from epsball.problem.property import Property, robust
+from epsball.problem.sets import Box, InputSet, LpBall, Patch
 from epsball.verification.base import STATUSES, Verdict, worst
-from epsball.verification.cells import Cells, _together
+from epsball.verification.divided import Cells, _together
 from epsball.verification.incomplete import Incomplete
 from epsball.verification.ladder import Ladder
 from epsball.verification.replay import Replay

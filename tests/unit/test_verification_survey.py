@@ -9,12 +9,12 @@ import torch
 from scipy.stats import binomtest
 
 import zoo
-from epsball.bounding.crown import Crown
+from epsball.bounding.linear.crown import Crown
 from epsball.errors import BadConfig, BadData, BadShape, Unsound
-from epsball.graph.network import Network
+from epsball.ops.network import Network
+from epsball.problem.problem import Budget
+from epsball.problem.sets import LpBall
 from epsball.run.judge import refuse_contradictions
-from epsball.spec.problem import Budget
-from epsball.spec.sets import LpBall
 from epsball.verification.binomial import clopper_pearson
 from epsball.verification.incomplete import Incomplete
 from epsball.verification.ladder import STEPS, Ladder

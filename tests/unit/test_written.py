@@ -10,9 +10,9 @@ from torch import nn
 
 from epsball.data.base import Dataset
 from epsball.errors import BadConfig
-from epsball.graph.network import Network
+from epsball.ops.network import Network
+from epsball.record.journal import read
 from epsball.run.judge import Case
-from epsball.run.record import read
 from epsball.run.written import written
 from epsball.training.base import Examples
 

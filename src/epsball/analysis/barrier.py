@@ -20,29 +20,29 @@ import torch
 
 from epsball.attacks.base import Attack
 from epsball.attacks.pgd import PGD
-from epsball.bounding.crown import Crown
+from epsball.bounding.linear.crown import Crown
 from epsball.device import exact_arithmetic
 from epsball.device import generator as seeded
 from epsball.errors import Unsound
+from epsball.problem.problem import check_input
+from epsball.problem.property import robust
 from epsball.run.judge import headline, plain
 from epsball.run.track import unheard
 from epsball.run.written import written
-from epsball.spec.problem import check_input
-from epsball.spec.property import robust
-from epsball.verification.convex.lp import TriangleLp
-from epsball.verification.convex.multi_neuron import MultiNeuron
-from epsball.verification.convex.solvers import Solver
+from epsball.verification.programs.multi_neuron import MultiNeuron
+from epsball.verification.programs.solvers import Solver
+from epsball.verification.programs.triangle import TriangleLp
 from epsball.verification.soundness import contradiction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from epsball.graph.network import Network
-    from epsball.graph.plan import Prepared
+    from epsball.ops.network import Network
+    from epsball.ops.prepared import Prepared
+    from epsball.problem.property import Property
+    from epsball.problem.sets import InputSet
     from epsball.run.judge import Case
-    from epsball.spec.property import Property
-    from epsball.spec.sets import InputSet
     from epsball.types import Tensor
 
 Line = dict[str, Any]

@@ -12,12 +12,12 @@ from epsball.config import load
 from epsball.data.find import load as load_data
 from epsball.device import exact_arithmetic
 from epsball.errors import BadConfig, BadShape
-from epsball.graph.network import Network
 from epsball.models.store import load_model
-from epsball.run.folder import RunFolder, is_run
+from epsball.ops.network import Network
+from epsball.record.folder import RunFolder, is_run
+from epsball.record.journal import Record
 from epsball.run.identity import Heading, Identity, hashed, network_of, precision
-from epsball.run.record import Record
-from epsball.run.start import describe
+from epsball.run.train import describe
 from epsball.training.base import Examples
 from epsball.training.evaluate import IbpAccuracy
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from epsball.data.base import Dataset
-    from epsball.run.record import Line
+    from epsball.record.journal import Line
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,15 +19,15 @@ from scipy import stats
 
 from epsball.device import generator as seeded
 from epsball.errors import BadConfig
-from epsball.interval import Interval
-from epsball.spec.sets import InputSet, LpBall, Norm
+from epsball.forms.interval import Interval
+from epsball.problem.sets import InputSet, LpBall, Norm
 from epsball.types import Float, Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from epsball.graph.plan import Prepared
-    from epsball.spec.property import Property
+    from epsball.ops.prepared import Prepared
+    from epsball.problem.property import Property
 
 _SHARE = 0.1  # of the set's width: the first gradient step
 _BATCH = 4096  # forward passes at once

@@ -11,11 +11,11 @@ import torch
 
 from epsball.bounding.ibp import intervals
 from epsball.errors import BadConfig
-from epsball.graph.network import Network
 from epsball.models.base import build
+from epsball.ops.network import Network
 from epsball.training.distributions import Drawn
 from epsball.training.initialise import IbpInitialisation, initialisations, initialise
-from epsball.training.margins import Bounded, training_box
+from epsball.training.interval_pass import Bounded, training_box
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,7 +13,7 @@ from epsball.errors import BadConfig, BadData
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from epsball.graph.plan import Prepared
+    from epsball.ops.prepared import Prepared
     from epsball.types import Tensor
 
     Floats = NDArray[np.float64]

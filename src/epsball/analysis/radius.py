@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from epsball.bounding.radii import Measure, Search, radius_by
-from epsball.bounding.region import NonUniform, Region
-from epsball.bounding.within import Within
+from epsball.bounding.budget.within import Within
+from epsball.bounding.radius.by_name import Measure, Search, radius_by
+from epsball.bounding.radius.region import NonUniform, Region
 from epsball.device import exact_arithmetic
 from epsball.errors import BadConfig
+from epsball.problem.problem import Budget
+from epsball.problem.property import Property, robust
+from epsball.problem.sets import LpBall, Norm
 from epsball.run.judge import headline, plain
 from epsball.run.track import unheard
 from epsball.run.written import written
-from epsball.spec.problem import Budget
-from epsball.spec.property import Property, robust
-from epsball.spec.sets import LpBall, Norm
 from epsball.types import Tensor
 from epsball.verification.binomial import clopper_pearson
 from epsball.verification.doubts import warn_near_chance
@@ -29,8 +29,8 @@ from epsball.verification.doubts import warn_near_chance
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from epsball.record.journal import Line
     from epsball.run.judge import Case
-    from epsball.run.record import Line
 
 _TOGETHER = 16  # examples whose lines appear together
 _GRADIENT = 4  # copies of a bound's tensors that its gradient keeps
@@ -44,7 +44,7 @@ class Radii:
     """What is measured around each example.
 
     Attributes:
-        methods: of `epsball.bounding.radii.methods()`.
+        methods: of `epsball.bounding.radius.by_name.methods()`.
         steps: halvings of a search.
         box: also the non-uniform box; its valid range and largest radius are those of the case. None: no.
         budget: its bytes count.

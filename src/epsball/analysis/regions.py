@@ -15,18 +15,18 @@ from epsball.analysis.boundaries import named
 from epsball.analysis.plane import Plane, classes
 from epsball.device import exact_arithmetic, generator
 from epsball.errors import BadConfig, BadData
-from epsball.run.folder import RunFolder, is_run
-from epsball.run.record import Record
-from epsball.smoothing import binomial
+from epsball.record.folder import RunFolder, is_run
+from epsball.record.journal import Record
 from epsball.smoothing.core import Smoothed
-from epsball.smoothing.procedures import Fixed
+from epsball.smoothing.statistics import binomial
+from epsball.smoothing.statistics.procedures import Fixed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from epsball.record.journal import Line
     from epsball.run.judge import Case
-    from epsball.run.record import Line
     from epsball.smoothing.results import Certificate
     from epsball.types import Tensor
 

@@ -7,27 +7,27 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from epsball.bounding.alpha import AlphaCrown
-from epsball.bounding.crown import Crown
-from epsball.bounding.forward import Forward, forward_intervals
+from epsball.bounding.affine.forward import Forward, forward_intervals
+from epsball.bounding.affine.zonotope import Zonotope
+from epsball.bounding.budget.within import Within
 from epsball.bounding.ibp import Ibp, intervals
 from epsball.bounding.intersection import Intersection
-from epsball.bounding.within import Within
-from epsball.bounding.zonotope import Zonotope
+from epsball.bounding.linear.alpha import AlphaCrown
+from epsball.bounding.linear.crown import Crown
 from epsball.device import exact_arithmetic
 from epsball.errors import BadConfig, did_you_mean
-from epsball.graph.operator import Nonlinear
-from epsball.rows import node_flat
-from epsball.spec.problem import Budget, check_input
+from epsball.forms.rows import node_flat
+from epsball.ops.operator import Nonlinear
+from epsball.problem.problem import Budget, check_input
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from epsball.bounding.base import Bounder
-    from epsball.graph.network import Network
-    from epsball.graph.plan import Bound, Prepared
-    from epsball.interval import Interval
-    from epsball.spec.sets import InputSet
+    from epsball.forms.interval import Interval
+    from epsball.ops.network import Network
+    from epsball.ops.prepared import Bound, Prepared
+    from epsball.problem.sets import InputSet
 
 
 # by name: what bounds hidden neurons. "crown-..." says where the bounds of the layers before come from; "crown" takes the tightest

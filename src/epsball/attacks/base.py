@@ -13,9 +13,9 @@ from epsball.attacks.steps import step
 from epsball.attacks.untouched import Function, untouched
 from epsball.device import generator as seeded
 from epsball.errors import BadConfig, BadData, BadShape, SoftmaxOutput, Unsound
+from epsball.problem.property import Property
+from epsball.problem.sets import InputSet
 from epsball.registry import Registry
-from epsball.spec.property import Property
-from epsball.spec.sets import InputSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -67,7 +67,7 @@ class Attack(Protocol):
         ...
 
 
-attacks: Registry[type[Attack]] = Registry("attack", modules=("epsball.attacks.fgsm", "epsball.attacks.pgd"))
+attacks: Registry[type[Attack]] = Registry("attack", package="epsball.attacks")
 
 
 @dataclass(frozen=True, eq=False)

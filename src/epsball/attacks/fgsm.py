@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from epsball.attacks.base import Run, Task
     from epsball.attacks.untouched import Function
-    from epsball.spec.property import Property
-    from epsball.spec.sets import InputSet
+    from epsball.problem.property import Property
+    from epsball.problem.sets import InputSet
     from epsball.types import Tensor
 
 

@@ -13,7 +13,7 @@ import torch
 from epsball.device import generator as seeded
 
 if TYPE_CHECKING:
-    from epsball.spec.sets import InputSet
+    from epsball.problem.sets import InputSet
     from epsball.types import Float, Tensor
 
 _ODD = 0x9E3779B97F4A7C15 - 2**64  # as a signed number of 64 bits; products wrap

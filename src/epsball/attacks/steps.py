@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from epsball.rows import Rows
-from epsball.spec.sets import Box, InputSet, LpBall, Patch, Product, Transformed, WordSubstitution
+from epsball.forms.rows import Rows
+from epsball.problem.sets import Box, InputSet, LpBall, Patch, Product, Transformed, WordSubstitution
 
 if TYPE_CHECKING:
     from epsball.types import Float, Tensor

@@ -6,13 +6,13 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
-from epsball.graph.plan import Prepared
-from epsball.interval import Interval
+from epsball.forms.interval import Interval
+from epsball.forms.rows import Rows
+from epsball.ops.prepared import Prepared
+from epsball.problem.problem import Budget
+from epsball.problem.property import Property
+from epsball.problem.sets import InputSet
 from epsball.registry import Registry
-from epsball.rows import Rows
-from epsball.spec.problem import Budget
-from epsball.spec.property import Property
-from epsball.spec.sets import InputSet
 from epsball.types import Tensor
 
 
@@ -24,10 +24,7 @@ class Bounder(Protocol):
         ...
 
 
-_BUILT_IN = ("ibp", "crown", "alpha", "forward", "zonotope", "intersection", "dual")
-bounders: Registry[type[Bounder]] = Registry(
-    "bound method", modules=tuple(f"epsball.bounding.{name}" for name in _BUILT_IN), verb="bounders"
-)
+bounders: Registry[type[Bounder]] = Registry("bound method", package="epsball.bounding", verb="bounders")
 
 
 def least_margins(method: Bounder, network: Prepared, input_set: InputSet, prop: Property) -> Tensor:

@@ -6,17 +6,17 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from epsball.bounding.backward import Pulled, pull_back
 from epsball.bounding.base import bounders
-from epsball.bounding.cost import FORM, Need, Work, in_parts
-from epsball.bounding.losses import Losses
-from epsball.interval import Interval
+from epsball.bounding.budget.cost import FORM, Need, Work, in_parts
+from epsball.bounding.linear.losses import Losses
+from epsball.bounding.linear.walk import Pulled, pull_back
+from epsball.forms.interval import Interval
 
 if TYPE_CHECKING:
-    from epsball.bounding.cost import Facts
-    from epsball.graph.plan import Prepared
-    from epsball.rows import Rows
-    from epsball.spec.sets import InputSet
+    from epsball.bounding.budget.cost import Facts
+    from epsball.forms.rows import Rows
+    from epsball.ops.prepared import Prepared
+    from epsball.problem.sets import InputSet
     from epsball.types import Tensor
 
 Intervals = dict[int, Interval]

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 import torch
 
 from epsball.bounding.base import Bounder, bounders
-from epsball.bounding.cost import FORM, Frugal, Need, Work
-from epsball.bounding.crown import Crown
+from epsball.bounding.budget.cost import FORM, Frugal, Need, Work
 from epsball.bounding.ibp import Ibp
+from epsball.bounding.linear.crown import Crown
 from epsball.errors import BadConfig
 
 if TYPE_CHECKING:
-    from epsball.bounding.cost import Facts
-    from epsball.graph.plan import Prepared
-    from epsball.rows import Rows
-    from epsball.spec.sets import InputSet
+    from epsball.bounding.budget.cost import Facts
+    from epsball.forms.rows import Rows
+    from epsball.ops.prepared import Prepared
+    from epsball.problem.sets import InputSet
     from epsball.types import Tensor
 
 

@@ -16,7 +16,7 @@ from epsball.errors import BadConfig
 if TYPE_CHECKING:
     from epsball.run.certifiers import Certifier
     from epsball.run.judge import Case
-    from epsball.smoothing.sampling import Function
+    from epsball.smoothing.sampling.sampler import Function
 
 T = TypeVar("T")
 _OF_NOISE = "noise."
@@ -54,9 +54,9 @@ class Smoothing:
         from epsball.config import options
         from epsball.run.certifiers import Counting, Sampling
         from epsball.smoothing.core import Smoothed
-        from epsball.smoothing.enumeration import enumerations
-        from epsball.smoothing.noise import noises
-        from epsball.smoothing.procedures import procedures
+        from epsball.smoothing.noises.continuous import noises
+        from epsball.smoothing.noises.exact import enumerations
+        from epsball.smoothing.statistics.procedures import procedures
 
         own = [text.removeprefix(_OF_NOISE) for text in self.settings or [] if text.startswith(_OF_NOISE)]
         rest = [text for text in self.settings or [] if not text.startswith(_OF_NOISE)]

@@ -13,7 +13,7 @@ from epsball.cli.target import Balls, Setup
 from epsball.errors import EpsballError
 
 if TYPE_CHECKING:
-    from epsball.run.record import Line
+    from epsball.record.journal import Line
 
 # A small convolutional network with batch norm after every layer; all choices in the open, as a TOML file would have them.
 CONFIG = """
@@ -88,9 +88,9 @@ def _train(output: Output, out: Path, config: str, device: str) -> Line:
 
     from epsball.config import load
     from epsball.device import resolve
-    from epsball.run.folder import is_run
-    from epsball.run.start import start
+    from epsball.record.folder import is_run
     from epsball.run.track import screen
+    from epsball.run.train import start
 
     for part in ("train", "verify", "bounds"):
         if is_run(out / part):

@@ -16,9 +16,9 @@ from epsball.errors import BadConfig
 
 if TYPE_CHECKING:
     from epsball.bounding.base import Bounder
-    from epsball.bounding.within import Cost
+    from epsball.bounding.budget.within import Cost
+    from epsball.problem.problem import Budget
     from epsball.run.judge import Case
-    from epsball.spec.problem import Budget
 
 Memory = Annotated[str, typer.Option("--memory", help="Memory for bounds, such as 2GiB, 500MB or a number of bytes.")]
 LONG = 60.0  # seconds from which a run is announced
@@ -39,7 +39,7 @@ class Limits:
         Raises:
             BadConfig: not an amount of memory, or no time.
         """
-        from epsball.spec.problem import Budget
+        from epsball.problem.problem import Budget
 
         return Budget(seconds=seconds, bytes=memory(self.memory))
 
@@ -71,7 +71,7 @@ def forecast(case: Case, methods: Mapping[str, Bounder], budget: Budget, rows: i
     """One line a method: what it takes on all examples of a case, if each of them reaches it."""
     import torch
 
-    from epsball.bounding.within import estimate
+    from epsball.bounding.budget.within import estimate
 
     network, count = case.network.prepare(case.dtype), len(case.index)
     some = case.index[:_SAMPLES]
@@ -103,7 +103,7 @@ def _line(name: str, cost: Cost, share: float, forward: float) -> dict[str, Any]
 
 def show(output: Output, title: str, lines: Sequence[Mapping[str, Any]]) -> None:
     """The estimate as a table."""
-    from epsball.bounding.cost import readable
+    from epsball.bounding.budget.cost import readable
 
     columns = ("method", "memory", "at once", "rows", "forward passes", "seconds (about)")
     rows = [
@@ -122,7 +122,7 @@ def show(output: Output, title: str, lines: Sequence[Mapping[str, Any]]) -> None
 
 def announce(output: Output, lines: Sequence[Mapping[str, Any]]) -> None:
     """A notice on the error stream, where a run may be long."""
-    from epsball.bounding.cost import readable
+    from epsball.bounding.budget.cost import readable
 
     seconds = sum(line["seconds"] for line in lines)
     if seconds >= LONG:

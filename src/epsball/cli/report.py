@@ -17,8 +17,8 @@ def report(
     output: Output,
 ) -> None:
     """Write one self-contained HTML report from run folders."""
+    from epsball.record.folder import is_run
     from epsball.reporting.html import write_report
-    from epsball.run.folder import is_run
 
     below = [folder.parent for run in runs if run.is_dir() for folder in sorted(run.glob("*/record.jsonl"))]
     written = write_report([*(run for run in runs if is_run(run) or run not in {b.parent for b in below}), *below], out)

@@ -21,14 +21,14 @@ _SETTINGS = ("setting", "settings")
 def _registries() -> dict[str, Registry[Any]]:
     from epsball.attacks.base import attacks
     from epsball.bounding.base import bounders
-    from epsball.bounding.relaxation import relaxations
     from epsball.data.base import sources
-    from epsball.graph.operator import operators
     from epsball.models.base import models
-    from epsball.smoothing.enumeration import enumerations
-    from epsball.smoothing.noise import noises
-    from epsball.smoothing.procedures import procedures
-    from epsball.spec.sets.base import sets
+    from epsball.ops.elementwise import relaxations
+    from epsball.ops.operator import operators
+    from epsball.problem.sets.base import sets
+    from epsball.smoothing.noises.continuous import noises
+    from epsball.smoothing.noises.exact import enumerations
+    from epsball.smoothing.statistics.procedures import procedures
     from epsball.training.base import recipes
     from epsball.verification.base import verifiers
 

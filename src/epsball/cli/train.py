@@ -78,8 +78,8 @@ def _run(
     """The summary of a run, or of one for each seed; in one process or in those that torchrun started."""
     from epsball.device import resolve
     from epsball.run.seeds import start_seeds
-    from epsball.run.start import start
     from epsball.run.track import screen
+    from epsball.run.train import start
     from epsball.training.parallel import joined, own_device, processes
 
     if seeds and processes() > 1:

@@ -50,9 +50,9 @@ def verify(  # noqa: PLR0913 - one parameter an option
     """Verify a network on test examples by attack, IBP, CROWN-IBP and CROWN. Unknown is never counted as an answer."""
     import torch
 
+    from epsball.problem.sets.base import Divisible
     from epsball.run.judge import Judgement
-    from epsball.spec.sets.base import Divisible
-    from epsball.verification.cells import Cells
+    from epsball.verification.divided import Cells
     from epsball.verification.ladder import Ladder
 
     steps = _steps(method)

@@ -89,7 +89,7 @@ class Source(Protocol):
 
 sources: Registry[Source] = Registry(
     "data set",
-    modules=tuple(f"epsball.data.{name}" for name in ("mnist", "digits", "cifar10", "tiny_imagenet", "sst2")),
+    package="epsball.data",
     verb="data",
 )
 

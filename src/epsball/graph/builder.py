@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 import torch
 
 from epsball.errors import BadCapture, UnsupportedOp
+from epsball.graph.constants import Ref
 from epsball.graph.graph import Node, Shape, Where
-from epsball.graph.plan import Ref
 
 Arguments = dict[str, Any]
 SAMPLES = 3  # of the batch that is traced: one would be specialised away

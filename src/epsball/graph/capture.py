@@ -18,11 +18,11 @@ import torch
 from torch import nn
 
 from epsball.errors import BadCapture, BadShape, EpsballError
-from epsball.graph.aten import TABLE, Builder
+from epsball.graph.aten.table import TABLE, Builder
 from epsball.graph.attention import plain_attention
 from epsball.graph.builder import SAMPLES
+from epsball.graph.constants import Ref, fixed_values
 from epsball.graph.graph import Graph, Node, Shape, Where
-from epsball.graph.plan import Ref, fixed_values
 from epsball.graph.refused import draws, noise, not_covered, one_precision, whole_precision
 
 if TYPE_CHECKING:

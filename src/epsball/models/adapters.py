@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from epsball.graph.network import Network
-from epsball.spec.property import check_threshold
+from epsball.ops.network import Network
+from epsball.problem.property import check_threshold
 
 
 class ChannelsLast(nn.Module):

@@ -20,9 +20,7 @@ Shape = tuple[int, ...]
 
 models: Registry[Builder] = Registry(
     "model",
-    modules=tuple(
-        f"epsball.models.{name}" for name in ("mlp", "convolutional", "denoiser", "lenet", "residual", "wide", "transformer")
-    ),
+    package="epsball.models",
 )
 
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from epsball.reporting.csv import Sheet
 from epsball.reporting.drawing import ACCENT, ACCENT_2, ACCENT_3, GREY, INK, MUTED, draw
 from epsball.reporting.figures import Figure, short
-from epsball.reporting.sheet import Sheet
 from epsball.smoothing.log import Row, curve
 
 if TYPE_CHECKING:

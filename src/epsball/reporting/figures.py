@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from epsball.analysis.curves import verified_against_eps
+from epsball.record.lines import Instance, Layer
+from epsball.reporting.csv import Sheet
 from epsball.reporting.drawing import ACCENT, ACCENT_2, ACCENT_3, GREY, INK, MUTED, draw
-from epsball.reporting.lines import Instance, Layer
-from epsball.reporting.sheet import Sheet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from matplotlib.axes import Axes
 
+    from epsball.reporting.csv import Cell
     from epsball.reporting.runs import Run, Story
-    from epsball.reporting.sheet import Cell
 
 WIDE = (4.6, 2.7)
 _LOOKS = {

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from epsball.errors import BadConfig, BadFile, MissingExtra
 from epsball.files import write_bytes
+from epsball.record.lines import STATUSES, Header, Layer, Witness
 from epsball.reporting import figures, tables
+from epsball.reporting.csv import Cell, Sheet, duration, number, percent, whole
 from epsball.reporting.layers_over_time import relu_figure, tightness_figures
-from epsball.reporting.lines import STATUSES, Header, Layer, Witness
 from epsball.reporting.pictures import picture
 from epsball.reporting.planes import plane_figure
 from epsball.reporting.radii import radii_panel
 from epsball.reporting.regions import region_figures
 from epsball.reporting.results import results
 from epsball.reporting.runs import read_runs
-from epsball.reporting.sheet import Cell, Sheet, duration, number, percent, whole
 from epsball.reporting.smoothing import noise_tables, smoothing_page
 from epsball.reporting.training_curves import training_figures
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from epsball.record.lines import Relu, Tightness
+from epsball.reporting.csv import Sheet, number, percent
 from epsball.reporting.drawing import ACCENT, ACCENT_2, ACCENT_3, GREY, INK, MUTED, draw
 from epsball.reporting.figures import WIDE, Figure, short
-from epsball.reporting.lines import Relu, Tightness
-from epsball.reporting.sheet import Sheet, number, percent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from matplotlib.axes import Axes
 
-    from epsball.reporting.lines import LayerWidth
+    from epsball.record.lines import LayerWidth
+    from epsball.reporting.csv import Cell
     from epsball.reporting.runs import Run, Story
-    from epsball.reporting.sheet import Cell
 
     Points = list[tuple[float, float]]
 _LOOKS = ((ACCENT, "-"), (INK, "--"), (ACCENT_2, "-."), (ACCENT_3, ":"), (MUTED, "-"), (GREY, "--"))

@@ -13,7 +13,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from epsball.reporting.lines import Witness
+    from epsball.record.lines import Witness
     from epsball.reporting.runs import Run
 
     Pixels = NDArray[np.float64]

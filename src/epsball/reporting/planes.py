@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from epsball.reporting.cells import away_from, cell_runs, grid_of, paint_cells, shares
+from epsball.record.lines import PlaneLine
+from epsball.reporting.class_map import away_from, cell_runs, grid_of, paint_cells, shares
+from epsball.reporting.csv import Sheet, number
 from epsball.reporting.drawing import ALARM, INK, MUTED, draw
 from epsball.reporting.figures import Figure, short
-from epsball.reporting.lines import PlaneLine
-from epsball.reporting.sheet import Sheet, number
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from matplotlib.axes import Axes
 
+    from epsball.reporting.csv import Cell
     from epsball.reporting.runs import Run
-    from epsball.reporting.sheet import Cell
 _ROOM = 0.04  # between the name of a class and any line, in widths of the window
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from epsball.record.lines import RadiusLine
 from epsball.reporting.certified_curves import Curve, certified_figure
-from epsball.reporting.lines import RadiusLine
 from epsball.reporting.pictures import PictureTable, png
 from epsball.smoothing.log import Row
 

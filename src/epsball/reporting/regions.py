@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from epsball.reporting.cells import cell_runs, centres, colour_of, grid_of, paint_cells, shares
+from epsball.record.lines import RegionsLine
+from epsball.reporting.class_map import cell_runs, centres, colour_of, grid_of, paint_cells, shares
+from epsball.reporting.csv import Sheet, number
 from epsball.reporting.drawing import INK, MUTED, draw
 from epsball.reporting.figures import Figure
-from epsball.reporting.lines import RegionsLine
-from epsball.reporting.sheet import Sheet, number
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from matplotlib.axes import Axes
 
+    from epsball.reporting.csv import Cell
     from epsball.reporting.runs import Run
-    from epsball.reporting.sheet import Cell
 
 _MOST_BARS = 10
 _LEVELS = (1, 2, 3)  # in sigma

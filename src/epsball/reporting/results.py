@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from epsball.reporting.sheet import Sheet
+from epsball.reporting.csv import Sheet
 
 if TYPE_CHECKING:
-    from epsball.reporting.lines import Part, Rate, Summary
+    from epsball.record.lines import Part, Rate, Summary
+    from epsball.reporting.csv import Cell
     from epsball.reporting.runs import Run, Story
-    from epsball.reporting.sheet import Cell
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import ValidationError
 
 from epsball.errors import BadConfig, BadFile
-from epsball.reporting.lines import (
+from epsball.record.history import current
+from epsball.record.journal import read
+from epsball.record.lines import (
     KINDS,
     Certificate,
     Epoch,
@@ -26,13 +28,11 @@ from epsball.reporting.lines import (
     Witness,
 )
 from epsball.reporting.shards import merged
-from epsball.run.history import current
-from epsball.run.record import read
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from epsball.run.record import Line as Raw
+    from epsball.record.journal import Line as Raw
 
 L = TypeVar("L", bound=Line)
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")

@@ -9,8 +9,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from epsball.errors import BadConfig
-from epsball.reporting.lines import STATUSES, Certificate, Header, Instance, Rate, Step, Summary
-from epsball.smoothing.binomial import lower_bound, upper_bound
+from epsball.record.lines import STATUSES, Certificate, Header, Instance, Rate, Step, Summary
+from epsball.smoothing.statistics.binomial import lower_bound, upper_bound
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

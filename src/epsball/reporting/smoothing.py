@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import ndtri
 
+from epsball.record.lines import Certificate, Shown
 from epsball.reporting.certified_curves import Curve, certified_figure
+from epsball.reporting.csv import Sheet
 from epsball.reporting.drawing import ACCENT, ALARM, INK, MUTED, SOFT, draw
 from epsball.reporting.figures import WIDE, Figure
-from epsball.reporting.lines import Certificate, Shown
 from epsball.reporting.pictures import PictureCell, PictureTable, png
-from epsball.reporting.sheet import Sheet
 from epsball.smoothing.log import Row, abstentions, average_radius, curve
 
 if TYPE_CHECKING:

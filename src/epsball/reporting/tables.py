@@ -7,13 +7,13 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from epsball.reporting.lines import STATUSES, Epoch, Header, Rate, Status, Step
-from epsball.reporting.sheet import Cell, Sheet
+from epsball.record.lines import STATUSES, Epoch, Header, Rate, Status, Step
+from epsball.reporting.csv import Cell, Sheet
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from epsball.reporting.lines import Summary
+    from epsball.record.lines import Summary
     from epsball.reporting.runs import Run, Story
 
 _ANSWERS: tuple[Status, ...] = ("verified", "misclassified", "falsified")

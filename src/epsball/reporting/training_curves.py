@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from epsball.record.lines import Epoch, Metrics, Relu, ReluShares
+from epsball.reporting.csv import Sheet, number, percent
 from epsball.reporting.drawing import ACCENT, ACCENT_2, ACCENT_3, GREY, INK, MUTED, RULE, draw
 from epsball.reporting.figures import MOST_LAYERS, WIDE, Figure, short
-from epsball.reporting.lines import Epoch, Metrics, Relu, ReluShares
-from epsball.reporting.sheet import Sheet, number, percent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -6,16 +6,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from epsball.smoothing.enumeration import count_all
+from epsball.smoothing.noises.exact import count_all
 from epsball.smoothing.resume import description, fingerprint
 
 if TYPE_CHECKING:
-    from epsball.run.record import Line
+    from epsball.record.journal import Line
     from epsball.smoothing.core import Smoothed
-    from epsball.smoothing.enumeration import Enumeration
-    from epsball.smoothing.noise import Shape
-    from epsball.smoothing.procedures import Procedure
-    from epsball.smoothing.sampling import Function
+    from epsball.smoothing.noises.continuous import Shape
+    from epsball.smoothing.noises.exact import Enumeration
+    from epsball.smoothing.sampling.sampler import Function
+    from epsball.smoothing.statistics.procedures import Procedure
     from epsball.types import Tensor
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from epsball.errors import BadShape
+from epsball.record.folder import RunFolder
+from epsball.record.journal import Line, Record
 from epsball.run.cluster import Cluster
-from epsball.run.folder import RunFolder
 from epsball.run.judge import Case
-from epsball.run.record import Line, Record
 from epsball.run.track import unheard
 from epsball.smoothing import log
 

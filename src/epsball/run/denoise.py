@@ -12,7 +12,7 @@ from epsball.smoothing.denoised import Denoised, in_front
 if TYPE_CHECKING:
     from torch import nn
 
-    from epsball.graph.network import Network
+    from epsball.ops.network import Network
     from epsball.training.base import Recipe
 
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from epsball.errors import BadConfig
-from epsball.run.code import code, named
-from epsball.run.record import FORMAT, Record, digest, read
+from epsball.record.code import code, named
+from epsball.record.journal import FORMAT, Record, digest, read
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from epsball.graph.graph import Graph
-    from epsball.graph.network import Network
-    from epsball.run.record import Line
+    from epsball.ops.network import Network
+    from epsball.record.journal import Line
 
 _CALLED = {"weights": "network", "property": "property", "data": "data", "precision": "precision"}
 _SHOWN = 4  # differences that a message names

@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from epsball.errors import BadShape, Unsound
-from epsball.graph.network import Network
 from epsball.models.adapters import of_classes
 from epsball.models.opened import Reading, open_model
+from epsball.ops.network import Network
+from epsball.problem.labels import as_labels
+from epsball.problem.problem import Budget
+from epsball.problem.sets import InputSet
+from epsball.problem.sets.base import around, sets
+from epsball.record.folder import RunFolder
+from epsball.record.journal import Line, Record, digest
 from epsball.rounding import Rounding
-from epsball.run.folder import RunFolder
 from epsball.run.identity import Heading, Identity, hashed, network_of, precision
-from epsball.run.record import Line, Record, digest
 from epsball.run.track import unheard
-from epsball.run.words import KIND, Words
-from epsball.spec.labels import as_labels
-from epsball.spec.problem import Budget
-from epsball.spec.sets import InputSet
-from epsball.spec.sets.base import around, sets
+from epsball.run.word_sets import KIND, Words
 from epsball.training.base import Examples
 from epsball.verification.doubts import warn_near_chance
 from epsball.verification.ladder import Ladder

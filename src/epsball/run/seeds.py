@@ -13,11 +13,11 @@ from scipy.stats import t as student
 from epsball.config import RunConfig, dump
 from epsball.errors import BadConfig
 from epsball.files import write_bytes
+from epsball.record.folder import RunFolder, is_run
+from epsball.record.journal import Line, Record, read
 from epsball.rounding import Rounding
-from epsball.run.folder import RunFolder, is_run
 from epsball.run.identity import Heading, Identity, hashed, precision
-from epsball.run.record import Line, Record, read
-from epsball.run.start import load_examples, start
+from epsball.run.train import load_examples, start
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from epsball.run.record import Line, Record
+    from epsball.record.journal import Line, Record
 
 
 def unheard(done: int, total: int) -> None:

@@ -1,233 +1,113 @@
-"""A training run in its folder: consumes the loop's events, and writes the record, the checkpoints and the model."""
+"""A training run from its configuration: data, model and recipe by name, in a folder of its own."""
 
 from __future__ import annotations
 
 import contextlib
-import signal
-import threading
-from dataclasses import asdict, dataclass, field
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from epsball.rounding import Rounding
-from epsball.run import checkpoint
-from epsball.run.identity import Heading, Identity, hashed, precision
-from epsball.run.memory import reuse_memory
-from epsball.run.record import Record
-from epsball.run.results import splits
-from epsball.run.track import RecordTracker, Tracker, Trackers
-from epsball.training.layers import Census, Tightness
-from epsball.training.loop import Epoch, Event, Finished, Metrics, Stepped, fit
+import torch
+
+from epsball.config import Named, RunConfig, dump
+from epsball.data.find import load as load_data
+from epsball.errors import BadConfig, did_you_mean
+from epsball.files import write_bytes
+from epsball.models.base import Architecture, architecture
+from epsball.models.store import save_model
+from epsball.ops.network import Network
+from epsball.record.folder import RunFolder, is_run
+from epsball.run.denoise import assembled, behind, trained_part
+from epsball.run.identity import weights_of
+from epsball.run.training_job import Job, assist, train
+from epsball.smoothing.denoised import Denoised
+from epsball.training.evaluate import judged_at
 from epsball.training.parallel import await_leader, leading, team
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
-    from types import FrameType
 
     from torch import nn
 
-    from epsball.graph.network import Network
-    from epsball.run.folder import RunFolder
-    from epsball.run.record import Line
-    from epsball.training.base import Examples, Recipe
-    from epsball.training.config import TrainConfig
-    from epsball.training.evaluate import Evaluation
-
-    Save = Callable[[Path, nn.Module, dict[str, Any]], None]
+    from epsball.data.base import Dataset
+    from epsball.record.journal import Line
+    from epsball.run.track import Tracker
 
 
-@dataclass(frozen=True, eq=False)
-class Job:
-    """What is trained.
-
-    Attributes:
-        net: the network, on its device.
-        recipe: how.
-        data: training examples.
-        config: how long and on what.
-        evaluate: judges each epoch.
-        test: for the protocol of the literature.
-        described: the whole configuration, for the record: a resumed run must have the same.
-        notes: more for the summary and the model file: names of the model and the data set, the data's hash.
-        loaded: hash of the weights that are not drawn but come from a file, such as a denoiser's classifier.
-    """
-
-    net: Network
-    recipe: Recipe
-    data: Examples
-    config: TrainConfig
-    evaluate: Evaluation
-    described: Mapping[str, Any]
-    test: Examples | None = None
-    notes: Mapping[str, Any] = field(default_factory=dict)
-    loaded: str | None = None
-
-    @property
-    def heading(self) -> Heading:
-        """The header of the run's record. The examples are hashed as they are in memory: a name may stand for others by now."""
-        parameter, test = next(iter(self.net.params().values())), self.test
-        data = hashed(self.data.x, self.data.y, None if test is None else (test.x, test.y))
-        identity = Identity(self.loaded, None, data, precision(parameter.dtype))
-        claim = Rounding(parameter.dtype, parameter.dtype).describe()
-        return Heading("train", self.described, identity, self.config.seed, str(parameter.device), claim)
-
-
-def train(job: Job, folder: RunFolder, save: Save, tracker: Tracker) -> Line:
-    """Run a job in a folder, from the start or from the folder's checkpoint.
+def start(
+    config: RunConfig, path: Path, tracker: Tracker, *, device: torch.device, resume: bool = False, anyway: bool = False
+) -> Line:
+    """Train as a configuration says, and leave record, checkpoint, model and resolved configuration in a folder.
 
     Args:
-        job: what to train.
-        folder: open, and thus locked.
-        save: writes the selected model: (path, module, description).
-        tracker: for a person; the record is written besides.
+        config: what to train, on what, how long.
+        path: the run folder.
+        tracker: follows the run for a person.
+        device: where the network and the data live.
+        resume: go on with the run in this folder; its configuration and its data must be the same.
+        anyway: though another version of the code began it.
 
     Returns:
-        The summary, as in the record.
+        The run's summary line; an empty one in a process that another one leads.
 
     Raises:
-        BadConfig: the folder's run has another configuration.
-        BadFile: its checkpoint is truncated, foreign, or of another architecture.
-        DiskFull: what was written before is whole.
-        KeyboardInterrupt: on Ctrl-C, after a checkpoint was written.
-    """
-    reuse_memory()
-    with leading():
-        heading = job.heading
-        known = heading.known(folder.record, anyway=folder.anyway)
-        done = _finished(folder, known)
-        state = checkpoint.load(folder.checkpoint) if folder.checkpoint.exists() else None
-    if team().some(done is not None) and done is not None:
-        return done
-    events = fit(job.net, job.recipe, job.data, job.config, job.evaluate, test=job.test, state=state)
-    with Record(folder.record) as record:
-        follow = Trackers((RecordTracker(record), tracker))
-        if heading.open(record, anyway=folder.anyway):
-            record.append({"type": "resume", "step": 0 if state is None else state.step})
-        follow.start("training", job.config.run(_examples(job)).steps, 0 if state is None else state.step)
-        try:
-            with _interruptible() as interrupted:
-                last = _consume(events, follow, folder, interrupted)
-        finally:
-            follow.finish()
-        # once before the test set is touched: whatever happens there, a finished run has its model
-        save(folder.model, job.net.module, {"training": _selection(last, job), "config": dict(job.described)})
-        summary = _summary(last, job)
-        save(folder.model, job.net.module, {"training": summary, "config": dict(job.described)})
-        follow.log(summary)
-        follow.log({"type": "done"})
-    return summary
-
-
-def _consume(events: Iterator[Event], follow: Tracker, folder: RunFolder, interrupted: Callable[[], bool]) -> Finished:
-    for event in events:
-        if isinstance(event, Stepped):
-            stop = team().some(interrupted())
-            if event.due or stop:
-                checkpoint.save(folder.checkpoint, event.snapshot())
-            if stop:
-                raise KeyboardInterrupt
-        elif isinstance(event, Finished):
-            return event
-        else:
-            follow.log(line(event))
-    raise ValueError("a run without an end")
-
-
-def assist(job: Job, path: Path) -> None:
-    """Take part in a run that another process leads: the same steps, and nothing is written.
-
-    Args:
-        job: the same.
-        path: the run's checkpoint, which is read if there is one.
-
-    Raises:
+        BadConfig, BadData, BadFile: the configuration cannot be used, or the data set is not on this machine.
+        RunInUse, DiskFull: what was recorded before is whole.
         Abandoned: the process that leads could not begin.
-        KeyboardInterrupt: on Ctrl-C in any of the processes.
     """
-    reuse_memory()
-    await_leader()
-    if team().some(False):
-        return  # it was finished before
-    state = checkpoint.load(path) if path.exists() else None
-    events = fit(job.net, job.recipe, job.data, job.config, job.evaluate, test=job.test, state=state)
-    with _interruptible() as interrupted:
-        for event in events:
-            if isinstance(event, Stepped):
-                stop = team().some(interrupted())
-                if event.due or stop:
-                    event.snapshot()  # refuses a run that has diverged, at the step at which the first process does
-                if stop:
-                    raise KeyboardInterrupt
+    data = load_examples(config.data)
+    described = describe(config.model, data)
+    if hasattr(config.recipe, "classifier"):  # a denoiser gives what it takes: inputs that are not normalised
+        described = replace(described, mean=None, std=None)
+    if not team().leads:
+        await_leader()
+        assist(_job(config, described, data, device), path / "checkpoint.safetensors")
+        return {}
+    with contextlib.ExitStack() as stack:
+        with leading():
+            folder = stack.enter_context(RunFolder(path, resume=resume, anyway=anyway))
+            if not is_run(path):  # a run that is gone on with keeps its own, and is compared with it
+                write_bytes(folder.config, dump(config).encode())
+        job = _job(config, described, data, device)
+
+        def save(file: Path, trained: nn.Module, extra: dict[str, Any]) -> None:
+            save_model(file, trained_part(trained), described, extra)
+
+        return train(job, folder, save, tracker)
 
 
-def line(event: Metrics | Epoch | Census | Tightness) -> Line:
-    """The record's line for an event."""
-    if isinstance(event, Census | Tightness):
-        kind = "relu" if isinstance(event, Census) else "tightness"
-        return {"type": kind, **vars(event), "layers": [layer._asdict() for layer in event.layers]}
-    if isinstance(event, Metrics):
-        return {"type": "metrics", **asdict(event)}
-    told = {name: getattr(event, name) for name in ("verifier", "split", "best", "seconds")}
-    return {"type": "epoch", "epoch": event.epoch, "step": event.step, **event.scores.known(), **told}
+def load_examples(named: Named) -> Dataset:
+    """The data set of a configuration.
+
+    Raises:
+        BadConfig, BadFile: it has other options than a name, or is unknown, or is not on this machine.
+    """
+    for key in named.options:
+        hint = did_you_mean(key, ["name"])
+        raise BadConfig(f"unknown option {key!r}", where=f"data.{key}", fix=hint or "a data set takes its name alone")
+    return load_data(named.name)
 
 
-def _examples(job: Job) -> int:
-    return len(job.data) - job.config.held_out(len(job.data))
+def _job(config: RunConfig, described: Architecture, data: Dataset, device: torch.device) -> Job:
+    torch.manual_seed(config.train.seed)
+    module = assembled(described.build(), config.recipe, described.input_shape).to(device)
+    return Job(
+        net=Network.capture(module, described.input_shape),
+        recipe=config.recipe,
+        data=data.train,
+        config=config.train,
+        evaluate=judged_at(config.recipe, config.train, data.clip),
+        described=config.as_dict(),
+        test=data.test,
+        loaded=weights_of(module.classifier) if isinstance(module, Denoised) else None,
+        notes={"model": described.name, "data": data.name, "data_digest": data.digest, **behind(config.recipe)},
+    )
 
 
-def _finished(folder: RunFolder, known: list[Line]) -> Line | None:
-    """The summary of a run that has nothing left to do."""
-    if not known or known[-1]["type"] != "done" or not folder.model.exists():
-        return None
-    return next((past for past in reversed(known) if past["type"] == "summary"), None)
+def describe(model: Named, data: Dataset) -> Architecture:
+    """The architecture that a model's name and options give for a data set, with its normalisation as the first layer.
 
-
-def _selection(last: Finished, job: Job) -> Line:
-    """What is known of the selected model before it is judged on anything else than it was selected on."""
-    best = last.selected
-    return {
-        **job.notes,
-        "epochs": job.config.epochs,
-        "examples": _examples(job),
-        "protocol": job.config.protocol,
-        "selected": {"epoch": best.epoch, "step": best.step},
-        "split": last.split,
-        "count": last.held,
-        "eps": getattr(job.evaluate, "eps", None),
-        "norm": getattr(job.evaluate, "norm", "linf"),
-        **{name: getattr(job.evaluate, name, None) for name in ("sigma", "noise", "hidden")},
-    }
-
-
-def _summary(last: Finished, job: Job) -> Line:
-    parts = splits(job.net, last, job.test, job.config, job.evaluate)
-    chosen = parts[last.split]
-    return {
-        "type": "summary",
-        "verb": "train",
-        **_selection(last, job),
-        "accuracy": {name: chosen[name] for name in last.selected.scores.known()},
-        "verified_by": {last.verifier: chosen["verified"]} if "verified" in chosen else {},
-        "splits": parts,
-        "seconds": last.seconds,
-    }
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[Callable[[], bool]]:
-    """The first Ctrl-C is noted, and acted on between two steps; a second one interrupts at once."""
-    noted = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield noted.is_set
-        return
-
-    def note(_signal: int, _frame: FrameType | None) -> None:
-        noted.set()
-        signal.signal(signal.SIGINT, before)
-
-    before = signal.getsignal(signal.SIGINT)
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield noted.is_set
-    finally:
-        signal.signal(signal.SIGINT, before)
+    Raises:
+        BadConfig: unknown model or option.
+    """
+    options = dict(model.options)
+    return architecture(model.name, data.train.shape, data.classes, data.mean or None, data.std or None, **options)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any, Protocol
 
-from epsball.run.folder import RunFolder
+from epsball.record.folder import RunFolder
+from epsball.record.journal import Line, Record
 from epsball.run.judge import Case
-from epsball.run.record import Line, Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

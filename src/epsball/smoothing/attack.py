@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import torch
 
 from epsball.errors import BadConfig
-from epsball.smoothing.binomial import check_alpha
+from epsball.problem.labels import as_labels
+from epsball.problem.sets import LpBall
 from epsball.smoothing.core import Smoothed
 from epsball.smoothing.log import ABSTAINED
-from epsball.spec.labels import as_labels
-from epsball.spec.sets import LpBall
+from epsball.smoothing.statistics.binomial import check_alpha
 from epsball.types import Float, Int, Tensor
 
 

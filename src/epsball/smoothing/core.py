@@ -15,15 +15,15 @@ import torch
 
 from epsball.device import check_seed, generator
 from epsball.errors import BadConfig, BadData, BadShape, WideNoise
-from epsball.smoothing import binomial
-from epsball.smoothing.goals import AtRadius, Goal, LargestRadius
-from epsball.smoothing.noise import Gaussian, Laplace, Noise, Uniform
-from epsball.smoothing.procedures import Procedure
+from epsball.smoothing.noises.continuous import Gaussian, Laplace, Noise, Uniform
 from epsball.smoothing.results import Certificate, Prediction
-from epsball.smoothing.sampling import Function, Sampler, Stream, check_mode
-from epsball.smoothing.schedule import run
-from epsball.smoothing.sequential import Sequential
-from epsball.smoothing.trials import Certifying, Counting
+from epsball.smoothing.sampling.blocks import run
+from epsball.smoothing.sampling.goals import AtRadius, Goal, LargestRadius
+from epsball.smoothing.sampling.per_image import Certifying, Counting
+from epsball.smoothing.sampling.sampler import Function, Sampler, Stream, check_mode
+from epsball.smoothing.statistics import binomial
+from epsball.smoothing.statistics.procedures import Procedure
+from epsball.smoothing.statistics.sequential import Sequential
 from epsball.types import Float, Tensor
 
 _WIDE = 3  # times the valid range: the widest noise of the literature is as wide as the range

@@ -10,8 +10,8 @@ import torch
 
 from epsball.device import generator
 from epsball.errors import BadConfig
-from epsball.smoothing.enumeration import Enumeration, enumerations
-from epsball.smoothing.noise import Noise, Shape, noises
+from epsball.smoothing.noises.continuous import Noise, Shape, noises
+from epsball.smoothing.noises.exact import Enumeration, enumerations
 
 if TYPE_CHECKING:
     from epsball.types import Float, Int, Tensor

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from epsball.smoothing.core import Smoothed
-from epsball.smoothing.procedures import Procedure
-from epsball.smoothing.sampling import Function
+from epsball.smoothing.sampling.sampler import Function
+from epsball.smoothing.statistics.procedures import Procedure
 
 
 def fingerprint(module: Function) -> str:

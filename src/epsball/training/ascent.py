@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from epsball.attacks.pgd import PGD
-    from epsball.interval import Interval
+    from epsball.forms.interval import Interval
     from epsball.types import Tensor
 
 

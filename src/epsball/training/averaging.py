@@ -16,7 +16,7 @@ from epsball.training.statistics import clean_pass
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from epsball.graph.network import Network
+    from epsball.ops.network import Network
     from epsball.training.base import Progress
     from epsball.training.config import TrainConfig
     from epsball.types import Params, Tensor

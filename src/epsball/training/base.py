@@ -10,9 +10,9 @@ from typing import ClassVar, Protocol
 import torch
 
 from epsball.errors import BadData, BadShape, EpsballError
-from epsball.graph.network import Network
+from epsball.ops.network import Network
+from epsball.problem.labels import as_labels
 from epsball.registry import Registry
-from epsball.spec.labels import as_labels
 from epsball.types import Tensor
 
 
@@ -143,4 +143,4 @@ def fitted(recipe: type[Recipe], epochs: int) -> dict[str, float]:
     return {name: value for name, value in options.items() if hasattr(recipe, name)}
 
 
-recipes: Registry[type[Recipe]] = Registry("recipe", modules=("epsball.training.recipes",))
+recipes: Registry[type[Recipe]] = Registry("recipe", package="epsball.training.recipes")

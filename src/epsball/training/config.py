@@ -10,7 +10,7 @@ import torch
 from epsball.device import check_seed
 from epsball.errors import BadConfig
 from epsball.training.base import Progress
-from epsball.training.pace import Measure, Pace, Paced
+from epsball.training.curriculum import Measure, Pace, Paced
 from epsball.training.precision import PRECISIONS, Precision
 from epsball.training.replay import BACKENDS, Backend
 from epsball.training.schedule import Decay

@@ -13,7 +13,7 @@ from torch import nn
 from epsball.training.initialise import Default, initialisations, layer_weights
 
 if TYPE_CHECKING:
-    from epsball.graph.network import Network
+    from epsball.ops.network import Network
     from epsball.types import Tensor
 
 

@@ -11,13 +11,13 @@ from epsball.bounding.base import least_margins
 from epsball.bounding.ibp import Ibp
 from epsball.device import exact_arithmetic, generator
 from epsball.errors import BadConfig
+from epsball.problem.property import robust
+from epsball.problem.sets import Box
 from epsball.smoothing import losses
 from epsball.smoothing.draws import copies, named
-from epsball.spec.property import robust
-from epsball.spec.sets import Box
 
 if TYPE_CHECKING:
-    from epsball.graph.network import Network
+    from epsball.ops.network import Network
     from epsball.training.base import Examples, Recipe
     from epsball.training.config import TrainConfig
     from epsball.types import Float, Tensor

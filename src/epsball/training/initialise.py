@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Protocol, cast
 import torch
 
 from epsball.errors import BadConfig
-from epsball.graph.plan import Plan, Ref, Step
+from epsball.graph.constants import Ref
+from epsball.ops.plan import Plan, Step
 from epsball.registry import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from epsball.graph.network import Network
+    from epsball.ops.network import Network
     from epsball.types import Tensor
 
 
@@ -34,7 +35,7 @@ class Initialisation(Protocol):
         ...
 
 
-initialisations: Registry[type[Initialisation]] = Registry("initialisation", modules=("epsball.training.distributions",))
+initialisations: Registry[type[Initialisation]] = Registry("initialisation", package="epsball.training.distributions")
 
 
 @initialisations.register("default")

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from epsball.training.margins import Bounded, training_box
+from epsball.training.interval_pass import Bounded, training_box
 
 if TYPE_CHECKING:
-    from epsball.graph.network import Network
-    from epsball.graph.plan import Bound
-    from epsball.interval import Interval
+    from epsball.forms.interval import Interval
+    from epsball.ops.network import Network
+    from epsball.ops.prepared import Bound
     from epsball.training.base import Examples
     from epsball.types import Tensor
 

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from epsball.bounding.backward import pull_back
 from epsball.bounding.ibp import concretise
-from epsball.bounding.losses import Losses
-from epsball.graph.operator import Nonlinear, Relaxed
-from epsball.rows import Rows
+from epsball.bounding.linear.losses import Losses
+from epsball.bounding.linear.walk import pull_back
+from epsball.forms.rows import Rows
+from epsball.ops.operator import Nonlinear, Relaxed
 
 if TYPE_CHECKING:
-    from epsball.graph.operator import Slope
-    from epsball.training.margins import Bounded
+    from epsball.ops.operator import Slope
+    from epsball.training.interval_pass import Bounded
     from epsball.types import Tensor
 
 

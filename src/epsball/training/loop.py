@@ -15,7 +15,7 @@ import torch
 
 from epsball.device import exact_arithmetic, generator
 from epsball.errors import BadConfig, BadData, BadShape
-from epsball.spec.labels import as_labels
+from epsball.problem.labels import as_labels
 from epsball.training.averaging import Average, population_statistics, write_statistics
 from epsball.training.base import Examples, Progress, Recipe
 from epsball.training.evaluate import Evaluation, IbpAccuracy, Scores
@@ -38,7 +38,7 @@ from epsball.verification.doubts import warn_trained_to_chance
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from epsball.graph.network import Network
+    from epsball.ops.network import Network
     from epsball.training.config import TrainConfig
     from epsball.types import Tensor
 

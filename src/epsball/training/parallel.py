@@ -23,7 +23,7 @@ from epsball.training.evaluate import Scores
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from epsball.graph.network import Network
+    from epsball.ops.network import Network
     from epsball.training.base import Examples
     from epsball.training.evaluate import Evaluation
     from epsball.types import Tensor

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
-    from epsball.training.fused import States
+    from epsball.training.kernels import States
     from epsball.types import Tensor
 
 _TINY = 1e-12

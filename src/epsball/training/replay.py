@@ -18,7 +18,7 @@ from epsball.training.base import Batch, Loss, Progress, Recipe
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from epsball.graph.network import Network
+    from epsball.ops.network import Network
     from epsball.types import Tensor
 
 Backend = Literal["none", "inductor", "aot_eager", "eager"]

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Literal, cast
 import torch
 
 from epsball.errors import BadConfig
-from epsball.graph.plan import Plan, Step, bind, constants
+from epsball.ops.plan import Plan, Step, constants
+from epsball.ops.prepared import bind
 from epsball.training.parallel import team
-from epsball.training.whole import batch_norm
+from epsball.training.parallel_batch import batch_norm
 
 if TYPE_CHECKING:
     from epsball.types import Params, Tensor

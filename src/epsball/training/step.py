@@ -19,7 +19,7 @@ from epsball.training.replay import CapturedStep, CompiledLoss
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from epsball.graph.network import Network
+    from epsball.ops.network import Network
     from epsball.training.config import TrainConfig
     from epsball.types import Tensor
 

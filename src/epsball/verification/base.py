@@ -13,7 +13,7 @@ from epsball.registry import Registry
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from epsball.spec.problem import Budget, Problem
+    from epsball.problem.problem import Budget, Problem
     from epsball.types import Tensor
 
 Status = Literal["verified", "misclassified", "falsified", "unknown", "timeout", "error"]
@@ -92,5 +92,5 @@ class Verifier(Protocol):
 
 verifiers: Registry[type[Verifier]] = Registry(
     "verifier",
-    modules=tuple(f"epsball.verification.{name}" for name in ("incomplete", "ladder", "cells", "lp", "sdp")),
+    package="epsball.verification",
 )

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 
 from epsball.bounding.base import Bounder, bounders, least_margins
-from epsball.bounding.within import Within
+from epsball.bounding.budget.within import Within
 from epsball.device import exact_arithmetic
 from epsball.errors import BadConfig, EpsballError
-from epsball.spec.problem import Budget, Problem
+from epsball.problem.problem import Budget, Problem
 from epsball.verification.base import Status, Verdict, verifiers
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from epsball.bounding.base import bounders
 from epsball.device import exact_arithmetic
 from epsball.device import generator as seeded
 from epsball.errors import BadConfig, EpsballError, did_you_mean
-from epsball.spec.problem import Budget, Problem
+from epsball.problem.problem import Budget, Problem
 from epsball.verification.base import Status, Verdict, Verifier, Witness, verifiers
 from epsball.verification.incomplete import Incomplete, told
 from epsball.verification.replay import Replay, Replayed

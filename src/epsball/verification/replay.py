@@ -11,7 +11,7 @@ from torch import nn
 from epsball.attacks.untouched import Function, untouched
 
 if TYPE_CHECKING:
-    from epsball.spec.problem import Problem
+    from epsball.problem.problem import Problem
     from epsball.types import Bool, Float, Tensor
 
 

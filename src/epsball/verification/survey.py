@@ -2,7 +2,7 @@
 
     verified accuracy  <=  true robust accuracy  <=  attacked accuracy  <=  clean accuracy
 
-The lines are those of a run record; see `run/record.py`.
+The lines are those of a run record; see `record/journal.py`.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ import torch
 
 from epsball.attacks.untouched import untouched
 from epsball.errors import BadConfig, BadShape
-from epsball.spec.problem import Budget, Problem
-from epsball.spec.property import robust
-from epsball.verification.cells import Cells
+from epsball.problem.problem import Budget, Problem
+from epsball.problem.property import robust
+from epsball.verification.divided import Cells
 from epsball.verification.ladder import FALSIFIERS, Ladder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from epsball.graph.network import Network
-    from epsball.spec.sets import InputSet
+    from epsball.ops.network import Network
+    from epsball.problem.sets import InputSet
     from epsball.types import Tensor
     from epsball.verification.base import Verdict, Verifier
 

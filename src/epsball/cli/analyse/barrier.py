@@ -29,7 +29,7 @@ def barrier(
     import torch
 
     from epsball.analysis.barrier import Barrier, analyse
-    from epsball.spec.problem import Budget
+    from epsball.problem.problem import Budget
 
     seconds = number(timeout, "--timeout")
     Budget(seconds=seconds)  # a bad one fails here, before a folder is made

@@ -24,8 +24,8 @@ def estimate(
 ) -> None:
     """Estimate margins, output ranges and local Lipschitz constants by sampling: an estimate, never a verdict."""
     from epsball.analysis.estimate import Estimator
+    from epsball.problem.property import robust
     from epsball.run.written import written
-    from epsball.spec.property import robust
 
     chosen = Estimator(batches, samples, steps, setup.seed)
     case = target.case(setup)

@@ -26,9 +26,9 @@ def noise(  # noqa: PLR0913 - one parameter an option
     from epsball.analysis.noise import gallery, square
     from epsball.data.find import load as load_data
     from epsball.data.pictures import read_picture
-    from epsball.run.folder import RunFolder
+    from epsball.record.folder import RunFolder
+    from epsball.record.journal import Record
     from epsball.run.identity import Heading, Identity, hashed
-    from epsball.run.record import Record
 
     scales = [number(text, "--sigmas") for text in sigmas.split(",")]
     config = {"pictures": [str(path) for path in pictures or []], "sigmas": scales, "sizes": sizes, "data": data, "index": index}

@@ -45,7 +45,7 @@ class Growing(Examples):
         return self.norm, self.high or self._widest()
 
     def _widest(self) -> str:
-        from epsball.bounding.radii import widest
+        from epsball.bounding.radius.by_name import widest
         from epsball.data.find import load
 
         found = load(self.data)
@@ -67,8 +67,8 @@ def radius(  # noqa: PLR0913 - one parameter an option
 ) -> None:
     """Certify the largest radius around each example, by one method or by several side by side."""
     from epsball.analysis.radius import Radii, analyse
-    from epsball.bounding.region import NonUniform
-    from epsball.spec.problem import Budget
+    from epsball.bounding.radius.region import NonUniform
+    from epsball.problem.problem import Budget
 
     names = tuple(part.strip() for part in method.split(","))
     radii = Radii(names, steps, NonUniform() if box else None, Budget(bytes=memory(memory_)))

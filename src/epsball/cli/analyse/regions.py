@@ -11,7 +11,7 @@ from epsball.cli.common import Output, indices, number
 from epsball.cli.target import Model, Setup, folder_of
 
 if TYPE_CHECKING:
-    from epsball.run.record import Line
+    from epsball.record.journal import Line
 
 
 def regions(  # noqa: PLR0913 - one parameter an option

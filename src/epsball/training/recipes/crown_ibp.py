@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from epsball.errors import BadConfig
 from epsball.training.base import Progress, recipes
-from epsball.training.forms import forms
 from epsball.training.linear import fused_sum, linear_worst_logits
 from epsball.training.recipes.ibp import Ibp
 from epsball.training.schedule import Ramp, check_weight
+from epsball.training.worst_case import forms
 
 if TYPE_CHECKING:
-    from epsball.training.margins import Bounded
+    from epsball.training.interval_pass import Bounded
     from epsball.types import Tensor
 
 

@@ -14,7 +14,7 @@ from epsball.training.base import Batch, Loss, Progress, recipes
 from epsball.training.recipes.gaussian import Gaussian, check_option, training_pass
 
 if TYPE_CHECKING:
-    from epsball.graph.network import Network
+    from epsball.ops.network import Network
     from epsball.types import Tensor
 
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from epsball.errors import BadConfig
 from epsball.training.base import Progress, recipes
 from epsball.training.parallel import whole_mean
+from epsball.training.parallel_batch import states
 from epsball.training.recipes.ibp import Ibp
 from epsball.training.regularise import balance, tightness
 from epsball.training.schedule import Shape
-from epsball.training.whole import states
 
 if TYPE_CHECKING:
-    from epsball.training.margins import Bounded
+    from epsball.training.interval_pass import Bounded
     from epsball.types import Tensor
 
 _LEAST_EPS = 1e-6

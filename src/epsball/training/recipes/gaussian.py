@@ -16,12 +16,12 @@ from epsball.training.base import Batch, Examples, Loss, Progress, recipes
 from epsball.training.evaluate import NoisyAccuracy
 from epsball.training.initialise import initialisations, initialise
 from epsball.training.parallel import team
-from epsball.training.whole import whole_batch
+from epsball.training.parallel_batch import whole_batch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from epsball.graph.network import Network
+    from epsball.ops.network import Network
     from epsball.types import Tensor
 
 

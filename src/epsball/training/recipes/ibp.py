@@ -10,16 +10,16 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from epsball.errors import BadConfig, BadData
-from epsball.graph.plan import prepare
+from epsball.ops.prepared import prepare
 from epsball.training.base import Batch, Examples, Loss, Progress, recipes
-from epsball.training.forms import forms
 from epsball.training.initialise import initialisations, initialise
-from epsball.training.margins import Bounded, training_box
+from epsball.training.interval_pass import Bounded, training_box
 from epsball.training.schedule import Ramp, Shape, check_weight
 from epsball.training.statistics import Policy, check_policy, clean_pass
+from epsball.training.worst_case import forms
 
 if TYPE_CHECKING:
-    from epsball.graph.network import Network
+    from epsball.ops.network import Network
     from epsball.types import Tensor
 
 

@@ -16,7 +16,7 @@ from epsball.training.schedule import check_weight
 if TYPE_CHECKING:
     from typing import Any
 
-    from epsball.graph.network import Network
+    from epsball.ops.network import Network
 
 Robust = Literal["ibp", "crown-ibp", "pgd"]
 _PARTS: dict[str, type[Ibp]] = {"ibp": Ibp, "crown-ibp": CrownIbp, "pgd": Pgd}

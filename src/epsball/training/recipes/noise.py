@@ -16,9 +16,9 @@ from epsball.training.parallel import team
 from epsball.training.recipes.gaussian import told, training_pass
 
 if TYPE_CHECKING:
-    from epsball.graph.network import Network
-    from epsball.smoothing.enumeration import Enumeration
-    from epsball.smoothing.noise import Noise as Law
+    from epsball.ops.network import Network
+    from epsball.smoothing.noises.continuous import Noise as Law
+    from epsball.smoothing.noises.exact import Enumeration
 
 
 @recipes.register("noise")

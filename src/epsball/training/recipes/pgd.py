@@ -9,17 +9,17 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from epsball.attacks.pgd import PGD
-from epsball.graph.plan import prepare
+from epsball.ops.prepared import prepare
 from epsball.training.ascent import worst_inputs
 from epsball.training.base import Batch, Loss, Progress, recipes
-from epsball.training.forms import forms
-from epsball.training.margins import training_box
+from epsball.training.interval_pass import training_box
 from epsball.training.recipes.ibp import Ibp
 from epsball.training.schedule import Shape
 from epsball.training.statistics import Clean, check_policy, clean_pass
+from epsball.training.worst_case import forms
 
 if TYPE_CHECKING:
-    from epsball.graph.network import Network
+    from epsball.ops.network import Network
     from epsball.types import Params, Tensor
 
 

@@ -12,7 +12,7 @@ from epsball.training.recipes.gaussian import Gaussian, check_option
 from epsball.training.schedule import Ramp
 
 if TYPE_CHECKING:
-    from epsball.graph.network import Network
+    from epsball.ops.network import Network
     from epsball.types import Tensor
 
 

@@ -16,7 +16,7 @@ from epsball.training.recipes.gaussian import Gaussian, check_option, told, trai
 from epsball.training.schedule import Ramp
 
 if TYPE_CHECKING:
-    from epsball.graph.network import Network
+    from epsball.ops.network import Network
 
 
 @recipes.register("smoothmix")

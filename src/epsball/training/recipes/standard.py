@@ -9,10 +9,10 @@ from torch.nn.functional import cross_entropy
 
 from epsball.training.base import Batch, Examples, Loss, Progress, recipes
 from epsball.training.initialise import initialisations, initialise
-from epsball.training.whole import whole_batch
+from epsball.training.parallel_batch import whole_batch
 
 if TYPE_CHECKING:
-    from epsball.graph.network import Network
+    from epsball.ops.network import Network
 
 
 @recipes.register("standard")

@@ -1,0 +1,1 @@
+"""Bounds by linear functions of the input that are carried backward: CROWN and what is built on its walk."""

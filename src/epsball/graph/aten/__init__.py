@@ -1,0 +1,1 @@
+"""From operators of torch to canonical ones, with per-sample axes: one module a family."""

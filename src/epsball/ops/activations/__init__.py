@@ -1,0 +1,1 @@
+"""Elementwise operators, one file a family."""

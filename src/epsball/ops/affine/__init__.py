@@ -1,0 +1,1 @@
+"""Operators that are affine in their input."""

@@ -1,0 +1,1 @@
+"""Operators of several inputs, or of several elements of one: products, softmax, maxima, norms."""

@@ -1,0 +1,171 @@
+"""A module with its graph and plan: what every part of the package receives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import torch
+from torch import nn
+
+from epsball.errors import BadCapture, BadData
+from epsball.graph.capture import capture, floating, unwrap
+from epsball.ops.plan import Plan, plan
+from epsball.ops.prepared import Prepared, prepare
+from epsball.rounding import Rounding
+
+if TYPE_CHECKING:
+    from epsball.graph.graph import Graph, Shape
+    from epsball.types import Params, Tensor
+
+
+Covers = Literal["module", "real", "nothing"]
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A module and what was captured from it.
+
+    Attributes:
+        module: the user's own module; its parameters stay the live ones.
+        plan: its graph, with every look-up done.
+        inputs: dtype of the inputs of a module that has no floating-point tensor of its own to say it.
+    """
+
+    module: nn.Module
+    plan: Plan
+    inputs: torch.dtype = torch.float32
+
+    @classmethod
+    def capture(cls, module: nn.Module, input_shape: Shape, inputs: torch.dtype = torch.float32) -> Network:
+        """Capture a module, and check the graph against it on three samples together and on each alone.
+
+        Args:
+            module: maps (B, *x) to (B, K).
+            input_shape: *x, the shape of one sample; for a text model, that of its words will do.
+            inputs: dtype of the inputs, where the module has no parameter or buffer to say it.
+
+        Raises:
+            BadCapture: the graph and the module differ: the module mixes its batch or froze a literal.
+            BadData: a parameter holds NaN or infinity.
+            UnsupportedOp: an operator has no bounds.
+        """
+        plain = unwrap(module)
+        for name, tensor in (*plain.named_parameters(), *plain.named_buffers()):
+            if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+                raise BadData(
+                    f"the network's {name!r} holds NaN or infinity",
+                    fix="train it again, or load a whole checkpoint",
+                )
+        shape: Shape = getattr(plain, "embedded_shape", input_shape) if _is_words(plain, input_shape) else tuple(input_shape)
+        network = cls(plain, plan(capture(plain, shape, inputs)), inputs)
+        _check(network)
+        return network
+
+    @property
+    def graph(self) -> Graph:
+        return self.plan.graph
+
+    @property
+    def input_shape(self) -> Shape:
+        return self.graph.input_shape
+
+    @property
+    def data_shape(self) -> Shape:
+        """Shape of one example as a data set holds it: words, for a text model."""
+        shape: Shape = getattr(self.module, "token_shape", self.input_shape)
+        return shape
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Inputs where the graph begins: the words (B, L) of a text model become vectors (B, L, D), other inputs stay.
+
+        A text model is a module with `embed`, `token_shape` (L,) and `embedded_shape` (L, D) that takes words as well as vectors.
+        """
+        if not _is_words(self.module, tuple(x.shape[1:])):
+            return x
+        vectors: Tensor = cast("Any", self.module).embed(x)
+        return vectors
+
+    @property
+    def classes(self) -> int:
+        return self.graph.output_shape[0]
+
+    def params(self) -> Params:
+        """Every parameter and buffer that the graph reads, by name: the live tensors of the module."""
+        found: Params = {}
+        for node in self.plan.constants:
+            if node.op == "param":
+                key = node.attrs["key"]
+                owner, _, leaf = key.rpartition(".")
+                found[key] = getattr(self.module.get_submodule(owner), leaf)
+        return found
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the module's own arithmetic."""
+        return self._like.dtype
+
+    @property
+    def _like(self) -> Tensor:
+        """A tensor of the module's own dtype and device: also one that the graph does not read says what its inputs are."""
+        return floating(self.module, self.inputs)
+
+    def prepare(self, dtype: torch.dtype | None = None, covers: Covers = "module") -> Prepared:
+        """Bind the parameters as they are now, for verification: detached, and in another precision if asked.
+
+        Args:
+            dtype: of the bounds, float32 or float64; None keeps the parameters' own.
+            covers: "module": bounds hold for the module's own evaluation in its own precision, whatever the order of its sums;
+                "real": for the network in real numbers; both give their own rounding away. "nothing": plain arithmetic, no bound of
+                which is a proof: for training and for measurements.
+        """
+        params = {name: value.detach() for name, value in self.params().items()}
+        prepared = prepare(self.plan, params, dtype or self.dtype, self.rounding(dtype, covers), like=self._like)
+        if prepared.dtype == torch.float64 or covers == "nothing" or prepared.device.type == "mps":  # which has no float64
+            return prepared
+        return replace(prepared, precise=partial(self.prepare, torch.float64, covers))
+
+    def rounding(self, dtype: torch.dtype | None = None, covers: Covers = "module") -> Rounding | None:
+        """The arithmetic that bounds in a precision speak of; see `prepare`."""
+        if covers == "nothing":
+            return None
+        return Rounding(dtype or self.dtype, self.dtype if covers == "module" else None)
+
+
+def _is_words(module: nn.Module, shape: Shape) -> bool:
+    """Whether this is the shape of a text model's words."""
+    return tuple(getattr(module, "token_shape", ())) == tuple(shape) and hasattr(module, "embedded_shape")
+
+
+def _check(network: Network) -> None:
+    module, like = network.module, network.prepare(covers="nothing")
+    generator = torch.Generator().manual_seed(1)
+    x = torch.rand(3, *network.input_shape, generator=generator, dtype=torch.float32).to(like.device, like.dtype)
+    modes = {m: m.training for m in module.modules()}
+    module.eval()
+    try:
+        with torch.no_grad():
+            together, ours = module(x), like.forward(x)
+            alone = torch.cat([module(x[i : i + 1]) for i in range(len(x))])
+            ours_alone = torch.cat([like.forward(x[i : i + 1]) for i in range(len(x))])
+    finally:
+        for m, training in modes.items():
+            m.training = training
+    scale = 1e-4 * (1 + together.abs().max())
+    for other, what in (
+        (ours, "the captured graph"),
+        (alone, "one sample alone"),
+        (ours_alone, "one sample alone"),
+    ):
+        if not bool(((together - other).abs() <= scale).all()):
+            raise BadCapture(
+                f"the network's answer on a batch differs from {what}",
+                where=type(module).__name__,
+                fix="treat each sample on its own: no batch statistics, no literal batch size in view() or reshape()",
+            )
+
+
+def accuracy(logits: Tensor, y: Tensor) -> float:
+    """The share of samples whose largest logit is the label's."""
+    return float((logits.argmax(1) == y).double().mean())

@@ -1,0 +1,1 @@
+"""Run records: what a line may say, the file they are appended to, and the only code that goes on with one."""

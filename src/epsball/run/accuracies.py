@@ -1,0 +1,66 @@
+"""What a finished training run is worth: clean and verified accuracy on what it was trained, selected and tested on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from epsball.device import generator
+from epsball.training.base import Examples
+from epsball.verification.binomial import clopper_pearson
+
+if TYPE_CHECKING:
+    from epsball.ops.network import Network
+    from epsball.training.config import TrainConfig
+    from epsball.training.evaluate import Evaluation, Scores
+    from epsball.training.loop import Finished
+
+_SAMPLE = 5  # the stream of random numbers that draws training examples
+
+
+def splits(net: Network, last: Finished, test: Examples | None, config: TrainConfig, evaluate: Evaluation) -> dict[str, Any]:
+    """The selected model on each part of the data, with 95 % Clopper-Pearson limits.
+
+    Args:
+        net: holds the selected weights.
+        last: the end of the run.
+        test: the test examples, if there are any.
+        config: says how many training examples are judged; the sample depends on the run's seed alone.
+        evaluate: the judge of every epoch; it is also the judge here.
+
+    Returns:
+        "train", then what the epoch was selected on ("validation", or "test" under the protocol of the literature), then "test":
+        each with `count`, `of` (of how many), `clean`, `verified` (or `noisy`) and `verifier`. The test set of a run that did not
+        select on it is looked at here for the first time.
+    """
+    sample = _sample(last.trained, config)
+    found = {"train": _rates(evaluate(net, sample), len(sample), len(last.trained), evaluate.verifier)}
+    best = last.selected
+    found[last.split] = {**_shares(best.scores, last.held), "of": last.held, "verifier": last.verifier}
+    if test is not None and "test" not in found:
+        there = Examples(test.x.to(sample.x.device), test.y.to(sample.x.device))
+        found["test"] = _rates(evaluate(net, there), len(there), len(there), evaluate.verifier)
+    return found
+
+
+def interval(share: float, count: int) -> dict[str, float]:
+    """A share of `count` with its 95 % interval."""
+    low, high = clopper_pearson(round(share * count), count)
+    return {"value": share, "low": low, "high": high}
+
+
+def _sample(trained: Examples, config: TrainConfig) -> Examples:
+    count = config.certify_train or len(trained)
+    if count >= len(trained):
+        return trained
+    order = torch.randperm(len(trained), generator=generator(torch.device("cpu"), config.seed, _SAMPLE))
+    return trained.take(order[:count].to(trained.x.device))
+
+
+def _rates(scores: Scores, count: int, of: int, verifier: str) -> dict[str, Any]:
+    return {**_shares(scores, count), "of": of, "verifier": verifier}
+
+
+def _shares(scores: Scores, count: int) -> dict[str, Any]:
+    return {**{name: interval(share, count) for name, share in scores.known().items()}, "count": count}

@@ -1,0 +1,233 @@
+"""A training run in its folder: consumes the loop's events, and writes the record, the checkpoints and the model."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from epsball.record.journal import Record
+from epsball.rounding import Rounding
+from epsball.run import checkpoint
+from epsball.run.accuracies import splits
+from epsball.run.identity import Heading, Identity, hashed, precision
+from epsball.run.memory import reuse_memory
+from epsball.run.track import RecordTracker, Tracker, Trackers
+from epsball.training.layers import Census, Tightness
+from epsball.training.loop import Epoch, Event, Finished, Metrics, Stepped, fit
+from epsball.training.parallel import await_leader, leading, team
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+    from types import FrameType
+
+    from torch import nn
+
+    from epsball.ops.network import Network
+    from epsball.record.folder import RunFolder
+    from epsball.record.journal import Line
+    from epsball.training.base import Examples, Recipe
+    from epsball.training.config import TrainConfig
+    from epsball.training.evaluate import Evaluation
+
+    Save = Callable[[Path, nn.Module, dict[str, Any]], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """What is trained.
+
+    Attributes:
+        net: the network, on its device.
+        recipe: how.
+        data: training examples.
+        config: how long and on what.
+        evaluate: judges each epoch.
+        test: for the protocol of the literature.
+        described: the whole configuration, for the record: a resumed run must have the same.
+        notes: more for the summary and the model file: names of the model and the data set, the data's hash.
+        loaded: hash of the weights that are not drawn but come from a file, such as a denoiser's classifier.
+    """
+
+    net: Network
+    recipe: Recipe
+    data: Examples
+    config: TrainConfig
+    evaluate: Evaluation
+    described: Mapping[str, Any]
+    test: Examples | None = None
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    loaded: str | None = None
+
+    @property
+    def heading(self) -> Heading:
+        """The header of the run's record. The examples are hashed as they are in memory: a name may stand for others by now."""
+        parameter, test = next(iter(self.net.params().values())), self.test
+        data = hashed(self.data.x, self.data.y, None if test is None else (test.x, test.y))
+        identity = Identity(self.loaded, None, data, precision(parameter.dtype))
+        claim = Rounding(parameter.dtype, parameter.dtype).describe()
+        return Heading("train", self.described, identity, self.config.seed, str(parameter.device), claim)
+
+
+def train(job: Job, folder: RunFolder, save: Save, tracker: Tracker) -> Line:
+    """Run a job in a folder, from the start or from the folder's checkpoint.
+
+    Args:
+        job: what to train.
+        folder: open, and thus locked.
+        save: writes the selected model: (path, module, description).
+        tracker: for a person; the record is written besides.
+
+    Returns:
+        The summary, as in the record.
+
+    Raises:
+        BadConfig: the folder's run has another configuration.
+        BadFile: its checkpoint is truncated, foreign, or of another architecture.
+        DiskFull: what was written before is whole.
+        KeyboardInterrupt: on Ctrl-C, after a checkpoint was written.
+    """
+    reuse_memory()
+    with leading():
+        heading = job.heading
+        known = heading.known(folder.record, anyway=folder.anyway)
+        done = _finished(folder, known)
+        state = checkpoint.load(folder.checkpoint) if folder.checkpoint.exists() else None
+    if team().some(done is not None) and done is not None:
+        return done
+    events = fit(job.net, job.recipe, job.data, job.config, job.evaluate, test=job.test, state=state)
+    with Record(folder.record) as record:
+        follow = Trackers((RecordTracker(record), tracker))
+        if heading.open(record, anyway=folder.anyway):
+            record.append({"type": "resume", "step": 0 if state is None else state.step})
+        follow.start("training", job.config.run(_examples(job)).steps, 0 if state is None else state.step)
+        try:
+            with _interruptible() as interrupted:
+                last = _consume(events, follow, folder, interrupted)
+        finally:
+            follow.finish()
+        # once before the test set is touched: whatever happens there, a finished run has its model
+        save(folder.model, job.net.module, {"training": _selection(last, job), "config": dict(job.described)})
+        summary = _summary(last, job)
+        save(folder.model, job.net.module, {"training": summary, "config": dict(job.described)})
+        follow.log(summary)
+        follow.log({"type": "done"})
+    return summary
+
+
+def _consume(events: Iterator[Event], follow: Tracker, folder: RunFolder, interrupted: Callable[[], bool]) -> Finished:
+    for event in events:
+        if isinstance(event, Stepped):
+            stop = team().some(interrupted())
+            if event.due or stop:
+                checkpoint.save(folder.checkpoint, event.snapshot())
+            if stop:
+                raise KeyboardInterrupt
+        elif isinstance(event, Finished):
+            return event
+        else:
+            follow.log(line(event))
+    raise ValueError("a run without an end")
+
+
+def assist(job: Job, path: Path) -> None:
+    """Take part in a run that another process leads: the same steps, and nothing is written.
+
+    Args:
+        job: the same.
+        path: the run's checkpoint, which is read if there is one.
+
+    Raises:
+        Abandoned: the process that leads could not begin.
+        KeyboardInterrupt: on Ctrl-C in any of the processes.
+    """
+    reuse_memory()
+    await_leader()
+    if team().some(False):
+        return  # it was finished before
+    state = checkpoint.load(path) if path.exists() else None
+    events = fit(job.net, job.recipe, job.data, job.config, job.evaluate, test=job.test, state=state)
+    with _interruptible() as interrupted:
+        for event in events:
+            if isinstance(event, Stepped):
+                stop = team().some(interrupted())
+                if event.due or stop:
+                    event.snapshot()  # refuses a run that has diverged, at the step at which the first process does
+                if stop:
+                    raise KeyboardInterrupt
+
+
+def line(event: Metrics | Epoch | Census | Tightness) -> Line:
+    """The record's line for an event."""
+    if isinstance(event, Census | Tightness):
+        kind = "relu" if isinstance(event, Census) else "tightness"
+        return {"type": kind, **vars(event), "layers": [layer._asdict() for layer in event.layers]}
+    if isinstance(event, Metrics):
+        return {"type": "metrics", **asdict(event)}
+    told = {name: getattr(event, name) for name in ("verifier", "split", "best", "seconds")}
+    return {"type": "epoch", "epoch": event.epoch, "step": event.step, **event.scores.known(), **told}
+
+
+def _examples(job: Job) -> int:
+    return len(job.data) - job.config.held_out(len(job.data))
+
+
+def _finished(folder: RunFolder, known: list[Line]) -> Line | None:
+    """The summary of a run that has nothing left to do."""
+    if not known or known[-1]["type"] != "done" or not folder.model.exists():
+        return None
+    return next((past for past in reversed(known) if past["type"] == "summary"), None)
+
+
+def _selection(last: Finished, job: Job) -> Line:
+    """What is known of the selected model before it is judged on anything else than it was selected on."""
+    best = last.selected
+    return {
+        **job.notes,
+        "epochs": job.config.epochs,
+        "examples": _examples(job),
+        "protocol": job.config.protocol,
+        "selected": {"epoch": best.epoch, "step": best.step},
+        "split": last.split,
+        "count": last.held,
+        "eps": getattr(job.evaluate, "eps", None),
+        "norm": getattr(job.evaluate, "norm", "linf"),
+        **{name: getattr(job.evaluate, name, None) for name in ("sigma", "noise", "hidden")},
+    }
+
+
+def _summary(last: Finished, job: Job) -> Line:
+    parts = splits(job.net, last, job.test, job.config, job.evaluate)
+    chosen = parts[last.split]
+    return {
+        "type": "summary",
+        "verb": "train",
+        **_selection(last, job),
+        "accuracy": {name: chosen[name] for name in last.selected.scores.known()},
+        "verified_by": {last.verifier: chosen["verified"]} if "verified" in chosen else {},
+        "splits": parts,
+        "seconds": last.seconds,
+    }
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[Callable[[], bool]]:
+    """The first Ctrl-C is noted, and acted on between two steps; a second one interrupts at once."""
+    noted = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield noted.is_set
+        return
+
+    def note(_signal: int, _frame: FrameType | None) -> None:
+        noted.set()
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield noted.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,1 @@
+"""Distributions of noise and what they certify."""

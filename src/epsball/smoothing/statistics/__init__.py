@@ -1,0 +1,1 @@
+"""What counts prove: confidence limits and sequential tests."""

@@ -1,0 +1,1 @@
+"""Linear programs: the triangle relaxation, several neurons at once, and who solves them."""
