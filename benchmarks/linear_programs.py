@@ -35,7 +35,7 @@ from epsball.device import tolerance
 from epsball.ops.network import Network
 from epsball.problem.property import robust
 from epsball.problem.sets import LpBall
-from epsball.record.journal import Record, read
+from epsball.record.journal import Journal, read
 from epsball.verification.programs.multi_neuron import MultiNeuron
 from epsball.verification.programs.triangle import TriangleLp
 
@@ -114,7 +114,7 @@ def measure(args: argparse.Namespace) -> None:
     examples = test_set(shared)
     case = Case(Network.capture(module, (1, 28, 28)).prepare(DTYPE), *examples)
     config = {"weights": fingerprint(module), "command": ["epsball", "train", *RECIPE], "eps": args.eps}
-    with Record(args.out) as record:
+    with Journal(args.out) as record:
         known = opened(record, config, module, examples, DTYPE, __file__, anyway=args.anyway)
         done = {line.get("index") for line in known}
         for i in range(args.images):

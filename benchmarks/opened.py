@@ -8,15 +8,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from epsball.record.journal import Record
+from epsball.record.hashes import hashed
+from epsball.record.heading import Heading, Identity, precision
+from epsball.record.journal import Journal
 from epsball.rounding import Rounding
-from epsball.run.identity import Heading, Identity, hashed, precision, weights_of
+from epsball.run.identity import weights_of
 
 Line = dict[str, Any]
 
 
 def opened(
-    record: Record,
+    record: Journal,
     config: Line,
     module: nn.Module,
     examples: tuple[torch.Tensor, torch.Tensor],

@@ -40,7 +40,7 @@ from epsball.models.store import load_model
 from epsball.ops.network import Network
 from epsball.problem.property import Property, robust
 from epsball.problem.sets import Box
-from epsball.record.journal import Record, read
+from epsball.record.journal import Journal, read
 
 Line = dict[str, Any]
 MODEL = ("--model", "mlp", "--set", "model.hidden=[100, 100]", "--seed", "0")
@@ -128,7 +128,7 @@ def measure(out: Path, shared: Path) -> None:
         network = Network.capture(module, (1, 28, 28))
         config = {"weights": hashlib.sha256(model.read_bytes()).hexdigest()[:12], "command": ["epsball", "train", *options]}
         file = out / f"{name}.jsonl"
-        with Record(file) as record:
+        with Journal(file) as record:
             known = opened(record, config, module, (images, labels), torch.float32, __file__)
             done = {line.get("index") for line in known}
             todo = [i for i in right if i not in done]

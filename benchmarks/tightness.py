@@ -46,7 +46,7 @@ from epsball.ops.network import Network
 from epsball.problem.problem import Budget, Problem
 from epsball.problem.property import robust
 from epsball.problem.sets import LpBall
-from epsball.record.journal import Record, read
+from epsball.record.journal import Journal, read
 from epsball.verification.base import STATUSES
 from epsball.verification.programs.triangle import TriangleLp
 from epsball.verification.programs.verifier import LpVerifier, MultiNeuronVerifier
@@ -215,14 +215,14 @@ def measure(args: argparse.Namespace) -> None:
     case = Case(Network.capture(module, (1, 28, 28)), *test_set(shared))
     chosen = list(range(0, len(case.y), args.every))
     config = {"network": args.network, "weights": fingerprint(module), "eps": EPS, "every": args.every, "limit": args.limit}
-    with Record(args.out) as record:
+    with Journal(args.out) as record:
         opened(record, config, module, (case.x, case.y), torch.float32, __file__, anyway=args.anyway)
         found = Found.of(args.out)
         _predict(case, [i for i in chosen if i not in found.images], record, found)
         _run(case, [i for i in found.right() if i in set(chosen)], args, record, found)
 
 
-def _run(case: Case, right: list[int], args: argparse.Namespace, record: Record, found: Found) -> None:
+def _run(case: Case, right: list[int], args: argparse.Namespace, record: Journal, found: Found) -> None:
     """The cheapest bounds, all others on what these leave open, then the programs; the slow bounds on all images come last."""
     for name in ("ibp", "crown"):
         _pass(name, right, lambda i, name=name: case.bound(name, i), record, found)
@@ -239,7 +239,7 @@ def _run(case: Case, right: list[int], args: argparse.Namespace, record: Record,
             _pass(name, some[start : start + 100], lambda i, name=name: case.bound(name, i), record, found)
 
 
-def _predict(case: Case, indices: list[int], record: Record, found: Found) -> None:
+def _predict(case: Case, indices: list[int], record: Journal, found: Found) -> None:
     for start in range(0, len(indices), 100):
         part = indices[start : start + 100]
         with torch.no_grad():
@@ -249,7 +249,7 @@ def _predict(case: Case, indices: list[int], record: Record, found: Found) -> No
             record.append({"type": "image", "index": i, "label": int(case.y[i]), "predicted": k}, sync=i == part[-1])
 
 
-def _pass(name: str, indices: Iterable[int], run: Callable[[int], Line], record: Record, found: Found) -> None:
+def _pass(name: str, indices: Iterable[int], run: Callable[[int], Line], record: Journal, found: Found) -> None:
     """One method over all images that have no line of it; a bound's first call warms up and is thrown away."""
     todo = [i for i in indices if i not in found.by.get(name, {})]
     if todo and name in METHODS:
@@ -268,7 +268,7 @@ def compact(file: Path, out: Path) -> None:
     found = Found.of(file)
     if out.exists():
         raise BadConfig("this file exists", where=str(out), fix="give another --out")
-    with Record(out) as record:
+    with Journal(out) as record:
         record.append(found.header, sync=False)
         for name in found.seconds:
             count, total, most = found.seconds[name]

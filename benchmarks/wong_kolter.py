@@ -34,7 +34,7 @@ from epsball.errors import BadConfig
 from epsball.ops.network import Network
 from epsball.problem.property import robust
 from epsball.problem.sets import Clip, LpBall
-from epsball.record.journal import Record, read
+from epsball.record.journal import Journal, read
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -139,7 +139,7 @@ def measure(args: argparse.Namespace) -> None:
     config = {"eps": EPS, "dtype": args.dtype, "methods": args.methods, "recheck": RECHECK, "shard": [part, parts]}
     network = Network.capture(load(shared), (1, 28, 28))
     began, count = time.monotonic(), 0
-    with Record(args.out) as record:
+    with Journal(args.out) as record:
         known = opened(record, config, network.module, (x, y), DTYPES[args.dtype], __file__, anyway=args.anyway)
         done = {line["index"] for line in known if line["type"] == "image"}
         todo = [i for i in wanted if i not in done]

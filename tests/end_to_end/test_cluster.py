@@ -16,10 +16,10 @@ from epsball.data.find import load as load_data
 from epsball.errors import BadConfig
 from epsball.ops.network import Network
 from epsball.record.journal import read
+from epsball.run.case import Case
 from epsball.run.certifiers import Sampling
 from epsball.run.certify import Certification
 from epsball.run.cluster import Cluster
-from epsball.run.judge import Case
 from epsball.smoothing.core import Smoothed
 from epsball.smoothing.statistics.procedures import Fixed
 

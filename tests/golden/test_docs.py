@@ -23,10 +23,10 @@ from epsball.errors import EpsballError
 from epsball.graph.aten.table import TABLE
 from epsball.ops.elementwise import relaxations
 from epsball.ops.operator import operators
+from epsball.record.heading import Heading, Identity
 from epsball.record.journal import FORMAT, Record
 from epsball.registry import Registry
 from epsball.rounding import ULPS, Rounding
-from epsball.run.identity import Heading, Identity
 from epsball.training.base import recipes
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,7 +8,8 @@ from scipy.special import ndtri
 from scipy.stats import binom, binomtest
 
 from epsball.errors import BadConfig
-from epsball.smoothing.statistics.binomial import abstains, ceiling, lower_bound, p_value, two_sided, upper_bound
+from epsball.proportion import lower_bound, upper_bound
+from epsball.smoothing.statistics.binomial import abstains, ceiling, p_value, two_sided
 
 
 @pytest.mark.parametrize("trials", [1, 2, 10, 100, 1000, 100_000])

@@ -18,7 +18,7 @@ from epsball.forms.rows import Rows
 from epsball.ops.network import Network
 from epsball.ops.operator import Nonlinear
 from epsball.problem.sets import LpBall
-from epsball.record.lines import Layer
+from epsball.record.lines import LayerLine
 
 
 def _network(name: str) -> tuple[Network, LpBall]:
@@ -34,7 +34,7 @@ def test_every_layer_has_a_line_and_its_shares_add_up(name):
     assert len(lines) == 2 * len(network.prepare().nonlinear)
     for line in lines:
         assert line["active"] + line["inactive"] + line["unstable"] == pytest.approx(1)
-        Layer.model_validate(line)  # what a report accepts
+        LayerLine.model_validate(line)  # what a report accepts
 
 
 @pytest.mark.parametrize("name", ["mlp", "conv", "residual"])

@@ -16,12 +16,12 @@ from epsball.data.base import Dataset
 from epsball.device import generator
 from epsball.errors import BadConfig, BadData
 from epsball.ops.network import Network
+from epsball.proportion import lower_bound
 from epsball.record.journal import read
 from epsball.record.lines import RegionsLine
-from epsball.run.judge import Case
+from epsball.run.case import Case
 from epsball.smoothing.core import Smoothed
 from epsball.smoothing.sampling.sampler import Stream
-from epsball.smoothing.statistics.binomial import lower_bound
 from epsball.training.base import Examples
 
 SIGMA = 0.3

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from epsball.config import Named, RunConfig, dump, load
 from epsball.errors import BadConfig, BadFile
-from epsball.record.journal import digest
+from epsball.record.origin import digest
 from epsball.training.config import TrainConfig
 from epsball.training.recipes.fast_ibp import FastIbp
 from epsball.training.recipes.standard import Standard

@@ -14,10 +14,12 @@ from torch import nn
 import sample_records as sample
 from epsball.errors import BadConfig, BadFile
 from epsball.ops.network import Network
+from epsball.record.hashes import hashed
+from epsball.record.heading import Heading, Identity
 from epsball.record.journal import DEPTH, Record, read
 from epsball.reporting import tables
 from epsball.reporting.runs import read_runs
-from epsball.run.identity import Heading, Identity, hashed, network_of, weights_of
+from epsball.run.identity import network_of, weights_of
 
 DEEP = 100_000
 

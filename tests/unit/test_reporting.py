@@ -18,7 +18,7 @@ from matplotlib.image import imread
 
 import sample_records as sample
 from epsball.errors import BadConfig, BadFile, MissingExtra
-from epsball.record.lines import Epoch, Metrics, Rate, Witness
+from epsball.record.lines import EpochLine, MetricsLine, Rate, WitnessLine
 from epsball.reporting import tables, write_report
 from epsball.reporting.csv import Sheet, duration, number, percent
 from epsball.reporting.drawing import ACCENT, draw
@@ -71,7 +71,7 @@ def test_a_difference_has_full_colour_at_its_largest_change_and_none_where_nothi
 
 
 def test_a_witness_that_is_no_picture_lists_its_largest_changes(tmp_path):
-    line = Witness(index=0, label=0, shape=[8], x=[0.0] * 8, adversarial=[0, 0.1, 0, -0.3, 0, 0.2, 0, 0], margin=-1.0)
+    line = WitnessLine(index=0, label=0, shape=[8], x=[0.0] * 8, adversarial=[0, 0.1, 0, -0.3, 0, 0.2, 0, 0], margin=-1.0)
     run = read_runs([sample.write(tmp_path / "a", sample.header("attack"))]).runs[0]
     shown = picture(run, line)
     assert not shown.images
@@ -155,9 +155,9 @@ def test_what_a_resumed_run_took_again_counts_once(tmp_path):
         *[line for line in lines[cut - 2 :] if line.get("step", 801) > 800],
     ]
     run = read_runs([sample.write(tmp_path / "t", *resumed)]).runs[0]
-    assert [line.step for line in run.of(Epoch)] == [200, 400, 600, 800, 1000, 1200]
-    assert min(line.clean for line in run.of(Epoch)) > 0.5
-    steps = [line.step for line in run.of(Metrics)]
+    assert [line.step for line in run.of(EpochLine)] == [200, 400, 600, 800, 1000, 1200]
+    assert min(line.clean for line in run.of(EpochLine)) > 0.5
+    steps = [line.step for line in run.of(MetricsLine)]
     assert steps == sorted(set(steps))
 
 

@@ -14,8 +14,8 @@ from epsball.errors import BadConfig, BadData, BadShape, Unsound
 from epsball.ops.network import Network
 from epsball.problem.problem import Budget
 from epsball.problem.sets import LpBall
-from epsball.run.judge import refuse_contradictions
-from epsball.verification.binomial import clopper_pearson
+from epsball.proportion import clopper_pearson
+from epsball.run.verify import refuse_contradictions
 from epsball.verification.incomplete import Incomplete
 from epsball.verification.ladder import STEPS, Ladder
 from epsball.verification.summary import summarise

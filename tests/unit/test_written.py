@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from epsball.run.written import written
 from torch import nn
 
 from epsball.data.base import Dataset
 from epsball.errors import BadConfig
 from epsball.ops.network import Network
 from epsball.record.journal import read
-from epsball.run.judge import Case
-from epsball.run.written import written
+from epsball.run.case import Case
 from epsball.training.base import Examples
 
 

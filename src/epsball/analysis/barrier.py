@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -26,9 +26,11 @@ from epsball.device import generator as seeded
 from epsball.errors import Unsound
 from epsball.problem.problem import check_input
 from epsball.problem.property import robust
-from epsball.run.judge import headline, plain
+from epsball.record.continued import continued
+from epsball.record.lines import BarrierLine, Line, SummaryLine
+from epsball.record.origin import described
+from epsball.run.case import headline
 from epsball.run.track import unheard
-from epsball.run.written import written
 from epsball.verification.programs.multi_neuron import MultiNeuron
 from epsball.verification.programs.solvers import Solver
 from epsball.verification.programs.triangle import TriangleLp
@@ -42,10 +44,9 @@ if TYPE_CHECKING:
     from epsball.ops.prepared import Prepared
     from epsball.problem.property import Property
     from epsball.problem.sets import InputSet
-    from epsball.run.judge import Case
+    from epsball.run.case import Case
     from epsball.types import Tensor
 
-Line = dict[str, Any]
 CHAIN = ("crown", "lp", "lp-tight")
 _ATTAINED = 1e-5
 
@@ -82,7 +83,7 @@ class Barrier:
         samples: Iterable[tuple[int, Tensor, Tensor]],
         ball: Callable[[Tensor, Tensor], InputSet],
         dtype: torch.dtype,
-    ) -> Iterator[Line]:
+    ) -> Iterator[BarrierLine]:
         """A line of type "barrier" for each sample.
 
         Args:
@@ -114,13 +115,14 @@ class _Chain:
     prop: Property
     proven: list[float] = field(default_factory=list)
 
-    def line(self, index: int, label: int) -> Line:
+    def line(self, index: int, label: int) -> BarrierLine:
         until = time.monotonic() + self.options.seconds
         margins: dict[str, float] = {"clean": self._evaluate(self.input_set.centre)}
         seconds: dict[str, float] = {}
-        line: Line = {"type": "barrier", "index": index, "label": label, "status": "done"}
         if margins["clean"] <= 0:
-            return line | {"status": "misclassified", "margins": margins}
+            return BarrierLine(index=index, label=label, status="misclassified", margins=dict(margins))
+        status: Literal["done", "timeout"] = "done"
+        unstable = 0
         start = time.perf_counter()
         with torch.enable_grad():
             found = self.options.attack(
@@ -130,19 +132,21 @@ class _Chain:
         seconds["attack"] = time.perf_counter() - start
         for name, method in self.options.methods.items():
             start = time.perf_counter()
-            done, unstable, crown = self._bound(name, method, margins, until)
-            line.setdefault("unstable", unstable)
+            done, count, crown = self._bound(name, method, margins, until)
+            unstable = count if "crown" not in margins else unstable
             margins.setdefault("crown", crown)
             seconds[name] = time.perf_counter() - start
             if not done:
-                line["status"] = "timeout"
+                status = "timeout"
                 break
         proven = {k: v for k, v in margins.items() if k not in ("clean", "attack")}
         scale = float(self.network.forward(self.input_set.centre).abs().max())
         wrong = contradiction({"attack": margins["attack"]}, proven, dtype=self.network.dtype, scale=scale)
         if wrong:
             raise Unsound(wrong, where=f"index {index} of the data", fix="report this with the network and the input")
-        return line | {"margins": margins, **_read(margins), "seconds": {k: round(s, 4) for k, s in seconds.items()}}
+        spent = {k: round(s, 4) for k, s in seconds.items()}
+        told = {"margins": margins, **_read(margins), "unstable": unstable, "seconds": spent}
+        return BarrierLine(index=index, label=label, status=status, **told)
 
     def _bound(self, name: str, method: TriangleLp, margins: dict[str, float], until: float) -> tuple[bool, int, float]:
         """The least margin by one method; whether it was done in time, the count of unstable units, and CROWN's margin.
@@ -170,7 +174,7 @@ class _Chain:
         return float(self.prop.margins(self.network.forward(x)).amin())
 
 
-def _read(margins: dict[str, float]) -> Line:
+def _read(margins: dict[str, float]) -> dict[str, Any]:
     """What the chain says: whether it meets, and the barrier's share of the gap."""
     crown, tight, attack = (margins.get(k) for k in ("crown", "lp-tight", "attack"))
     if crown is None or tight is None or attack is None:
@@ -180,32 +184,32 @@ def _read(margins: dict[str, float]) -> Line:
     return {"exact": exact, "gap": attack - crown, "barrier": 0.0 if exact else attack - tight}
 
 
-def summarise(lines: Iterable[Line]) -> Line:
+def summarise(lines: Iterable[Line], **told: Any) -> SummaryLine:
     """Means over the samples whose chain is whole; the rest are counted by status.
 
     Returns:
         A summary line: mean margins by method, the mean gap between the attack and CROWN, the barrier's part of it (`barrier`, at
         most: a better attack makes it smaller), what LP gains at CROWN's intermediate bounds and what LP-tight ones gain.
     """
-    found = [line for line in lines if line["type"] == "barrier"]
-    whole = [line for line in found if line.get("gap") is not None]
-    names = [k for k in ("crown", "lp", "lp-tight", "multi-neuron", "attack") if any(k in line["margins"] for line in whole)]
-    mean = {k: _mean([line["margins"][k] for line in whole if k in line["margins"]]) for k in names}
-    gap, barrier = _mean([line["gap"] for line in whole]), _mean([line["barrier"] for line in whole])
-    return {
-        "type": "summary",
-        "verb": "analyse",
-        "count": len(found),
-        "whole": len(whole),
-        "misclassified": sum(line["status"] == "misclassified" for line in found),
-        "timeout": sum(line["status"] == "timeout" for line in found),
-        "exact": sum(bool(line["exact"]) for line in whole),
-        "positive": {k: sum(line["margins"].get(k, -1.0) > 0 for line in whole) for k in names},
-        "margins": mean,
-        "gap": gap,
-        "barrier": barrier,
-        "share": barrier / gap if gap and barrier is not None else None,
-    }
+    found = [line for line in lines if isinstance(line, BarrierLine)]
+    whole = [(line.margins, line.gap, line.barrier) for line in found if line.gap is not None]
+    names = [k for k in ("crown", "lp", "lp-tight", "multi-neuron", "attack") if any(k in margins for margins, _, _ in whole)]
+    values = {k: [v for margins, _, _ in whole if (v := margins.get(k)) is not None] for k in names}
+    gap, barrier = _mean([gap for _, gap, _ in whole]), _mean([part for _, _, part in whole if part is not None])
+    return SummaryLine(
+        verb="analyse",
+        count=len(found),
+        whole=len(whole),
+        misclassified=sum(line.status == "misclassified" for line in found),
+        timeout=sum(line.status == "timeout" for line in found),
+        exact=sum(bool(line.exact) for line in found),
+        positive={k: sum(v > 0 for v in values[k]) for k in names},
+        margins={k: _mean(values[k]) for k in names},
+        gap=gap,
+        barrier=barrier,
+        share=barrier / gap if gap and barrier is not None else None,
+        **told,
+    )
 
 
 def _mean(values: list[float]) -> float | None:
@@ -214,7 +218,7 @@ def _mean(values: list[float]) -> float | None:
 
 def analyse(
     case: Case, options: Barrier, path: Path | None, progress: Callable[[int, int], None] = unheard
-) -> tuple[Line, list[Line]]:
+) -> tuple[SummaryLine, list[BarrierLine]]:
     """The chain for every example of a case, recorded line by line if there is a folder for it.
 
     Returns:
@@ -223,14 +227,13 @@ def analyse(
     Raises:
         RunInUse, BadConfig: the folder is in use, or holds another run.
     """
-    found: list[Line] = []
-    with written(path, "analyse", case, analysis="barrier", **plain(options)) as append:
+    with continued(path, case.heading("analyse", case.described(analysis="barrier", **described(options)))) as record:
         for line in options.lines(case.network, _samples(case), case.ball, case.dtype):
-            found.append(line)
-            append(line)
-            progress(len(found), len(case.index))
-        summary = summarise(found) | headline(case)
-        append(summary)
+            record.append(line)
+            progress(len(record.lines), len(case.index))
+        found = record.of(BarrierLine)
+        summary = summarise(found, **headline(case))
+        record.append(summary)
     return summary, found
 
 

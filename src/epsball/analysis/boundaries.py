@@ -14,9 +14,12 @@ from epsball.device import exact_arithmetic
 from epsball.errors import BadConfig, BadShape
 from epsball.models.store import load_model
 from epsball.ops.network import Network
-from epsball.record.folder import RunFolder, is_run
-from epsball.record.journal import Record
-from epsball.run.identity import Heading, Identity, hashed, network_of, precision
+from epsball.record.continued import continued
+from epsball.record.folder import is_run
+from epsball.record.hashes import hashed
+from epsball.record.heading import Heading, Identity, precision
+from epsball.record.lines import PlaneLine
+from epsball.run.identity import network_of
 from epsball.run.train import describe
 from epsball.training.base import Examples
 from epsball.training.evaluate import IbpAccuracy
@@ -26,7 +29,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from epsball.data.base import Dataset
-    from epsball.record.journal import Line
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +72,7 @@ class Planar:
                     fix="name networks and the data set that they were trained on",
                 )
 
-    def lines(self) -> Iterator[Line]:
+    def lines(self) -> Iterator[PlaneLine]:
         """A `plane` line for each network.
 
         Raises:
@@ -78,7 +80,7 @@ class Planar:
         """
         x, y = self.data.test.inputs(torch.tensor(self.index)), self.data.test.y[list(self.index)]
         plane, clip = Plane.through(x), self.data.clip
-        shared = {
+        shared: dict[str, Any] = {
             "data": self.data.name,
             "index": list(self.index),
             "labels": y.tolist(),
@@ -99,10 +101,10 @@ class Planar:
                     predicted = prepared.forward(x.to(device, prepared.dtype)).argmax(1).tolist()
             ones = [Examples(x[i : i + 1].to(device), y[i : i + 1].to(device)) for i in range(3)]
             verified = [judge(each.network, one).verified == 1 for one in ones]
-            found = {"predicted": predicted, "verified": verified, "verifier": judge.verifier}
-            yield {"type": "plane", "network": each.name, "model": each.source, **shared, **found, "classes": cells}
+            found: dict[str, Any] = {"predicted": predicted, "verified": verified, "verifier": judge.verifier}
+            yield PlaneLine(network=each.name, model=each.source, **shared, **found, classes=cells)
 
-    def write(self, path: Path, *, seed: int = 0) -> list[Line]:
+    def write(self, path: Path, *, seed: int = 0) -> list[PlaneLine]:
         """Write a run folder with one line a network, and return the lines.
 
         Raises:
@@ -125,10 +127,8 @@ class Planar:
         identity = Identity(networks, hashed("linf", float(self.eps), y), hashed(index, x, y), precision(prepared.dtype))
         heading = Heading("analyse", config, identity, seed, str(prepared.device), prepared.arithmetic)
         found = list(self.lines())  # what cannot be drawn fails before a folder is made
-        with RunFolder(path) as folder, Record(folder.record) as record:
-            heading.open(record)
-            for line in (*found, {"type": "done"}):
-                record.append(line)
+        with continued(path, heading) as record:
+            record.append(*found)
         return found
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
+
+    from epsball.record.lines import SummaryLine
 
 
 class Point(NamedTuple):
@@ -18,7 +20,7 @@ class Point(NamedTuple):
     high: float
 
 
-def verified_against_eps(summaries: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], list[Point]]:
+def verified_against_eps(summaries: Iterable[SummaryLine]) -> dict[tuple[str, str], list[Point]]:
     """Verified accuracy against the radius.
 
     Args:
@@ -30,13 +32,12 @@ def verified_against_eps(summaries: Iterable[Mapping[str, Any]]) -> dict[tuple[s
     """
     found: dict[tuple[str, str], dict[float, Point]] = defaultdict(dict)
     for line in summaries:
-        eps = line.get("eps")
-        if eps is None:
+        if line.eps is None:
             continue
-        subject = " ".join(str(line[key]) for key in ("model", "data", "norm") if line.get(key))
-        rates = dict(line.get("verified_by") or {})
-        if "verified" in (line.get("accuracy") or {}):
-            rates["verified"] = line["accuracy"]["verified"]
+        subject = " ".join(part for part in (line.model, line.data, line.norm) if part)
+        rates = dict(line.verified_by)
+        if "verified" in line.accuracy:
+            rates["verified"] = line.accuracy["verified"]
         for name, rate in rates.items():
-            found[subject, name][eps] = Point(eps, rate["value"], rate["low"], rate["high"])
+            found[subject, name][line.eps] = Point(line.eps, rate.value, rate.low, rate.high)
     return {key: [points[eps] for eps in sorted(points)] for key, points in found.items() if len(points) > 1}

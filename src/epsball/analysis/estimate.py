@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 import warnings
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from epsball.device import generator as seeded
 from epsball.errors import BadConfig
 from epsball.forms.interval import Interval
 from epsball.problem.sets import InputSet, LpBall, Norm
+from epsball.record.lines import EstimateLine
 from epsball.types import Float, Tensor
 
 if TYPE_CHECKING:
@@ -55,20 +56,19 @@ class Estimate:
     seconds: float
     status: Literal["estimate"] = field(default="estimate", init=False)
 
-    def lines(self, index: Sequence[int], label: Sequence[int]) -> list[dict[str, Any]]:
+    def lines(self, index: Sequence[int], label: Sequence[int]) -> list[EstimateLine]:
         """One record line an input, of type and status "estimate"."""
         return [
-            {
-                "type": "estimate",
-                "status": self.status,
-                "index": int(index[i]),
-                "label": int(label[i]),
-                "least": float(self.least[:, i].min()),
-                "outputs": [[float(a), float(b)] for a, b in zip(self.found.lower[i], self.found.upper[i], strict=True)],
-                "lipschitz": float(self.lipschitz[:, i].max()),
-                "radius": float(self.radius[i]),
-                "seconds": self.seconds / len(self.radius),
-            }
+            EstimateLine(
+                status=self.status,
+                index=int(index[i]),
+                label=int(label[i]),
+                least=float(self.least[:, i].min()),
+                outputs=[[float(a), float(b)] for a, b in zip(self.found.lower[i], self.found.upper[i], strict=True)],
+                lipschitz=float(self.lipschitz[:, i].max()),
+                radius=float(self.radius[i]),
+                seconds=self.seconds / len(self.radius),
+            )
             for i in range(len(self.radius))
         ]
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import torch
 from torch.nn import functional as F
 
 from epsball.device import generator
 from epsball.errors import BadConfig
+from epsball.record.lines import PictureLine
 from epsball.types import Float, Tensor
 
 Picture = Float[Tensor, "C H W"]
@@ -58,7 +58,7 @@ def signal_to_noise(picture: Picture, sigma: float) -> float:
     return 20 * math.log10(spread / sigma) if spread else -math.inf
 
 
-def gallery(rows: Sequence[tuple[str, Picture]], sigmas: Sequence[float], group: str, seed: int = 0) -> Iterator[dict[str, Any]]:
+def gallery(rows: Sequence[tuple[str, Picture]], sigmas: Sequence[float], group: str, seed: int = 0) -> Iterator[PictureLine]:
     """One record line a picture and sigma: what is seen of it, cut to [0, 1], and its signal-to-noise ratio.
 
     The ratio is that of the group's smallest size, which larger pictures can be averaged to: n x n pixels win 20 log10(n) decibels.
@@ -69,12 +69,11 @@ def gallery(rows: Sequence[tuple[str, Picture]], sigmas: Sequence[float], group:
         for sigma in sigmas:
             seen = (noisy(picture, sigma, seed).clamp(0, 1) * 255).round().to(torch.uint8).cpu().contiguous()
             ratio = signal_to_noise(picture, sigma) + won
-            yield {
-                "type": "picture",
-                "group": group,
-                "row": name,
-                "column": f"sigma {sigma:g}",
-                "shape": list(seen.shape),
-                "pixels": base64.b64encode(seen.numpy().tobytes()).decode(),
-                "note": f"{ratio:.1f} dB" if math.isfinite(ratio) else "",
-            }
+            yield PictureLine(
+                group=group,
+                row=name,
+                column=f"sigma {sigma:g}",
+                shape=list(seen.shape),
+                pixels=base64.b64encode(seen.numpy().tobytes()).decode(),
+                note=f"{ratio:.1f} dB" if math.isfinite(ratio) else "",
+            )

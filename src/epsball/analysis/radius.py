@@ -19,18 +19,21 @@ from epsball.errors import BadConfig
 from epsball.problem.problem import Budget
 from epsball.problem.property import Property, robust
 from epsball.problem.sets import LpBall, Norm
-from epsball.run.judge import headline, plain
+from epsball.record.continued import continued
+from epsball.record.lines import RadiusLine, SummaryLine
+from epsball.record.lines.analyses import CertifiedBox
+from epsball.record.lines.summary import BoxGain, MethodRadii
+from epsball.record.origin import described
+from epsball.record.rates import rate
+from epsball.run.case import headline
 from epsball.run.track import unheard
-from epsball.run.written import written
 from epsball.types import Tensor
-from epsball.verification.binomial import clopper_pearson
 from epsball.verification.doubts import warn_near_chance
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from epsball.record.journal import Line
-    from epsball.run.judge import Case
+    from epsball.run.case import Case
 
 _TOGETHER = 16  # examples whose lines appear together
 _GRADIENT = 4  # copies of a bound's tensors that its gradient keeps
@@ -86,11 +89,13 @@ class Radii:
 
     def described(self) -> dict[str, Any]:
         """For the record."""
-        box = {} if self.box is None else {"box": plain(self.box)}
+        box = {} if self.box is None else {"box": described(self.box)}
         return {"methods": list(self.methods), "steps": self.steps, **box}
 
 
-def analyse(case: Case, radii: Radii, path: Path | None, progress: Callable[[int, int], None] = unheard) -> tuple[Line, list[Line]]:
+def analyse(
+    case: Case, radii: Radii, path: Path | None, progress: Callable[[int, int], None] = unheard
+) -> tuple[SummaryLine, list[RadiusLine]]:
     """The radii of every example of a case, recorded as they are found if there is a folder for it.
 
     Args:
@@ -108,16 +113,14 @@ def analyse(case: Case, radii: Radii, path: Path | None, progress: Callable[[int
         RunInUse, DiskFull: what was recorded before is whole.
     """
     _try(case, radii)
-    found: list[Line] = []
-    with written(path, "radius", case, **radii.described()) as append:
+    with continued(path, case.heading("radius", case.described(**radii.described()))) as record:
         for part in torch.split(case.index, _TOGETHER):
-            lines = list(_lines(case, radii, part, _PICTURES - len(found)))
-            append(*lines)
-            found += lines
-            progress(len(found), len(case.index))
+            record.append(*_lines(case, radii, part, _PICTURES - len(record.lines)))
+            progress(len(record.lines), len(case.index))
+        found = record.of(RadiusLine)
         summary = _summary(case, radii, found)
-        append(summary)
-    warn_near_chance(sum(line["status"] != "misclassified" for line in found), len(found), case.network.classes)
+        record.append(summary)
+    warn_near_chance(sum(line.status != "misclassified" for line in found), len(found), case.network.classes)
     return summary, found
 
 
@@ -148,7 +151,7 @@ def _measured(case: Case, radii: Radii, x: Tensor, y: Tensor) -> tuple[dict[str,
         return found, seconds, radii.boxes(case, x, prop)
 
 
-def _lines(case: Case, radii: Radii, index: Tensor, pictures: int) -> Iterator[Line]:
+def _lines(case: Case, radii: Radii, index: Tensor, pictures: int) -> Iterator[RadiusLine]:
     """One line an example; the first so many with the input of their box."""
     x, y, predicted = _judged(case, index)
     right = (predicted == y).nonzero()[:, 0]
@@ -156,59 +159,57 @@ def _lines(case: Case, radii: Radii, index: Tensor, pictures: int) -> Iterator[L
     place = {int(i): at for at, i in enumerate(right)}
     for i, number in enumerate(index.tolist()):
         at = place.get(i)
-        line: Line = {
-            "type": "radius",
-            "index": number,
-            "label": int(y[i]),
-            "predicted": int(predicted[i]),
-            "status": "misclassified" if at is None else "done",
-            "radii": {name: 0.0 if at is None else values[at] for name, values in found.items()},
-            "seconds": {name: 0.0 if at is None else spent for name, spent in seconds.items()},
-        }
+        box = {}
         if region is not None and at is not None:
-            line["box"] = _box(region, at) | ({"x": [round(v, 5) for v in x[i].flatten().tolist()]} if i < pictures else {})
-        yield line
+            box = {"box": _box(region, at, [round(v, 5) for v in x[i].flatten().tolist()] if i < pictures else None)}
+        yield RadiusLine(
+            index=number,
+            label=int(y[i]),
+            predicted=int(predicted[i]),
+            status="misclassified" if at is None else "done",
+            radii={name: 0.0 if at is None else values[at] for name, values in found.items()},
+            seconds={name: 0.0 if at is None else spent for name, spent in seconds.items()},
+            **box,
+        )
 
 
-def _box(region: Region, at: int) -> Line:
+def _box(region: Region, at: int, x: list[float] | None) -> CertifiedBox:
     radius, uniform = region.radius[at].double().cpu(), float(region.uniform[at])
-    return {
-        "uniform": uniform,
-        "gain": float(region.gain[at]) if uniform > 0 else None,
-        "narrowest": float(radius.min()),
-        "widest": float(radius.max()),
-        "shape": list(radius.shape),
-        "radius": [math.floor(r * _DIGITS) / _DIGITS for r in radius.flatten().tolist()],  # a smaller box is proven, too
-    }
+    return CertifiedBox(
+        uniform=uniform,
+        gain=float(region.gain[at]) if uniform > 0 else None,
+        narrowest=float(radius.min()),
+        widest=float(radius.max()),
+        shape=list(radius.shape),
+        radius=[math.floor(r * _DIGITS) / _DIGITS for r in radius.flatten().tolist()],  # a smaller box is proven, too
+        **({} if x is None else {"x": x}),
+    )
 
 
-def _summary(case: Case, radii: Radii, lines: list[Line]) -> Line:
+def _summary(case: Case, radii: Radii, lines: list[RadiusLine]) -> SummaryLine:
     """Means over all examples, of which those that are misclassified count 0."""
-    count, right = len(lines), [line for line in lines if line["status"] == "done"]
-    low, high = clopper_pearson(len(right), count)
-    told = headline(case)
-    gains = [line["box"]["gain"] for line in right if "box" in line and line["box"]["gain"] is not None]
-    box = {"count": len(gains), "gain": sum(gains) / len(gains) if gains else None}
-    return {
-        "type": "summary",
-        "verb": "radius",
-        "count": count,
-        "misclassified": count - len(right),
-        "accuracy": {"clean": {"value": len(right) / count, "low": low, "high": high}},
-        "methods": {name: _of(name, lines, case.eps) for name in radii.methods},
-        **({} if radii.box is None else {"box": box}),
-        "high": told.pop("eps"),
+    count, right = len(lines), [line for line in lines if line.status == "done"]
+    gains = [line.box.gain for line in right if line.box is not None and line.box.gain is not None]
+    box = BoxGain(count=len(gains), gain=sum(gains) / len(gains) if gains else None)
+    told = headline(case) | ({} if radii.box is None else {"box": box})
+    return SummaryLine(
+        verb="radius",
+        count=count,
+        misclassified=count - len(right),
+        accuracy={"clean": rate(len(right), count)},
+        methods={name: _of(name, lines, case.eps) for name in radii.methods},
+        high=told.pop("eps"),
         **told,
-    }
+    )
 
 
-def _of(name: str, lines: list[Line], high: float) -> Line:
+def _of(name: str, lines: list[RadiusLine], high: float) -> MethodRadii:
     """What a summary says of one method: `proven` counts radii above 0, `reach` those that the largest one tried cut short."""
-    values = [line["radii"][name] for line in lines]
-    return {
-        "mean": statistics.fmean(values),
-        "median": statistics.median(values),
-        "proven": sum(value > 0 for value in values),
-        "reach": sum(value >= high for value in values),
-        "seconds": sum(line["seconds"][name] for line in lines),
-    }
+    values = [line.radii[name] for line in lines]
+    return MethodRadii(
+        mean=statistics.fmean(values),
+        median=statistics.median(values),
+        proven=sum(value > 0 for value in values),
+        reach=sum(value >= high for value in values),
+        seconds=sum(line.seconds[name] for line in lines),
+    )

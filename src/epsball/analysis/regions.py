@@ -15,18 +15,18 @@ from epsball.analysis.boundaries import named
 from epsball.analysis.plane import Plane, classes
 from epsball.device import exact_arithmetic, generator
 from epsball.errors import BadConfig, BadData
-from epsball.record.folder import RunFolder, is_run
-from epsball.record.journal import Record
+from epsball.proportion import check_alpha, lower_bound, upper_bound
+from epsball.record.continued import continued
+from epsball.record.folder import is_run
+from epsball.record.lines import RegionsLine
 from epsball.smoothing.core import Smoothed
-from epsball.smoothing.statistics import binomial
 from epsball.smoothing.statistics.procedures import Fixed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from epsball.record.journal import Line
-    from epsball.run.judge import Case
+    from epsball.run.case import Case
     from epsball.smoothing.results import Certificate
     from epsball.types import Tensor
 
@@ -58,11 +58,11 @@ class Regions:
     resolution: int = 200
 
     def __post_init__(self) -> None:
-        binomial.check_alpha(self.alpha)
+        check_alpha(self.alpha)
         if len(self.case.index) != 1:
             raise BadConfig(f"{len(self.case.index)} inputs", where="--index", fix="name one test example: a picture is around one")
 
-    def line(self) -> Line:
+    def line(self) -> RegionsLine:
         """The `regions` line: votes, certificate, and the base classifier's classes in the plane.
 
         Raises:
@@ -83,42 +83,41 @@ class Regions:
             prepared = case.network.prepare()
             cells = classes(prepared, plane, self.resolution, window)
             predicted = int(prepared.forward(x.to(prepared.device, prepared.dtype)).argmax())
-        return {
-            "type": "regions",
-            "network": named(case.model),
-            "model": str(case.model),
-            "data": case.data.name,
-            "index": index,
-            "label": int(case.data.test.y[index]),
-            "predicted": predicted,
-            "smoothed": found.label,
-            "top": top,
-            "towards": rivals,
-            "noise": repr(smoothed.law),
-            "sigma": self.sigma,
-            "size": x[0].numel(),
-            "samples": self.n,
-            "selection": self.selection,
-            "alpha": self.alpha,
+        return RegionsLine(
+            network=named(case.model),
+            model=str(case.model),
+            data=case.data.name,
+            index=index,
+            label=int(case.data.test.y[index]),
+            predicted=predicted,
+            smoothed=found.label,
+            top=top,
+            towards=rivals,
+            noise=repr(smoothed.law),
+            sigma=self.sigma,
+            size=x[0].numel(),
+            samples=self.n,
+            selection=self.selection,
+            alpha=self.alpha,
             **self._bars(found),
-            "window": list(window),
-            "resolution": self.resolution,
-            "classes": cells,
-        }
+            window=list(window),
+            resolution=self.resolution,
+            classes=cells,
+        )
 
-    def _bars(self, found: Certificate) -> Line:
+    def _bars(self, found: Certificate) -> dict[str, Any]:
         """Votes by class with one-sided limits, so that the certified class's lower one is p_A itself; and what follows from it."""
         votes = list(found.counts[:-1])
         return {
             "votes": votes,
-            "low": [binomial.lower_bound(count, self.n, self.alpha) for count in votes],
-            "high": [binomial.upper_bound(count, self.n, self.alpha) for count in votes],
+            "low": [lower_bound(count, self.n, self.alpha) for count in votes],
+            "high": [upper_bound(count, self.n, self.alpha) for count in votes],
             "p_a": found.lower,
             "radius": found.radius,
             "norm": found.norm,
         }
 
-    def write(self, path: Path) -> Line:
+    def write(self, path: Path) -> RegionsLine:
         """Write a run folder with the one line, and return it.
 
         Raises:
@@ -140,10 +139,8 @@ class Regions:
         }
         line = self.line()  # what cannot be drawn fails before a folder is made
         told = f"probability of error at most {self.alpha:g} a limit"
-        with RunFolder(path) as folder, Record(folder.record) as record:
-            case.heading("analyse", config, told).open(record)
-            for each in (line, {"type": "done"}):
-                record.append(each)
+        with continued(path, case.heading("analyse", config, told)) as record:
+            record.append(line)
         return line
 
 

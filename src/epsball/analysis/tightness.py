@@ -19,6 +19,7 @@ from epsball.errors import BadConfig, did_you_mean
 from epsball.forms.rows import node_flat
 from epsball.ops.operator import Nonlinear
 from epsball.problem.problem import Budget, check_input
+from epsball.record.lines import LayerLine
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -72,7 +73,7 @@ def _cost(method: Bounder) -> Bounder:
 
 def layer_lines(
     network: Network, input_set: InputSet, methods: Sequence[str] = ("ibp", "crown"), budget: Budget | None = None
-) -> list[dict[str, Any]]:
+) -> list[LayerLine]:
     """The bounds of what enters each non-linear layer, over the input sets of a batch.
 
     Args:
@@ -100,24 +101,32 @@ def layer_lines(
         for name in methods:
             method, samples = Within(METHODS[name], budget or Budget()).cut(prepared, input_set, 0)
             parts = torch.split(torch.arange(len(input_set.centre), device=input_set.centre.device), samples)
-            own: list[list[dict[str, Any]]] = []
+            own: list[list[LayerLine]] = []
             for part in parts:
                 found, cost = _measured(method, prepared, input_set.take(part) if len(parts) > 1 else input_set)
-                own.append([{"type": "layer", **_layer(step, found), "method": name, **cost} for step in layers])
+                own.append([LayerLine(**_layer(step, found), **cost, method=name) for step in layers])
             lines += [_joined(same, [len(part) for part in parts]) for same in zip(*own, strict=True)]
     return lines
 
 
-def _joined(lines: Sequence[dict[str, Any]], counts: Sequence[int]) -> dict[str, Any]:
+def _joined(lines: Sequence[LayerLine], counts: Sequence[int]) -> LayerLine:
     """One layer's line from those of several parts of the samples."""
-    joined = dict(lines[0])
-    if len(lines) > 1:
-        for key in _MEANS:
-            joined[key] = sum(line[key] * n for line, n in zip(lines, counts, strict=True)) / sum(counts)
-        joined["seconds"] = sum(line["seconds"] for line in lines)
-        if "peak_bytes" in joined:
-            joined["peak_bytes"] = max(line["peak_bytes"] for line in lines)
-    return joined
+    first = lines[0]
+    if len(lines) == 1:
+        return first
+    parts = {key: [getattr(line, key) for line in lines] for key in _MEANS}
+    means = {
+        key: None if None in values else sum(v * n for v, n in zip(values, counts, strict=True)) / sum(counts)
+        for key, values in parts.items()
+    }
+    peaks = [line.peak_bytes for line in lines if line.peak_bytes is not None]
+    return first.model_copy(
+        update={
+            **means,
+            "seconds": sum(line.seconds or 0.0 for line in lines),
+            **({"peak_bytes": max(peaks)} if peaks else {}),
+        }
+    )
 
 
 def found_by(method: Bounder, prepared: Prepared, input_set: InputSet) -> Mapping[int, Interval]:
@@ -129,7 +138,7 @@ def found_by(method: Bounder, prepared: Prepared, input_set: InputSet) -> Mappin
     return intervals(prepared, input_set.hull())
 
 
-def _measured(method: Bounder, prepared: Prepared, input_set: InputSet) -> tuple[Mapping[int, Interval], dict[str, float]]:
+def _measured(method: Bounder, prepared: Prepared, input_set: InputSet) -> tuple[Mapping[int, Interval], dict[str, Any]]:
     cuda = prepared.device.type == "cuda"
     if cuda:
         torch.cuda.synchronize(prepared.device)

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from epsball.cli.common import Output, number, percent
 from epsball.cli.target import Opening, Record, Sets
 from epsball.errors import BadConfig
+
+if TYPE_CHECKING:
+    from epsball.record.lines import SummaryLine
 
 
 def attack(
@@ -44,7 +47,7 @@ def attack(
         return
     chosen = options(attacks[method or "pgd"], settings or [], "attack")
     summary, _ = assault(target.case(setup), chosen, out)
-    output.result("attack", {"run": str(out) if out else None, **summary})
+    output.result("attack", {"run": str(out) if out else None, **summary.written()})
     _show(output, str(target.model), summary)
 
 
@@ -64,29 +67,27 @@ def _smoothed(target: Sets, sigma: str, settings: Sequence[str], out: Path | Non
     smoothed = Smoothed(case.network.module, noise, case.network.classes, seed=setup.seed, clip=case.data.clip)
     with output.progress("attacking") as told:
         summary, _ = smooth_assault(case, smoothed, chosen, out, told)
-    output.result("attack", {"run": str(out) if out else None, **summary})
+    output.result("attack", {"run": str(out) if out else None, **summary.written()})
     _show_smoothed(output, str(target.model), summary)
 
 
-def _table(output: Output, subject: str, summary: dict[str, Any]) -> None:
-    title = f"{subject}  eps {summary['eps']:.6g} {summary['norm']}, {summary['count']} examples"
-    rows = [(name, percent(summary["accuracy"][name])) for name in ("clean", "attacked")]
+def _table(output: Output, subject: str, summary: SummaryLine) -> None:
+    title = f"{subject}  eps {summary.eps:.6g} {summary.norm}, {summary.count} examples"
+    rows = [(name, percent(summary.accuracy[name])) for name in ("clean", "attacked")]
     output.table(title, ("accuracy", "[95 % interval]"), rows)
 
 
-def _show(output: Output, model: str, summary: dict[str, Any]) -> None:
+def _show(output: Output, model: str, summary: SummaryLine) -> None:
     _table(output, model, summary)
-    output.text(f"{summary['seconds']:.1f} s.  An attack that fails proves nothing: epsball verify {model}")
+    output.text(f"{summary.seconds:.1f} s.  An attack that fails proves nothing: epsball verify {model}")
 
 
-def _show_smoothed(output: Output, model: str, summary: dict[str, Any]) -> None:
-    _table(output, f"{model} smoothed by {summary['noise']}", summary)
-    tried = round(summary["accuracy"]["clean"]["value"] * summary["count"])
+def _show_smoothed(output: Output, model: str, summary: SummaryLine) -> None:
+    _table(output, f"{model} smoothed by {summary.noise}", summary)
+    tried = round(summary.accuracy["clean"].value * (summary.count or 0))
     output.text(
-        f"The attack changed {percent(summary['success'])} of {tried} right answers to another class; on "
-        f"{summary['abstained_under_attack']} more the smoothed classifier now abstains, which is no success. Each answer is the "
-        f"vote of {summary['votes']} noisy copies, and wrong with probability at most {summary['alpha']:g}."
+        f"The attack changed {percent(summary.success)} of {tried} right answers to another class; on "
+        f"{summary.abstained_under_attack} more the smoothed classifier now abstains, which is no success. Each answer is the "
+        f"vote of {summary.votes} noisy copies, and wrong with probability at most {summary.alpha:g}."
     )
-    output.text(
-        f"{summary['seconds']:.1f} s.  An attack that fails proves nothing: epsball certify {model} --sigma {summary['sigma']:g}"
-    )
+    output.text(f"{summary.seconds:.1f} s.  An attack that fails proves nothing: epsball certify {model} --sigma {summary.sigma:g}")

@@ -29,7 +29,7 @@ def bounds(
 ) -> None:
     """Show per-layer widths and unstable neurons by IBP and CROWN, or by other methods."""
     from epsball.analysis.tightness import check_methods, costs, layer_lines
-    from epsball.run.written import written
+    from epsball.record.continued import continued
 
     names = [part.strip() for part in method.split(",")]
     check_methods(names)
@@ -38,21 +38,25 @@ def bounds(
         return
     x = case.data.test.inputs(case.index).to(case.device)
     lines = layer_lines(case.network, case.ball(x, case.index), names, budget)
-    with written(out, "bounds", case) as append:
-        append(*lines)
-    output.result("bounds", {"layers": lines})
+    with continued(out, case.heading("bounds", case.described())) as record:
+        record.append(*lines)
+    output.result("bounds", {"layers": [line.written() for line in lines]})
     rows = [
         (
-            f"{line['name']} ({line['op']})",
-            line["method"],
-            str(line["neurons"]),
-            f"{line['width']:.4g}",
-            f"{100 * line['active']:.1f} %",
-            f"{100 * line['inactive']:.1f} %",
-            f"{100 * line['unstable']:.1f} %",
-            f"{line['seconds']:.3f}",
+            f"{line.name} ({line.op})",
+            line.method,
+            str(line.neurons),
+            "-" if line.width is None else f"{line.width:.4g}",
+            _percent(line.active),
+            _percent(line.inactive),
+            _percent(line.unstable),
+            f"{line.seconds or 0.0:.3f}",
         )
         for line in lines
     ]
     columns = ("before", "method", "neurons", "mean width", "active", "inactive", "unstable", "seconds (all layers)")
     output.table(target.title, columns, rows)
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f} %"

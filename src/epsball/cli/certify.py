@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -14,8 +14,9 @@ from epsball.cli.target import Examples, Opening, folder_of
 from epsball.errors import BadConfig
 
 if TYPE_CHECKING:
+    from epsball.record.lines import SummaryLine
+    from epsball.run.case import Case
     from epsball.run.certifiers import Certifier
-    from epsball.run.judge import Case
     from epsball.smoothing.sampling.sampler import Function
 
 T = TypeVar("T")
@@ -111,7 +112,7 @@ def certify(  # noqa: PLR0913 - one parameter an option
     machines = None if cluster is None else Cluster(cluster, gpus=float(case.device.type == "cuda"))
     with output.progress("certifying") as told:
         summary = Certification(case, certifier, machines, told, denoiser).run(path, resume=resume, anyway=anyway)
-    output.result("certify", {"run": str(path), **summary})
+    output.result("certify", {"run": str(path), **summary.written()})
     _show(output, path, summary)
 
 
@@ -123,17 +124,17 @@ def _law(kind: type[T], sigma: str, settings: list[str]) -> T:
     return options(kind, [f"{scale_of(kind)}={number(sigma, '--sigma')!r}", *settings], "noise")
 
 
-def _show(output: Output, path: Path, summary: dict[str, Any]) -> None:
+def _show(output: Output, path: Path, summary: SummaryLine) -> None:
     rows = [
-        (f"{point['radius']:g}", f"{100 * point['accuracy']:.1f} %", f"{100 * point['low']:.1f} to {100 * point['high']:.1f}")
-        for point in summary["curve"]
+        (f"{point.radius:g}", f"{100 * point.accuracy:.1f} %", f"{100 * point.low:.1f} to {100 * point.high:.1f}")
+        for point in summary.curve
     ]
-    title = f"{path}  {summary['noise']}, {summary['count']} images"
+    title = f"{path}  {summary.noise}, {summary.count} images"
     output.table(title, ("radius", "certified accuracy", "95 % interval"), rows)
-    radius = summary["average_radius"]
-    each, alpha = summary["samples"] / summary["count"], summary["alpha"]
+    radius = summary.average_radius
+    each, alpha = (summary.samples or 0) / (summary.count or 1), summary.alpha
     chance = f"each certificate is wrong with probability at most {alpha:g}" if alpha else "no chance is involved"
     output.text(
-        f"{each:,.0f} samples an image, {summary['seconds']:.1f} s; {chance}.  "
+        f"{each:,.0f} samples an image, {summary.seconds:.1f} s; {chance}.  "
         f"Average certified radius {radius['value']:.3f} +- {radius['error']:.3f}."
     )

@@ -22,6 +22,8 @@ from epsball.run.track import unheard
 if TYPE_CHECKING:
     import torch
 
+    from epsball.record.lines import Rate
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object with a versioned schema instead of text.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print results only.")]
 Part = Annotated[str | None, typer.Option("--shard", help="i/n: the i-th of n parts of the index, from 1.")]
@@ -165,6 +167,6 @@ def shard(text: str | None) -> tuple[int, int]:
     return i, n
 
 
-def percent(accuracy: Mapping[str, float]) -> str:
+def percent(accuracy: Rate | None) -> str:
     """An accuracy with its 95 % interval."""
-    return f"{100 * accuracy['value']:.2f} % [{100 * accuracy['low']:.2f}, {100 * accuracy['high']:.2f}]"
+    return "-" if accuracy is None else f"{100 * accuracy.value:.2f} % [{100 * accuracy.low:.2f}, {100 * accuracy.high:.2f}]"

@@ -10,10 +10,10 @@ import typer
 
 from epsball.cli.common import Output, percent
 from epsball.cli.target import Balls, Setup
-from epsball.errors import EpsballError
+from epsball.errors import BadConfig, EpsballError
 
 if TYPE_CHECKING:
-    from epsball.record.journal import Line
+    from epsball.record.lines import SummaryLine
 
 # A small convolutional network with batch norm after every layer; all choices in the open, as a TOML file would have them.
 CONFIG = """
@@ -83,7 +83,7 @@ def _data(output: Output) -> str:
     return "mnist"
 
 
-def _train(output: Output, out: Path, config: str, device: str) -> Line:
+def _train(output: Output, out: Path, config: str, device: str) -> SummaryLine:
     import shutil
 
     from epsball.config import load
@@ -97,14 +97,17 @@ def _train(output: Output, out: Path, config: str, device: str) -> Line:
             shutil.rmtree(out / part)
     output.say("1/4  train a network with Fast-IBP")
     tracker = screen(quiet=output.quiet or output.as_json)
-    return start(load(config), out / "train", tracker, device=resolve(device))
+    done = start(load(config), out / "train", tracker, device=resolve(device))
+    if done is None:
+        raise BadConfig("the demo runs in one process", fix="start it without torchrun")
+    return done
 
 
-def _verify(output: Output, out: Path, data: str, eps: float, setup: Setup) -> Line:
+def _verify(output: Output, out: Path, data: str, eps: float, setup: Setup) -> SummaryLine:
     from epsball.analysis.tightness import layer_lines
     from epsball.attacks.pgd import PGD
-    from epsball.run.judge import Judgement
-    from epsball.run.written import written
+    from epsball.record.continued import continued
+    from epsball.run.verify import Judgement
     from epsball.verification.ladder import Ladder
 
     output.say("2/4  attack and verify the whole test set")
@@ -116,8 +119,8 @@ def _verify(output: Output, out: Path, data: str, eps: float, setup: Setup) -> L
     output.say("3/4  bounds of each layer")
     some = Balls(out / "train", data, ":32", str(eps)).case(setup)
     x = some.data.test.inputs(some.index).to(some.device)
-    with written(out / "bounds", "bounds", some) as append:
-        append(*layer_lines(some.network, some.ball(x, some.index)))
+    with continued(out / "bounds", some.heading("bounds", some.described())) as record:
+        record.append(*layer_lines(some.network, some.ball(x, some.index)))
     return judged
 
 
@@ -128,16 +131,16 @@ def _report(output: Output, out: Path) -> str:
     return str(write_report([out / "train", out / "verify", out / "bounds"], out / "report.html"))
 
 
-def _show(output: Output, trained: Line, judged: Line, report: str, seconds: float) -> None:
-    times = {step["name"]: step["seconds"] for step in judged["steps"]}
-    accuracy, by = judged["accuracy"], judged["verified_by"]
+def _show(output: Output, trained: SummaryLine, judged: SummaryLine, report: str, seconds: float) -> None:
+    times = {step.name: step.seconds or 0.0 for step in judged.steps}
+    accuracy, by = judged.accuracy, judged.verified_by
     rows = [
         ("clean accuracy", percent(accuracy["clean"]), f"{times.get('clean', 0):.1f}"),
         ("attacked accuracy (PGD)", percent(accuracy["attacked"]), f"{times.get('attack', 0):.1f}"),
     ]
     rows += [(f"verified accuracy ({method})", percent(share), f"{times.get(method, 0):.1f}") for method, share in by.items()]
-    rows += [("verified accuracy (union)", percent(accuracy["verified"]), f"{judged['seconds']:.1f}")]
-    rows += [("training", f"{trained['epochs']} epochs", f"{trained['seconds']:.1f}")]
-    title = f"{judged['data']}, {judged['count']} test examples, linf eps {judged['eps']}"
+    rows += [("verified accuracy (union)", percent(accuracy["verified"]), f"{judged.seconds or 0.0:.1f}")]
+    rows += [("training", f"{trained.epochs} epochs", f"{trained.seconds or 0.0:.1f}")]
+    title = f"{judged.data}, {judged.count} test examples, linf eps {judged.eps}"
     output.table(title, ("measure", "value [95 % interval]", "seconds"), rows)
     output.text(f"verified <= true robust <= attacked.  {report}  ({seconds:.0f} s in all)")

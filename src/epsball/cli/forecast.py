@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from epsball.bounding.base import Bounder
     from epsball.bounding.budget.within import Cost
     from epsball.problem.problem import Budget
-    from epsball.run.judge import Case
+    from epsball.run.case import Case
 
 Memory = Annotated[str, typer.Option("--memory", help="Memory for bounds, such as 2GiB, 500MB or a number of bytes.")]
 LONG = 60.0  # seconds from which a run is announced

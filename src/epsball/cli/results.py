@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from epsball.cli.common import Output
+from epsball.record.lines import AccuracyPart
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
+
+    from epsball.record.lines import Rate, SummaryLine
 
 _PROTOCOLS = {
     "validation": "on examples held out of the training set; the test set was not looked at before",
@@ -16,43 +18,48 @@ _PROTOCOLS = {
 }
 
 
-def show_results(output: Output, path: Path, summary: Mapping[str, Any]) -> None:
+def show_results(output: Output, path: Path, summary: SummaryLine) -> None:
     """Clean and verified accuracy (or the one under noise) on each part of the data, and how the epoch was selected."""
-    runs = len(summary.get("runs", ())) or 1
-    noisy = "noisy" in summary["accuracy"]
-    scale = f"sigma {summary['sigma']:.6g}" if noisy else f"eps {summary['eps']:.6g}"
-    named = f"{path}: {summary['model']} on {summary['data']}, {scale}"
+    runs = len(summary.runs) or 1
+    noisy = "noisy" in summary.accuracy
+    scale = f"sigma {summary.sigma or 0.0:.6g}" if noisy else f"eps {summary.eps or 0.0:.6g}"
+    named = f"{path}: {summary.model} on {summary.data}, {scale}"
     title = named if runs == 1 else f"{named}; mean and standard deviation of {runs} runs"
-    judged = "under noise, %" if noisy else f"verified by {', '.join(summary['verified_by'])}, %"
+    judged = "under noise, %" if noisy else f"verified by {', '.join(summary.verified_by)}, %"
     rows = [_row(name, part) for name, part in _parts(summary).items()]
     output.table(title, ("accuracy on", "examples", "clean, %", judged), rows)
-    epochs = "" if runs > 1 else f"epoch {summary['selected']['epoch']} of {summary['epochs']} "
-    output.text(f"protocol {summary['protocol']}: {epochs}selected {_PROTOCOLS[summary['protocol']]}")
-    output.text(f"{summary['seconds']:.1f} s of training")
+    chosen = summary.selected
+    epochs = f"epoch {chosen.epoch:g} of {summary.epochs} " if runs == 1 and chosen else ""
+    output.text(f"protocol {summary.protocol}: {epochs}selected {_PROTOCOLS[summary.protocol]}")
+    output.text(f"{summary.seconds or 0.0:.1f} s of training")
     if runs == 1:
-        what = f"{summary['classifier']} --denoiser {path}" if "classifier" in summary else path
-        verb = f"certify {what} --data {summary['data']}{_noise(summary)}" if noisy else f"verify {what} --data {summary['data']}"
+        what = f"{summary.classifier} --denoiser {path}" if summary.classifier else path
+        verb = f"certify {what} --data {summary.data}{_noise(summary)}" if noisy else f"verify {what} --data {summary.data}"
         output.text(f"next:  epsball {verb} --{scale}")
 
 
-def _noise(summary: Mapping[str, Any]) -> str:
+def _noise(summary: SummaryLine) -> str:
     """What certifying takes besides the scale, where the noise is not Gaussian."""
-    name = summary.get("noise") or "gaussian"
-    hidden = f" --set noise.hidden={summary['hidden']:g}" if name.endswith("ablation") else ""
+    name = summary.noise or "gaussian"
+    hidden = f" --set noise.hidden={summary.hidden:g}" if name.endswith("ablation") else ""
     return "" if name == "gaussian" else f" --noise {name}{hidden}"
 
 
-def _parts(summary: Mapping[str, Any]) -> Mapping[str, Any]:
+def _parts(summary: SummaryLine) -> dict[str, AccuracyPart]:
     """The parts of the data; a record from before they were kept has the one of the selection only."""
-    alone = {summary["split"]: {**summary["accuracy"], "count": summary["count"], "of": summary["count"]}}
-    return summary.get("splits") or alone
+    if summary.splits:
+        return summary.splits
+    count = summary.count or 0
+    return {summary.split: AccuracyPart.model_validate({**summary.accuracy, "count": count, "of": count})}
 
 
-def _row(name: str, part: Mapping[str, Any]) -> tuple[str, str, str, str]:
-    count = f"{part['count']:,}" if part["count"] == part["of"] else f"{part['count']:,} of {part['of']:,}"
-    return name, count, _cell(part["clean"]), _cell(part["noisy"] if "noisy" in part else part["verified"])
+def _row(name: str, part: AccuracyPart) -> tuple[str, str, str, str]:
+    count = f"{part.count:,}" if part.count == part.of else f"{part.count:,} of {part.of:,}"
+    return name, count, _cell(part.clean), _cell(part.verified if part.noisy is None else part.noisy)
 
 
-def _cell(rate: Mapping[str, float]) -> str:
-    value, after = f"{100 * rate['value']:.2f}", f" [{100 * rate['low']:.2f}, {100 * rate['high']:.2f}]"
-    return f"{value} +- {100 * rate['std']:.2f}" if "std" in rate else value + after
+def _cell(rate: Rate | None) -> str:
+    if rate is None:
+        return "-"
+    value, after = f"{100 * rate.value:.2f}", f" [{100 * rate.low:.2f}, {100 * rate.high:.2f}]"
+    return value + after if rate.std is None else f"{value} +- {100 * rate.std:.2f}"

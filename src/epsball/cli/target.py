@@ -13,7 +13,7 @@ from epsball.errors import BadConfig, did_you_mean
 
 if TYPE_CHECKING:
     from epsball.models.opened import Layout, Reading
-    from epsball.run.judge import Case
+    from epsball.run.case import Case
 
 NORMS = ("linf", "l2", "l1", "l0")  # those of spec.sets, which would import torch
 _EPS, _NORM = "0.1", "linf"
@@ -111,8 +111,8 @@ class Examples:
 
         from epsball.data.find import load
         from epsball.device import resolve
-        from epsball.run.identity import hashed
-        from epsball.run.judge import Shard, open_case
+        from epsball.record.hashes import hashed
+        from epsball.run.case import Shard, open_case
         from epsball.verification.survey import shard as take
 
         kind, size = self.around

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,7 @@ from epsball.errors import BadConfig, did_you_mean
 
 if TYPE_CHECKING:
     from epsball.config import RunConfig
+    from epsball.record.lines import SummaryLine
 
 _RECIPE = "A recipe (`epsball list recipes`), a published setting (`epsball list settings`) or a TOML file; not with --resume."
 
@@ -66,15 +67,15 @@ def train(  # noqa: PLR0913 - one parameter an option
     several = seeds_of(path) if resume else parse_seeds(seeds, config.train.seed) if seeds else None
     follow = {"resume": resume is not None, "anyway": anyway}
     summary = _run(config, path, several, device=device, quiet=output.quiet or output.as_json, **follow)
-    if not summary:
+    if summary is None:
         return  # another process leads the run, and tells of it
-    output.result("train", {"run": str(path), **summary})
+    output.result("train", {"run": str(path), **summary.written()})
     show_results(output, path, summary)
 
 
 def _run(
     config: RunConfig, path: Path, seeds: list[int] | None, *, device: str, quiet: bool, resume: bool, anyway: bool
-) -> dict[str, Any]:
+) -> SummaryLine | None:
     """The summary of a run, or of one for each seed; in one process or in those that torchrun started."""
     from epsball.device import resolve
     from epsball.run.seeds import start_seeds

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,7 @@ from epsball.errors import BadConfig, did_you_mean
 
 if TYPE_CHECKING:
     from epsball.bounding.base import Bounder
+    from epsball.record.lines import SummaryLine
     from epsball.verification.ladder import Step
 
 
@@ -51,7 +52,7 @@ def verify(  # noqa: PLR0913 - one parameter an option
     import torch
 
     from epsball.problem.sets.base import Divisible
-    from epsball.run.judge import Judgement
+    from epsball.run.verify import Judgement
     from epsball.verification.divided import Cells
     from epsball.verification.ladder import Ladder
 
@@ -71,10 +72,10 @@ def verify(  # noqa: PLR0913 - one parameter an option
     path = out or _default(target, part)
     with output.progress("verifying") as told:
         summary = Judgement(case, verifier, budget.seconds, told, budget.bytes).run(path, resume=resume, anyway=anyway)
-    output.result("verify", {"run": str(path), **summary})
+    output.result("verify", {"run": str(path), **summary.written()})
     _show(output, path, summary)
     if gate:
-        raise typer.Exit(_gate(summary["status"], summary["count"]))
+        raise typer.Exit(_gate(summary))
 
 
 def _steps(method: str) -> tuple[str | Step, ...]:
@@ -104,21 +105,22 @@ def _default(target: Sets, part: str | None) -> Path:
     return folder_of(target.model) / name.replace("/", "_")
 
 
-def _gate(status: dict[str, int], count: int) -> int:
+def _gate(summary: SummaryLine) -> int:
+    status = summary.status
     if status["error"]:
         return 3
     if status["falsified"] or status["misclassified"]:
         return 1
-    return 0 if status["verified"] == count else 2
+    return 0 if status["verified"] == summary.count else 2
 
 
-def _show(output: Output, path: Path, summary: dict[str, Any]) -> None:
-    count, accuracy = summary["count"], summary["accuracy"]
+def _show(output: Output, path: Path, summary: SummaryLine) -> None:
+    count, accuracy = summary.count, summary.accuracy
     rows = [(name, percent(accuracy[name])) for name in ("clean", "attacked", "verified")]
-    rows += [(f"  verified by {method} alone", percent(share)) for method, share in summary["verified_by"].items()]
-    output.table(f"{path}  eps {summary['eps']:.6g} {summary['norm']}, {count} examples", ("accuracy", "[95 % interval]"), rows)
+    rows += [(f"  verified by {method} alone", percent(share)) for method, share in summary.verified_by.items()]
+    output.table(f"{path}  eps {summary.eps:.6g} {summary.norm}, {count} examples", ("accuracy", "[95 % interval]"), rows)
     counted = ("verified", "misclassified", "falsified")
-    steps = [(step["name"], *(str(step[name]) for name in counted), f"{step['seconds']:.1f}") for step in summary["steps"]]
+    steps = [(step.name, *(str(getattr(step, name)) for name in counted), f"{step.seconds or 0:.1f}") for step in summary.steps]
     output.table("", ("step", *counted, "seconds"), steps)
-    left = ", ".join(f"{n} {name}" for name, n in summary["status"].items() if n)
+    left = ", ".join(f"{n} {name}" for name, n in summary.status.items() if n)
     output.text(f"{left}.  Unknown, timeout and error are not answers; they count against the verified accuracy.")

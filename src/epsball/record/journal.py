@@ -1,24 +1,21 @@
-"""Run records: one JSON object a line, appended and synced, so that nothing written is ever lost.
+"""Run records as files: one JSON object a line, appended and synced, so that nothing written is ever lost.
 
-The first line is a header (format, command, configuration and its hash, versions, seed, hardware, arithmetic). Every other
-line has a `type`. A line that was cut by a crash is dropped when the record is opened again; what came before it is whole.
+The first line is a header, and every line has a `type`: what they may say is in `record.lines`. A line that was cut by a crash is
+dropped when the record is opened again; what came before it is whole.
 """
 
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
-import math
 import os
-import platform
 import re
-import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from epsball.errors import BadFile, DiskFull
+from epsball.record.lines import Line
+from epsball.record.lines.base import plain
 from epsball.record.upgrade import upgraded
 
 if TYPE_CHECKING:
@@ -28,12 +25,12 @@ FORMAT = "epsball.run/2"
 OLDER = ("epsball.run/1",)  # read, never continued: see upgrade.py
 _BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{}]')  # a string as a whole, or a bracket
 DEPTH = 64  # of lists and objects in each other; no line of this package has half of it
-Line = dict[str, Any]
+Raw = dict[str, Any]
 _EDITED = "the record was edited: restore it, or run again"
 _HASHES = ("config", "identity", "code")  # of a header of this format
 
 
-class Record:
+class Journal:
     """A record open for appending. Use as a context manager."""
 
     def __init__(self, path: Path) -> None:
@@ -52,41 +49,14 @@ class Record:
         """Close the file; appending again is an error."""
         self._file.close()
 
-    def header(self, verb: str, config: Mapping[str, Any], *, seed: int, device: str, arithmetic: str, **more: Any) -> None:
-        """Append a header line: everything that is needed to run this again.
-
-        Args:
-            verb: the command.
-            config: every option.
-            seed: of everything random.
-            device: where it runs.
-            arithmetic: what was and what was not proven about rounding.
-            **more: `identity` and `code`, as `run.identity.Heading` gives them.
-        """
-        self.append(
-            {
-                "type": "header",
-                "format": FORMAT,
-                "verb": verb,
-                "command": command(),
-                "config": dict(config),
-                "config_hash": digest(config),
-                "versions": versions(),
-                "seed": seed,
-                "hardware": hardware(device),
-                "arithmetic": arithmetic,
-                "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-                **more,
-            }
-        )
-
-    def append(self, line: Mapping[str, Any], *, sync: bool = True) -> None:
-        """Append one line, and sync it to the disk unless told that more follow at once.
+    def append(self, line: Line | Mapping[str, Any], *, sync: bool = True) -> None:
+        """Append one line (a benchmark may write one of its own), and sync it to the disk unless told that more follow at once.
 
         Raises:
             DiskFull: the disk took only a part; that part is removed, and what was written before is whole.
         """
-        data = (json.dumps(_plain(line), allow_nan=False, separators=(",", ":")) + "\n").encode()
+        values = plain(line.written() if isinstance(line, Line) else line)
+        data = (json.dumps(values, allow_nan=False, separators=(",", ":")) + "\n").encode()
         start = self._file.seek(0, os.SEEK_END)
         try:
             written = 0
@@ -105,8 +75,8 @@ class Record:
             raise
 
 
-def read(path: Path) -> list[Line]:
-    """Every whole line of a record.
+def read(path: Path) -> list[Raw]:
+    """Every whole line of a record, as it stands there.
 
     Raises:
         BadFile: no such record, not a record of this package, or a malformed line before the last one.
@@ -138,7 +108,7 @@ def read(path: Path) -> list[Line]:
     return lines
 
 
-def _parsed(raw: bytes, path: Path) -> Iterator[Line]:
+def _parsed(raw: bytes, path: Path) -> Iterator[Raw]:
     whole, _, _ = raw.rpartition(b"\n")
     for number, line in enumerate(whole.split(b"\n"), 1):
         if not line:
@@ -146,16 +116,21 @@ def _parsed(raw: bytes, path: Path) -> Iterator[Line]:
         yield _line(line, f"{path}:{number}")
 
 
-def _line(text: bytes, where: str) -> Line:
+def _line(text: bytes, where: str) -> Raw:
     if _depth(text) > DEPTH:
         raise BadFile(f"a line of a run record is nested more than {DEPTH} deep", where=where, fix=_EDITED)
     try:
-        parsed = json.loads(text)
+        parsed = json.loads(text, parse_constant=_refused)
     except ValueError as error:
         raise BadFile("a malformed line in a run record", where=where, fix=_EDITED) from error
     if not isinstance(parsed, dict):
         raise BadFile("a line of a run record is not an object", where=where, fix=_EDITED)
     return parsed
+
+
+def _refused(constant: str) -> None:
+    """NaN and infinities are no JSON."""
+    raise ValueError(f"{constant} is no number of a record")
 
 
 def _depth(text: bytes) -> int:
@@ -181,60 +156,3 @@ def _drop_cut_line(path: Path) -> None:
         with path.open("r+b") as file:
             file.truncate(len(whole) + len(newline))
             os.fsync(file.fileno())
-
-
-def _plain(value: Any) -> Any:
-    """NaN and infinities as null: a record is strict JSON."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict) or hasattr(value, "items"):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    if isinstance(value, Path):
-        return str(value)
-    return value
-
-
-def digest(config: Mapping[str, Any]) -> str:
-    """A short hash of a configuration, the same for equal values in any order."""
-    text = json.dumps(_plain(config), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def command() -> list[str]:
-    """The command line of this process, as it can be typed again."""
-    python, *rest = sys.orig_argv or [sys.executable]
-    if rest[:2] == ["-m", "epsball"]:
-        return ["epsball", *rest[2:]]
-    if rest and Path(rest[0]).name == "epsball":
-        return ["epsball", *rest[1:]]
-    return [Path(python).name, *rest]
-
-
-def versions() -> dict[str, str]:
-    """Versions of what the numbers depend on."""
-    from importlib.metadata import version
-
-    return {
-        "epsball": version("epsball"),
-        "torch": version("torch"),
-        "numpy": version("numpy"),
-        "python": platform.python_version(),
-    }
-
-
-def hardware(device: str) -> dict[str, Any]:
-    """The machine, as far as numbers and seconds depend on it."""
-    import torch
-
-    found: dict[str, Any] = {
-        "machine": platform.machine(),
-        "system": platform.system(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "device": device,
-    }
-    if device.startswith("cuda"):
-        found["gpu"] = torch.cuda.get_device_name(device)
-    return found

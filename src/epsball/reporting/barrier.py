@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from epsball.reporting.drawing import ACCENT, ACCENT_2, GREY, INK, MUTED, draw
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from matplotlib.axes import Axes
+
+    from epsball.record.lines import BarrierLine
 
 _MARKS = {
     "crown": ("o", GREY, "CROWN"),
@@ -20,16 +22,15 @@ _MARKS = {
 }
 
 
-def barrier_figure(lines: Sequence[Mapping[str, Any]]) -> str:
+def barrier_figure(lines: Sequence[BarrierLine]) -> str:
     """An SVG element from the lines of type "barrier" of a record, images in the order of their attacked margins."""
-    whole = sorted((line for line in lines if line.get("gap") is not None), key=lambda line: float(line["margins"]["attack"]))
+    whole = sorted((_margins(line) for line in lines if line.gap is not None), key=lambda margins: margins["attack"])
 
     def paint(axes: Axes) -> None:
-        for place, line in enumerate(whole):
-            margins = line["margins"]
+        for place, margins in enumerate(whole):
             axes.plot([place, place], [margins["crown"], margins["attack"]], color=GREY, linewidth=0.6)
         for name, (mark, colour, label) in _MARKS.items():
-            points = [(i, line["margins"][name]) for i, line in enumerate(whole) if name in line["margins"]]
+            points = [(i, margins[name]) for i, margins in enumerate(whole) if name in margins]
             if points:
                 axes.plot(*zip(*points, strict=True), linestyle="none", marker=mark, color=colour, label=label, markersize=3.5)
         axes.axhline(0, color=INK, linewidth=0.8)
@@ -38,6 +39,10 @@ def barrier_figure(lines: Sequence[Mapping[str, Any]]) -> str:
         axes.set_title("What no relaxation of single neurons can prove")
         axes.legend()
 
-    shut = sum(line["margins"]["lp-tight"] <= 0 < line["margins"]["attack"] for line in whole)
+    shut = sum(margins["lp-tight"] <= 0 < margins["attack"] for margins in whole)
     alt = f"Least margins of {len(whole)} images by method; {shut} lie above zero for the attack and not above it for the barrier."
     return draw(paint, alt=alt, ident="barrier", size=(6.0, 3.4))
+
+
+def _margins(line: BarrierLine) -> dict[str, float]:
+    return {name: margin for name, margin in line.margins.items() if margin is not None}

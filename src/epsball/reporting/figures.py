@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from epsball.analysis.curves import verified_against_eps
-from epsball.record.lines import Instance, Layer
+from epsball.record.lines import InstanceLine, LayerLine
 from epsball.reporting.csv import Sheet
 from epsball.reporting.drawing import ACCENT, ACCENT_2, ACCENT_3, GREY, INK, MUTED, draw
 
@@ -93,7 +93,7 @@ def margin_figure(run: Run) -> Figure | None:
     )  # fmt: skip
 
 
-def _margins(instances: Sequence[Instance]) -> dict[str, list[float]]:
+def _margins(instances: Sequence[InstanceLine]) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {}
     for line in instances:
         named: dict[str, float | None] = dict(line.bounds) or {line.by: line.margin}
@@ -117,7 +117,7 @@ def _histogram(name: str, values: list[float], edges: np.ndarray, counts: np.nda
 
 def layer_figures(run: Run) -> list[Figure]:
     """Mean width of the bounds and share of unstable neurons, by layer and method."""
-    lines = run.of(Layer)
+    lines = run.of(LayerLine)
     names = list(dict.fromkeys(line.name for line in lines))[:MOST_LAYERS]
     methods = list(dict.fromkeys(line.method for line in lines))
     widths = {(line.method, line.name): line.width for line in lines if line.width}
@@ -176,7 +176,7 @@ def _dots(names: list[str], methods: list[str], values: dict[tuple[str, str], fl
 
 def eps_figure(story: Story) -> Figure | None:
     """Verified accuracy against eps, one curve a method; None unless one model was verified at two radii or more."""
-    curves = verified_against_eps([run.summary.model_dump() for run in story.judged if run.summary])
+    curves = verified_against_eps([run.summary for run in story.judged if run.summary])
     if not curves:
         return None
 

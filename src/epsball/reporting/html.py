@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from epsball.errors import BadConfig, BadFile, MissingExtra
 from epsball.files import write_bytes
-from epsball.record.lines import STATUSES, Header, Layer, Witness
+from epsball.record.lines import STATUSES, HeaderLine, LayerLine, WitnessLine
 from epsball.reporting import figures, tables
 from epsball.reporting.csv import Cell, Sheet, duration, number, percent, whole
 from epsball.reporting.layers_over_time import relu_figure, tightness_figures
@@ -126,7 +126,7 @@ def render(story: Story) -> str:
         relu_figure=relu_figure(story),
         training=[(run, [*training_figures(run), *tightness_figures(run)], tables.best_epoch(run)) for run in story.trained],
         planes=[(run, figure) for run in story.runs if (figure := plane_figure(run)) is not None],
-        layers=[(run, figures.layer_figures(run), run.of(Layer), _layer_sheet(run)) for run in story.layered],
+        layers=[(run, figures.layer_figures(run), run.of(LayerLine), _layer_sheet(run)) for run in story.layered],
         radii=[(run, panel) for run in story.runs if (panel := radii_panel(run)) is not None],
         smoothing=smoothing_page(story),
         regions=[(run, found) for run in story.runs if (found := region_figures(run))],
@@ -181,7 +181,7 @@ def _instances(run: Run) -> dict[str, Any]:
         ]
         for line in lines
     ]
-    shown = [witness.index for witness in run.of(Witness)[:_MOST_PICTURES]]
+    shown = [witness.index for witness in run.of(WitnessLine)[:_MOST_PICTURES]]
     notes = {line.index: line.note for line in lines if line.note}
     return {"statuses": STATUSES, "steps": steps, "methods": methods, "rows": rows, "witnesses": shown, "notes": notes}
 
@@ -191,13 +191,13 @@ def _digits(value: float | None) -> float | None:
 
 
 def _pictures(run: Run) -> list[Picture]:
-    latest = {witness.index: witness for witness in run.of(Witness)}
+    latest = {witness.index: witness for witness in run.of(WitnessLine)}
     return [picture(run, witness) for witness in list(latest.values())[:_MOST_PICTURES]]
 
 
 def _layer_sheet(run: Run) -> Sheet:
     columns = ("name", "op", "method", "neurons", "width", "active", "inactive", "unstable", "seconds")
-    rows: tuple[tuple[Cell, ...], ...] = tuple(tuple(getattr(line, key) for key in columns) for line in run.of(Layer))
+    rows: tuple[tuple[Cell, ...], ...] = tuple(tuple(getattr(line, key) for key in columns) for line in run.of(LayerLine))
     return Sheet(f"layers-{run.id}.csv", columns, rows)
 
 
@@ -215,7 +215,7 @@ def _flat(config: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
 def _hashes(run: Run) -> list[tuple[str, str]]:
     """What the run is of: the hashes of its header, and the code of each that began or resumed it."""
     found = [(name.capitalize(), value) for name, value in run.header.identity.items() if value is not None]
-    return found + [("Code", _code(header.code)) for header in run.of(Header) if header.code]
+    return found + [("Code", _code(header.code)) for header in run.of(HeaderLine) if header.code]
 
 
 def _code(code: Mapping[str, str | bool | None]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from epsball.record.lines import Relu, Tightness
+from epsball.record.lines import ReluLine, TightnessLine
 from epsball.reporting.csv import Sheet, number, percent
 from epsball.reporting.drawing import ACCENT, ACCENT_2, ACCENT_3, GREY, INK, MUTED, draw
 from epsball.reporting.figures import WIDE, Figure, short
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from epsball.record.lines import LayerWidth
+    from epsball.record.lines import LayerSpread
     from epsball.reporting.csv import Cell
     from epsball.reporting.runs import Run, Story
 
@@ -26,7 +26,7 @@ _STATES = ("active", "unstable", "inactive")
 
 def relu_figure(story: Story) -> Figure | None:
     """Active, unstable and inactive ReLUs of whole networks by epoch, a curve a run: Figure 3.2 of the thesis."""
-    every = [(run.name, [(line.epoch, _whole(line)) for line in run.of(Relu) if line.layers]) for run in story.trained]
+    every = [(run.name, [(line.epoch, _whole(line)) for line in run.of(ReluLine) if line.layers]) for run in story.trained]
     shares = [(name, points) for name, points in every if points]
     if not shares:
         return None
@@ -48,7 +48,7 @@ def relu_figure(story: Story) -> Figure | None:
     )  # fmt: skip
 
 
-def _whole(line: Relu) -> tuple[float, ...]:
+def _whole(line: ReluLine) -> tuple[float, ...]:
     """Shares over all neurons; layers count alike in a record that does not say how many they have."""
     weights = [layer.neurons for layer in line.layers]
     weights = weights if all(weights) else [1] * len(weights)
@@ -77,7 +77,7 @@ def _curves(curves: list[tuple[str, Points]], title: str) -> Callable[[Axes], No
 
 def tightness_figures(run: Run) -> list[Figure]:
     """How wide each layer's bounds are by epoch: in widths of the input's box, and in spreads of the layer's clean values."""
-    lines = run.of(Tightness)
+    lines = run.of(TightnessLine)
     return [
         figure
         for figure in (
@@ -96,16 +96,16 @@ def tightness_figures(run: Run) -> list[Figure]:
     ]  # fmt: skip
 
 
-def _over(value: float, by: float) -> float | None:
-    return value / by if by > 0 and value > 0 else None
+def _over(value: float | None, by: float | None) -> float | None:
+    return value / by if by and value and by > 0 and value > 0 else None
 
 
 def _tightness(
     run: Run,
-    lines: list[Tightness],
+    lines: list[TightnessLine],
     key: str,
     title: str,
-    ratio: Callable[[LayerWidth, float], float | None],
+    ratio: Callable[[LayerSpread, float | None], float | None],
     caption: str,
 ) -> Figure | None:
     names = list(dict.fromkeys(layer.name for line in lines for layer in line.layers))

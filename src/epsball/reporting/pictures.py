@@ -13,7 +13,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from epsball.record.lines import Witness
+    from epsball.record.lines import WitnessLine
     from epsball.reporting.runs import Run
 
     Pixels = NDArray[np.float64]
@@ -35,7 +35,7 @@ class Picture:
     """
 
     run: Run
-    witness: Witness
+    witness: WitnessLine
     images: tuple[tuple[str, str], ...]
     changes: tuple[tuple[int, float, float], ...]
     largest: float
@@ -61,7 +61,7 @@ class PictureTable:
     rows: tuple[tuple[str, tuple[PictureCell | None, ...]], ...]
 
 
-def picture(run: Run, witness: Witness) -> Picture:
+def picture(run: Run, witness: WitnessLine) -> Picture:
     """What the gallery shows of one witness."""
     x, adversarial = np.array(witness.x, dtype=np.float64), np.array(witness.adversarial, dtype=np.float64)
     change = adversarial - x

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from epsball.reporting.csv import Sheet
 
 if TYPE_CHECKING:
-    from epsball.record.lines import Part, Rate, Summary
+    from epsball.record.lines import AccuracyPart, Rate, SummaryLine
     from epsball.reporting.csv import Cell
     from epsball.reporting.runs import Run, Story
 
@@ -28,7 +28,7 @@ class Result:
 
     run: Run
     name: str
-    part: Part
+    part: AccuracyPart
     selected: bool
     protocol: str
     eps: float | None
@@ -68,7 +68,7 @@ def results(story: Story) -> Results | None:
     return Results(tuple(rows)) if rows else None
 
 
-def _rows(run: Run, summary: Summary) -> list[Result]:
+def _rows(run: Run, summary: SummaryLine) -> list[Result]:
     found = (summary.protocol, summary.eps)
     return [Result(run, name, part, name == summary.split, *found) for name, part in summary.splits.items()]
 

@@ -7,34 +7,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import ValidationError
-
 from epsball.errors import BadConfig, BadFile
 from epsball.record.history import current
 from epsball.record.journal import read
 from epsball.record.lines import (
-    KINDS,
-    Certificate,
-    Epoch,
-    Header,
-    Instance,
-    Layer,
+    CertificateLine,
+    DoneLine,
+    EpochLine,
+    HeaderLine,
+    InstanceLine,
+    LayerLine,
     Line,
-    Metrics,
-    Relu,
-    Shown,
-    Summary,
-    Tightness,
-    Witness,
+    MetricsLine,
+    PictureLine,
+    ReluLine,
+    SummaryLine,
+    TightnessLine,
+    WitnessLine,
 )
+from epsball.record.read import typed
 from epsball.reporting.shards import merged
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from epsball.record.journal import Line as Raw
 
 L = TypeVar("L", bound=Line)
+_LARGEST = 1e30
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 
 
@@ -63,9 +62,9 @@ class Run:
         return [line for line in self.lines if isinstance(line, kind)]
 
     @property
-    def header(self) -> Header:
+    def header(self) -> HeaderLine:
         """The first header; resuming a run may append others."""
-        return self.of(Header)[0]
+        return self.of(HeaderLine)[0]
 
     @property
     def records(self) -> tuple[Run, ...]:
@@ -87,15 +86,15 @@ class Run:
         return [number for number in range(1, self.shard[1] + 1) if number not in here]
 
     @property
-    def summary(self) -> Summary | None:
+    def summary(self) -> SummaryLine | None:
         """The last summary, or None for a run that never came to one."""
-        found = self.of(Summary)
+        found = self.of(SummaryLine)
         return found[-1] if found else None
 
     @property
-    def instances(self) -> list[Instance]:
+    def instances(self) -> list[InstanceLine]:
         """One line an input, the last one where a resumed run judged it again, ordered by index."""
-        return sorted({line.index: line for line in self.of(Instance)}.values(), key=lambda line: line.index)
+        return sorted({line.index: line for line in self.of(InstanceLine)}.values(), key=lambda line: line.index)
 
     @property
     def title(self) -> str:
@@ -119,7 +118,7 @@ class Story:
     @property
     def judged(self) -> list[Run]:
         """Runs that verified inputs."""
-        return [run for run in self.runs if run.header.verb != "attack" and (run.of(Instance) or _verb(run) == "verify")]
+        return [run for run in self.runs if run.header.verb != "attack" and (run.of(InstanceLine) or _verb(run) == "verify")]
 
     @property
     def attacked(self) -> list[Run]:
@@ -129,27 +128,31 @@ class Story:
     @property
     def trained(self) -> list[Run]:
         """Runs with training curves."""
-        return [run for run in self.runs if any(isinstance(line, (Metrics, Epoch, Relu, Tightness)) for line in run.lines)]
+        return [
+            run
+            for run in self.runs
+            if any(isinstance(line, (MetricsLine, EpochLine, ReluLine, TightnessLine)) for line in run.lines)
+        ]
 
     @property
     def layered(self) -> list[Run]:
         """Runs with bounds of layers."""
-        return [run for run in self.runs if run.of(Layer)]
+        return [run for run in self.runs if run.of(LayerLine)]
 
     @property
     def smoothed(self) -> list[Run]:
         """Runs with certificates of randomized smoothing."""
-        return [run for run in self.runs if run.of(Certificate)]
+        return [run for run in self.runs if run.of(CertificateLine)]
 
     @property
     def shown(self) -> list[Run]:
         """Runs with pictures side by side."""
-        return [run for run in self.runs if run.of(Shown)]
+        return [run for run in self.runs if run.of(PictureLine)]
 
     @property
     def broken(self) -> list[Run]:
         """Runs with adversarial examples."""
-        return [run for run in self.runs if run.of(Witness)]
+        return [run for run in self.runs if run.of(WitnessLine)]
 
 
 def _verb(run: Run) -> str:
@@ -170,13 +173,18 @@ def read_runs(paths: Sequence[Path]) -> Story:
 
 
 def _read(path: Path, ident: str) -> Run:
-    raw = read(path)
-    checked = {number: line for number, item in enumerate(raw) if (line := _checked(item, f"{path}:{number + 1}"))}
-    known = [raw[number] | {"number": number} for number in checked]
-    lines = tuple(checked[item["number"]] for item in current(known))
-    if not lines or not isinstance(lines[0], Header):
+    raw = [_printable(line) for line in read(path)]
+    for number, line in enumerate(raw, 1):
+        if not _drawable(line):
+            raise BadFile(
+                f"a malformed {line['type']!r} line in a run record: a number beyond {_LARGEST:g}, which no axis holds",
+                where=f"{path}:{number}",
+                fix="leave this run out, or run it again",
+            )
+    lines = tuple(current(typed(raw, path)))
+    if not lines or not isinstance(lines[0], HeaderLine):
         raise BadFile("the record does not start with a header", where=f"{path}:1", fix="give a run folder of epsball")
-    return Run(ident, path.resolve().parent.name, path, lines, any(item.get("type") == "done" for item in raw))
+    return Run(ident, path.resolve().parent.name, path, lines, any(isinstance(line, DoneLine) for line in lines))
 
 
 def _printable(value: Any) -> Any:
@@ -188,17 +196,10 @@ def _printable(value: Any) -> Any:
     return [_printable(item) for item in value] if isinstance(value, list) else value
 
 
-def _checked(item: Raw, where: str) -> Line | None:
-    kind = KINDS.get(str(item.get("type")))
-    if kind is None:
-        return None
-    try:
-        return kind.model_validate(_printable(item))
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the line"
-        raise BadFile(
-            f"a malformed {item['type']!r} line in a run record: {field}: {first['msg']}",
-            where=where,
-            fix="leave this run out, or run it again",
-        ) from error
+def _drawable(value: Any) -> bool:
+    """Whether every number of it has a place on an axis."""
+    if isinstance(value, float):
+        return abs(value) <= _LARGEST
+    if isinstance(value, dict):
+        return all(_drawable(item) for item in value.values())
+    return not isinstance(value, list) or all(_drawable(item) for item in value)

@@ -9,8 +9,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from epsball.errors import BadConfig
-from epsball.record.lines import STATUSES, Certificate, Header, Instance, Rate, Step, Summary
-from epsball.smoothing.statistics.binomial import lower_bound, upper_bound
+from epsball.proportion import lower_bound, upper_bound
+from epsball.record.lines import STATUSES, CertificateLine, HeaderLine, InstanceLine, Rate, StepTally, SummaryLine
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,8 +49,8 @@ def _together(group: list[Run]) -> Run:
         _check(one, other)
     names = [run.name for run in group]
     name = " + ".join(names) if len(names) <= 4 else f"{names[0]} + {len(names) - 1} more"
-    lines = [line for run in group for line in run.lines if not isinstance(line, (Header, Summary))]
-    kept = [line for line in lines if not isinstance(line, Instance)]
+    lines = [line for run in group for line in run.lines if not isinstance(line, (HeaderLine, SummaryLine))]
+    kept = [line for line in lines if not isinstance(line, InstanceLine)]
     instances = [line for run in group for line in run.instances]
     _check_apart(group)
     summary = _summary(group, instances)
@@ -85,7 +85,7 @@ def _hashes(run: Run) -> dict[str, Any]:
 def _check_apart(group: Sequence[Run]) -> None:
     seen: dict[int, Run] = {}
     for run in group:
-        for index in {*(line.index for line in run.of(Instance)), *(line.index for line in run.of(Certificate))}:
+        for index in {*(line.index for line in run.of(InstanceLine)), *(line.index for line in run.of(CertificateLine))}:
             if index in seen:
                 raise BadConfig(
                     f"two shards hold example {index}", where=f"{seen[index].path.parent} and {run.path.parent}", fix=_FIX
@@ -93,13 +93,13 @@ def _check_apart(group: Sequence[Run]) -> None:
             seen[index] = run
 
 
-def _summary(group: Sequence[Run], instances: Sequence[Instance]) -> Summary | None:
+def _summary(group: Sequence[Run], instances: Sequence[InstanceLine]) -> SummaryLine | None:
     """One summary, its shares counted again from the instances; None where no shard has come to an end."""
     found = [run.summary for run in group if run.summary is not None]
     if not found:
         return None
     whole = found if len(found) == len(group) else []
-    count = len(instances) if instances else sum(len({line.index for line in run.of(Certificate)}) for run in group)
+    count = len(instances) if instances else sum(len({line.index for line in run.of(CertificateLine)}) for run in group)
     status = Counter(line.status for line in instances)
     return found[0].model_copy(
         update={
@@ -115,7 +115,7 @@ def _summary(group: Sequence[Run], instances: Sequence[Instance]) -> Summary | N
     )
 
 
-def _accuracy(instances: Sequence[Instance]) -> dict[str, Rate]:
+def _accuracy(instances: Sequence[InstanceLine]) -> dict[str, Rate]:
     if not instances:
         return {}
     right = [line for line in instances if line.predicted == line.label]
@@ -127,7 +127,7 @@ def _accuracy(instances: Sequence[Instance]) -> dict[str, Rate]:
     return {name: _rate(hits, len(instances)) for name, hits in counts.items()}
 
 
-def _by_method(summaries: Sequence[Summary], count: int) -> dict[str, Rate]:
+def _by_method(summaries: Sequence[SummaryLine], count: int) -> dict[str, Rate]:
     """Methods that every shard tells of by themselves."""
     first = summaries[0].verified_by if summaries else {}
     names = [name for name in first if all(name in summary.verified_by for summary in summaries)]
@@ -135,15 +135,15 @@ def _by_method(summaries: Sequence[Summary], count: int) -> dict[str, Rate]:
     return {name: _rate(number, count) for name, number in hits.items()}
 
 
-def _steps(summaries: Sequence[Summary]) -> list[Step]:
+def _steps(summaries: Sequence[SummaryLine]) -> list[StepTally]:
     """The ladder's steps, in the order of the shard that took the most of them."""
     ordered = sorted((summary.steps for summary in summaries), key=len, reverse=True)
     names = dict.fromkeys(step.name for steps in ordered for step in steps)
     return [_sum(name, [step for steps in ordered for step in steps if step.name == name]) for name in names]
 
 
-def _sum(name: str, steps: Sequence[Step]) -> Step:
-    return Step(
+def _sum(name: str, steps: Sequence[StepTally]) -> StepTally:
+    return StepTally(
         name=name,
         settled=sum(step.settled for step in steps),
         verified=sum(step.verified for step in steps),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import ndtri
 
-from epsball.record.lines import Certificate, Shown
+from epsball.record.lines import CertificateLine, PictureLine
 from epsball.reporting.certified_curves import Curve, certified_figure
 from epsball.reporting.csv import Sheet
 from epsball.reporting.drawing import ACCENT, ALARM, INK, MUTED, SOFT, draw
@@ -69,7 +69,7 @@ def smoothing_page(story: Story) -> SmoothingPage | None:
 
 
 def _rows(run: Run) -> list[Row]:
-    latest = {line.index: line for line in run.of(Certificate)}
+    latest = {line.index: line for line in run.of(CertificateLine)}
     return [Row.of(line.index, line.label, line.predicted, line.radius, line.seconds or 0.0) for line in latest.values()]
 
 
@@ -78,7 +78,7 @@ def _noise(run: Run) -> str:
 
 
 def _row(run: Run) -> SmoothedRow:
-    rows, lines, summary = _rows(run), run.of(Certificate), run.summary
+    rows, lines, summary = _rows(run), run.of(CertificateLine), run.summary
     radius, error = average_radius(rows)
     samples = sum(line.samples for line in lines) / len(lines)
     alpha = summary.alpha if summary else None
@@ -94,12 +94,12 @@ def _curves(runs: Sequence[Run]) -> Figure:
         "choice of inputs; that each single radius holds is the smaller, stated probability of the table."
     )
     curves = [Curve(run.name, f"{run.name} {_noise(run)}".strip(), _rows(run)) for run in runs]
-    return certified_figure("certified", curves, runs[0].of(Certificate)[0].norm, "run", caption)
+    return certified_figure("certified", curves, runs[0].of(CertificateLine)[0].norm, "run", caption)
 
 
 def _votes(run: Run) -> Figure:
     """The distribution of p_A: what share of noisy copies got the top class, at least."""
-    lower = np.array([line.lower for line in run.of(Certificate)])
+    lower = np.array([line.lower for line in run.of(CertificateLine)])
     least = 0.4
     logit = _logit(np.clip(lower, least, 1 - 1e-6))
     edges = np.linspace(_logit(np.array(least)), max(float(logit.max()), float(_logit(np.array(0.99)))) + 1e-9, 33)
@@ -135,7 +135,9 @@ def _worst_case(run: Run) -> Figure | None:
     x, a half-space at sigma Phi^-1(p_A) from x loses it soonest.
     """
     known = _GAUSSIAN.fullmatch(_noise(run))
-    certified = sorted((line for line in run.of(Certificate) if line.radius > 0 and 0.5 < line.lower < 1), key=lambda c: c.radius)
+    certified = sorted(
+        (line for line in run.of(CertificateLine) if line.radius > 0 and 0.5 < line.lower < 1), key=lambda c: c.radius
+    )
     if not known or not certified:
         return None
     sigma, line = float(known[1]), certified[len(certified) // 2]
@@ -179,19 +181,19 @@ def _half_space(sigma: float, reach: float) -> Callable[[Axes], None]:
 
 def noise_tables(run: Run) -> list[PictureTable]:
     """The pictures of a run by group, in the record's order of rows and columns."""
-    groups: dict[str, list[Shown]] = {}
-    for line in run.of(Shown):
+    groups: dict[str, list[PictureLine]] = {}
+    for line in run.of(PictureLine):
         groups.setdefault(line.group, []).append(line)
     return [_noise_table(title, lines) for title, lines in groups.items()]
 
 
-def _noise_table(title: str, lines: list[Shown]) -> PictureTable:
+def _noise_table(title: str, lines: list[PictureLine]) -> PictureTable:
     columns = tuple(dict.fromkeys(line.column for line in lines))
     rows = tuple(dict.fromkeys(line.row for line in lines))
     cells = {(line.row, line.column): _cell(line) for line in lines}
     return PictureTable(title, columns, tuple((row, tuple(cells.get((row, column)) for column in columns)) for row in rows))
 
 
-def _cell(line: Shown) -> PictureCell:
+def _cell(line: PictureLine) -> PictureCell:
     pixels = np.frombuffer(line.values, np.uint8).reshape(line.shape).transpose(1, 2, 0) / 255
     return png(pixels), line.note, line.shape[2], line.shape[1]

@@ -7,13 +7,13 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from epsball.record.lines import STATUSES, Epoch, Header, Rate, Status, Step
+from epsball.record.lines import STATUSES, EpochLine, HeaderLine, Rate, Status, StepTally
 from epsball.reporting.csv import Cell, Sheet
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from epsball.record.lines import Summary
+    from epsball.record.lines import SummaryLine
     from epsball.reporting.runs import Run, Story
 
 _ANSWERS: tuple[Status, ...] = ("verified", "misclassified", "falsified")
@@ -93,7 +93,7 @@ def headlines(story: Story) -> list[Headline]:
     return found
 
 
-def _key(summary: Summary) -> tuple[Cell, ...]:
+def _key(summary: SummaryLine) -> tuple[Cell, ...]:
     return summary.model, summary.data, summary.count, summary.eps, summary.norm, summary.noise
 
 
@@ -127,7 +127,7 @@ def accuracies(story: Story) -> list[Accuracies]:
     return [table for table in found if table.rows]
 
 
-def _accuracy_rows(summary: Summary) -> list[AccuracyRow]:
+def _accuracy_rows(summary: SummaryLine) -> list[AccuracyRow]:
     seconds = {step.name: step.seconds for step in summary.steps}
     accuracy = summary.accuracy
     rows = []
@@ -201,7 +201,7 @@ def funnels(story: Story) -> list[Funnel]:
     return [funnel for funnel in found if funnel.count]
 
 
-def _flow(count: int, steps: list[Step]) -> list[FunnelStep]:
+def _flow(count: int, steps: list[StepTally]) -> list[FunnelStep]:
     flow, left = [], count
     for step in steps:
         flow.append(FunnelStep(step.name, left, step.verified, step.misclassified, step.falsified, step.seconds))
@@ -209,14 +209,14 @@ def _flow(count: int, steps: list[Step]) -> list[FunnelStep]:
     return flow
 
 
-def _counted_steps(run: Run) -> list[Step]:
+def _counted_steps(run: Run) -> list[StepTally]:
     answered = [line for line in run.instances if line.status in _ANSWERS]
     steps = []
     for name in dict.fromkeys(line.by for line in answered):
         mine = [line for line in answered if line.by == name]
         seconds = sum(line.seconds or 0.0 for line in mine)
         counts = {status: sum(line.status == status for line in mine) for status in _ANSWERS}
-        steps.append(Step(name=name, settled=len(mine), seconds=seconds, **counts))
+        steps.append(StepTally(name=name, settled=len(mine), seconds=seconds, **counts))
     return steps
 
 
@@ -252,7 +252,7 @@ def notices(story: Story) -> list[Notice]:
         Notice(f"{run.name} was resumed by another version of the code than began it: its numbers are of both.")
         for whole in story.runs
         for run in whole.records
-        if any("code" in header.anyway for header in run.of(Header))
+        if any("code" in header.anyway for header in run.of(HeaderLine))
     ]
     for run in story.judged:
         counted: Mapping[Status, int] = Counter(line.status for line in run.instances)
@@ -267,11 +267,11 @@ def _differ(one: Mapping[Status, int], other: Mapping[Status, int]) -> bool:
     return any(one.get(status, 0) != other.get(status, 0) for status in STATUSES)
 
 
-def best_epoch(run: Run) -> Epoch | None:
+def best_epoch(run: Run) -> EpochLine | None:
     """The epoch that the run selected, or the one of highest accuracy where it selected none."""
-    chosen = [line for line in run.of(Epoch) if line.best]
+    chosen = [line for line in run.of(EpochLine) if line.best]
     return (
         chosen[-1]
         if chosen
-        else max(run.of(Epoch), key=lambda line: (line.verified or line.noisy or 0.0, line.clean or 0.0), default=None)
+        else max(run.of(EpochLine), key=lambda line: (line.verified or line.noisy or 0.0, line.clean or 0.0), default=None)
     )

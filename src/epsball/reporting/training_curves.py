@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from epsball.record.lines import Epoch, Metrics, Relu, ReluShares
+from epsball.record.lines import EpochLine, MetricsLine, ReluLine, ReluShares
 from epsball.reporting.csv import Sheet, number, percent
 from epsball.reporting.drawing import ACCENT, ACCENT_2, ACCENT_3, GREY, INK, MUTED, RULE, draw
 from epsball.reporting.figures import MOST_LAYERS, WIDE, Figure, short
@@ -28,7 +28,7 @@ def training_figures(run: Run) -> list[Figure]:
 
 def _epochs_per_step(run: Run) -> float | None:
     """How far one step goes, from the lines that know both; None where no line does."""
-    lines = run.of(Epoch)
+    lines = run.of(EpochLine)
     if len(lines) > 1 and lines[-1].step > lines[0].step and lines[-1].epoch > lines[0].epoch:
         return (lines[-1].epoch - lines[0].epoch) / (lines[-1].step - lines[0].step)
     return lines[0].epoch / lines[0].step if lines and lines[0].step and lines[0].epoch else None
@@ -44,7 +44,7 @@ def _label(axes: Axes, unit: str) -> None:
 
 
 def _losses(run: Run, scale: float | None) -> Figure | None:
-    lines = [line for line in run.of(Metrics) if line.loss is not None]
+    lines = [line for line in run.of(MetricsLine) if line.loss is not None]
     if not lines:
         return None
     times, unit = _time([line.step for line in lines], scale)
@@ -73,7 +73,7 @@ def _gap(value: float | None) -> float:
 
 
 def _accuracy_curves(run: Run, scale: float | None) -> Figure | None:
-    lines = run.of(Epoch)
+    lines = run.of(EpochLine)
     if not lines:
         return None
     times, unit = _time([line.step for line in lines], scale)
@@ -104,13 +104,13 @@ def _accuracy_curves(run: Run, scale: float | None) -> Figure | None:
 
 def _schedules(run: Run, scale: float | None) -> list[Figure | None]:
     return [
-        _schedule(run, scale, "eps", "Perturbation radius", [line.eps for line in run.of(Metrics)]),
-        _schedule(run, scale, "lr", "Learning rate", [line.lr for line in run.of(Metrics)]),
+        _schedule(run, scale, "eps", "Perturbation radius", [line.eps for line in run.of(MetricsLine)]),
+        _schedule(run, scale, "lr", "Learning rate", [line.lr for line in run.of(MetricsLine)]),
     ]
 
 
 def _schedule(run: Run, scale: float | None, key: str, title: str, values: list[float | None]) -> Figure | None:
-    steps = [line.step for line in run.of(Metrics)]
+    steps = [line.step for line in run.of(MetricsLine)]
     known = [value for value in values if value is not None]
     if not known:
         return None
@@ -131,7 +131,7 @@ def _schedule(run: Run, scale: float | None, key: str, title: str, values: list[
 
 
 def _relu_curves(run: Run) -> Figure | None:
-    lines = run.of(Relu)
+    lines = run.of(ReluLine)
     names = list(dict.fromkeys(layer.name for line in lines for layer in line.layers))
     if not names:
         return None

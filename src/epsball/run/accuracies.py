@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from epsball.device import generator
+from epsball.proportion import clopper_pearson
+from epsball.record.lines import AccuracyPart, Rate
 from epsball.training.base import Examples
-from epsball.verification.binomial import clopper_pearson
 
 if TYPE_CHECKING:
     from epsball.ops.network import Network
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 _SAMPLE = 5  # the stream of random numbers that draws training examples
 
 
-def splits(net: Network, last: Finished, test: Examples | None, config: TrainConfig, evaluate: Evaluation) -> dict[str, Any]:
+def splits(
+    net: Network, last: Finished, test: Examples | None, config: TrainConfig, evaluate: Evaluation
+) -> dict[str, AccuracyPart]:
     """The selected model on each part of the data, with 95 % Clopper-Pearson limits.
 
     Args:
@@ -35,19 +38,18 @@ def splits(net: Network, last: Finished, test: Examples | None, config: TrainCon
         select on it is looked at here for the first time.
     """
     sample = _sample(last.trained, config)
-    found = {"train": _rates(evaluate(net, sample), len(sample), len(last.trained), evaluate.verifier)}
-    best = last.selected
-    found[last.split] = {**_shares(best.scores, last.held), "of": last.held, "verifier": last.verifier}
+    found = {"train": _part(evaluate(net, sample), len(sample), len(last.trained), evaluate.verifier)}
+    found[last.split] = _part(last.selected.scores, last.held, last.held, last.verifier)
     if test is not None and "test" not in found:
         there = Examples(test.x.to(sample.x.device), test.y.to(sample.x.device))
-        found["test"] = _rates(evaluate(net, there), len(there), len(there), evaluate.verifier)
+        found["test"] = _part(evaluate(net, there), len(there), len(there), evaluate.verifier)
     return found
 
 
-def interval(share: float, count: int) -> dict[str, float]:
+def interval(share: float, count: int) -> Rate:
     """A share of `count` with its 95 % interval."""
     low, high = clopper_pearson(round(share * count), count)
-    return {"value": share, "low": low, "high": high}
+    return Rate(value=share, low=low, high=high)
 
 
 def _sample(trained: Examples, config: TrainConfig) -> Examples:
@@ -58,9 +60,6 @@ def _sample(trained: Examples, config: TrainConfig) -> Examples:
     return trained.take(order[:count].to(trained.x.device))
 
 
-def _rates(scores: Scores, count: int, of: int, verifier: str) -> dict[str, Any]:
-    return {**_shares(scores, count), "of": of, "verifier": verifier}
-
-
-def _shares(scores: Scores, count: int) -> dict[str, Any]:
-    return {**{name: interval(share, count) for name, share in scores.known().items()}, "count": count}
+def _part(scores: Scores, count: int, of: int, verifier: str) -> AccuracyPart:
+    rates = {name: interval(share, count) for name, share in scores.known().items()}
+    return AccuracyPart(**rates, count=count, of=of, verifier=verifier)

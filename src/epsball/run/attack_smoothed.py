@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from epsball.errors import BadConfig
-from epsball.record.journal import Line
-from epsball.run.judge import Case, headline, plain
+from epsball.record.continued import continued
+from epsball.record.lines import SmoothAttackLine, SummaryLine
+from epsball.record.origin import described
+from epsball.record.rates import rate
+from epsball.run.case import Case, headline
 from epsball.run.track import unheard
-from epsball.run.written import written
 from epsball.smoothing.attack import SmoothPGD
 from epsball.smoothing.log import ABSTAINED
-from epsball.verification.binomial import clopper_pearson
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +28,7 @@ _COPIES = 256  # noisy copies whose gradient is taken at once
 
 def smooth_assault(
     case: Case, smoothed: Smoothed, attack: SmoothPGD, path: Path | None, progress: Callable[[int, int], None] = unheard
-) -> tuple[Line, list[Line]]:
+) -> tuple[SummaryLine, list[SmoothAttackLine]]:
     """Attack the smoothed classifier where its PREDICT returns the label, and record one line an example.
 
     A success is another class than the label by PREDICT on fresh noise; an abstention is none. Each such statement is wrong with
@@ -49,19 +50,18 @@ def smooth_assault(
     """
     if case.norm != "l2":
         raise BadConfig(f"a smoothed classifier is attacked in l2, not in {case.norm}", where="--norm", fix="use --norm l2")
-    lines: list[Line] = []
-    with written(path, "attack", case, attack=plain(attack), noise=repr(smoothed.law)) as append:
+    heading = case.heading("attack", case.described(attack=described(attack), noise=repr(smoothed.law)))
+    with continued(path, heading) as record:
         for part in torch.split(case.index, max(1, _COPIES // attack.samples)):
-            found = list(_attacked(case, smoothed, attack, part))
-            append(*found)
-            lines += found
-            progress(len(lines), len(case.index))
+            record.append(*_attacked(case, smoothed, attack, part))
+            progress(len(record.lines), len(case.index))
+        lines = record.of(SmoothAttackLine)
         summary = _summary(case, smoothed, attack, lines)
-        append(summary)
+        record.append(summary)
     return summary, lines
 
 
-def _attacked(case: Case, smoothed: Smoothed, attack: SmoothPGD, index: torch.Tensor) -> Iterator[Line]:
+def _attacked(case: Case, smoothed: Smoothed, attack: SmoothPGD, index: torch.Tensor) -> Iterator[SmoothAttackLine]:
     x, y = case.data.test.inputs(index).to(case.device), case.data.test.y[index].to(case.device)
     numbers, start = index.tolist(), time.perf_counter()
     clean = [p.label for p in smoothed.predict(x, attack.votes, attack.alpha, images=numbers)]
@@ -70,45 +70,31 @@ def _attacked(case: Case, smoothed: Smoothed, attack: SmoothPGD, index: torch.Te
     seconds = round((time.perf_counter() - start) / len(numbers), 6)
     place = {i: at for at, i in enumerate(right)}
     for i, number in enumerate(numbers):
-        line: Line = {
-            "type": "smooth-attack",
-            "index": number,
-            "label": int(y[i]),
-            "predicted": clean[i],
-            "attacked": i in place,
-            "seconds": seconds,
-        }
+        told: dict[str, Any] = {}
         if found is not None and i in place:
             at = int(found.predicted[place[i]])
-            line |= {
+            told = {
                 "adversarial": None if at == ABSTAINED else at,
                 "success": bool(found.success[place[i]]),
                 "distance": float(found.radius[place[i]]),
             }
-        yield line
+        yield SmoothAttackLine(index=number, label=int(y[i]), predicted=clean[i], attacked=i in place, seconds=seconds, **told)
 
 
-def _summary(case: Case, smoothed: Smoothed, attack: SmoothPGD, lines: list[Line]) -> Line:
-    count, tried = len(lines), [line for line in lines if line["attacked"]]
-    won = sum(line["success"] for line in tried)
-    return {
-        "type": "summary",
-        "verb": "attack",
-        "noise": repr(smoothed.law),
-        "sigma": smoothed.law.scale,
-        "votes": attack.votes,
-        "alpha": attack.alpha,
-        "count": count,
-        "accuracy": {"clean": _share(len(tried), count), "attacked": _share(len(tried) - won, count)},
-        "success": _share(won, len(tried)),
-        "abstained": sum(line["predicted"] is None for line in lines) / count,
-        "abstained_under_attack": sum(line["adversarial"] is None for line in tried),
-        "seconds": sum(line["seconds"] for line in lines),
+def _summary(case: Case, smoothed: Smoothed, attack: SmoothPGD, lines: list[SmoothAttackLine]) -> SummaryLine:
+    count, tried = len(lines), [line for line in lines if line.attacked]
+    won = sum(line.success for line in tried)
+    return SummaryLine(
+        verb="attack",
+        noise=repr(smoothed.law),
+        sigma=smoothed.law.scale,
+        votes=attack.votes,
+        alpha=attack.alpha,
+        count=count,
+        accuracy={"clean": rate(len(tried), count), "attacked": rate(len(tried) - won, count)},
+        success=rate(won, len(tried)),
+        abstained=sum(line.predicted is None for line in lines) / count,
+        abstained_under_attack=sum(line.adversarial is None for line in tried),
+        seconds=sum(line.seconds or 0.0 for line in lines),
         **headline(case),
-    }
-
-
-def _share(hits: int, count: int) -> Line:
-    """A share with its 95 % interval; of nothing, 0 with an interval of [0, 1]."""
-    low, high = clopper_pearson(hits, count)
-    return {"value": hits / count if count else 0.0, "low": low, "high": high}
+    )

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from epsball.smoothing.noises.exact import count_all
 from epsball.smoothing.resume import description, fingerprint
 
 if TYPE_CHECKING:
-    from epsball.record.journal import Line
     from epsball.smoothing.core import Smoothed
     from epsball.smoothing.noises.continuous import Shape
     from epsball.smoothing.noises.exact import Enumeration
     from epsball.smoothing.sampling.sampler import Function
     from epsball.smoothing.statistics.procedures import Procedure
     from epsball.types import Tensor
+
+Values = dict[str, Any]
 
 
 class Certifier(Protocol):
@@ -27,11 +28,11 @@ class Certifier(Protocol):
         """What a certificate claims, for the header of the record."""
         ...
 
-    def described(self) -> Line:
+    def described(self) -> Values:
         """What certificates depend on: a record is only continued with the same."""
         ...
 
-    def headline(self) -> Line:
+    def headline(self) -> Values:
         """What stands in the summary."""
         ...
 
@@ -39,7 +40,7 @@ class Certifier(Protocol):
         """The shape in which the network is given an input of that shape."""
         ...
 
-    def stream(self, x: Tensor, images: list[int]) -> Iterator[Line]:
+    def stream(self, x: Tensor, images: list[int]) -> Iterator[Values]:
         """Certificates of the inputs with these numbers as plain values, as they are decided.
 
         What cannot be certified raises at the call, before the first is asked for.
@@ -69,16 +70,16 @@ class Sampling:
     def arithmetic(self) -> str:
         return f"probability of error at most {self.alpha:g} an image"
 
-    def described(self) -> Line:
+    def described(self) -> Values:
         return description(self.smoothed, self.procedure, self.alpha, self.selection, self.radius)
 
-    def headline(self) -> Line:
+    def headline(self) -> Values:
         return {"noise": repr(self.smoothed.law), "radius": self.radius, "alpha": self.alpha}
 
     def takes(self, inputs: Shape) -> Shape:
         return self.smoothed.law.shape(inputs)
 
-    def stream(self, x: Tensor, images: list[int]) -> Iterator[Line]:
+    def stream(self, x: Tensor, images: list[int]) -> Iterator[Values]:
         smoothed = self.smoothed
         if self.radius is None:
             goal = smoothed.largest(x, self.alpha, self.procedure)
@@ -108,16 +109,16 @@ class Counting:
     def arithmetic(self) -> str:
         return "exact counts: no chance is involved"
 
-    def described(self) -> Line:
+    def described(self) -> Values:
         return {"model": fingerprint(self.module), "noise": repr(self.kinds), "classes": self.classes}
 
-    def headline(self) -> Line:
+    def headline(self) -> Values:
         return {"noise": repr(self.kinds), "radius": None, "alpha": 0.0}
 
     def takes(self, inputs: Shape) -> Shape:
         return self.kinds.shape(inputs)
 
-    def stream(self, x: Tensor, images: list[int]) -> Iterator[Line]:
+    def stream(self, x: Tensor, images: list[int]) -> Iterator[Values]:
         inputs = tuple(x.shape[1:])
         self.kinds.copies(x[0], 0, 1)  # raises for inputs off the grid before a generator would
         return (

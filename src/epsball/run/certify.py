@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from epsball.errors import BadShape
-from epsball.record.folder import RunFolder
-from epsball.record.journal import Line, Record
+from epsball.record.continued import continued
+from epsball.record.lines import CertificateLine, SummaryLine
+from epsball.record.lines.summary import CurvePoint
+from epsball.run.case import Case
 from epsball.run.cluster import Cluster
-from epsball.run.judge import Case
 from epsball.run.track import unheard
 from epsball.smoothing import log
 
@@ -21,16 +22,17 @@ if TYPE_CHECKING:
     from epsball.run.certifiers import Certifier
     from epsball.types import Tensor
 
+Values = dict[str, Any]
 _WHOLE = ("l0", "patch")  # norms whose radii are counts
 
 
-def _certified(certifier: Certifier, item: tuple[int, Tensor]) -> Line:
+def _certified(certifier: Certifier, item: tuple[int, Tensor]) -> Values:
     """One image on a machine of a cluster."""
     index, x = item
     return next(_timed(certifier.stream(x, [index])))
 
 
-def _timed(certificates: Iterator[Line]) -> Iterator[Line]:
+def _timed(certificates: Iterator[Values]) -> Iterator[Values]:
     """Each with the seconds since the one before."""
     last = time.perf_counter()
     for certificate in certificates:
@@ -75,7 +77,7 @@ class Certification:
 
         return self.case.data.test.inputs(torch.tensor(index)).to(self.case.device)
 
-    def run(self, path: Path, *, resume: bool = False, anyway: bool = False) -> Line:
+    def run(self, path: Path, *, resume: bool = False, anyway: bool = False) -> SummaryLine:
         """Certify every image that the folder's record does not hold yet; write the field's TSV log beside it.
 
         Args:
@@ -90,24 +92,21 @@ class Certification:
         case = self.case
         config = {**case.described(**self._front()), "smoothing": self.certifier.described()}
         heading = case.heading("certify", config, self.certifier.arithmetic)
-        with RunFolder(path, resume=resume, anyway=anyway) as folder, Record(folder.record) as record:
-            known = heading.open(record, anyway=folder.anyway)
-            lines = [line for line in known if line["type"] == "certificate"]
-            done = {line["index"] for line in lines}
+        with continued(path, heading, resume=resume, anyway=anyway) as record:
+            done = {line.index for line in record.of(CertificateLine)}
             todo = [i for i in case.index.tolist() if i not in done]
-            for line in self._certificates(todo):
+            for count, line in enumerate(self._certificates(todo), len(done) + 1):
                 record.append(line)
-                lines.append(line)
-                self.progress(len(lines), len(case.index))
-            rows = [_row(line) for line in sorted(lines, key=lambda line: line["index"])]
+                self.progress(count, len(case.index))
+            lines = record.of(CertificateLine)
+            rows = [_row(line) for line in sorted(lines, key=lambda line: line.index)]
             log.write(path / "certificates.tsv", rows)
-            step = 1.0 if lines and lines[0]["norm"] in _WHOLE else 0.25
-            summary = {"type": "summary", "verb": "certify", **_summary(rows, step), **self._headline(lines)}
+            step = 1.0 if lines and lines[0].norm in _WHOLE else 0.25
+            summary = SummaryLine(verb="certify", **_summary(rows, step), **self._headline(lines))
             record.append(summary)
-            record.append({"type": "done"})
         return summary
 
-    def _certificates(self, todo: list[int]) -> Iterator[Line]:
+    def _certificates(self, todo: list[int]) -> Iterator[CertificateLine]:
         """One line an image, as it is decided, here or on a cluster."""
         if not todo:
             return
@@ -119,32 +118,32 @@ class Certification:
         for line in found:
             index = line["image"]
             label = int(self.case.data.test.y[index])
-            yield {**line, "type": "certificate", "index": index, "label": label, "predicted": line["label"]}
+            yield CertificateLine(**{**line, "index": index, "label": label, "predicted": line["label"]})
 
-    def _front(self) -> Line:
+    def _front(self) -> Values:
         return {} if self.denoiser is None else {"denoiser": str(self.denoiser)}
 
-    def _headline(self, lines: list[Line]) -> Line:
+    def _headline(self, lines: list[CertificateLine]) -> Values:
         return {
             **self._front(),
             "model": str(self.case.model),
             "data": self.case.data.name,
             **self.certifier.headline(),
-            "samples": sum(line["samples"] for line in lines),
+            "samples": sum(line.samples for line in lines),
         }
 
 
-def _row(line: Line) -> log.Row:
-    return log.Row.of(line["index"], line["label"], line["predicted"], line["radius"], line["seconds"])
+def _row(line: CertificateLine) -> log.Row:
+    return log.Row.of(line.index, line.label, line.predicted, line.radius, line.seconds or 0.0)
 
 
-def _summary(rows: list[log.Row], step: float) -> Line:
+def _summary(rows: list[log.Row], step: float) -> Values:
     """Certified accuracy at the quarter radii that the field reports, as far as any image reaches; the average radius last."""
     reach = max((row.radius for row in rows), default=0.0)
     radii = [step * k for k in range(int(reach / step) + 2)]
     return {
         "count": len(rows),
-        "curve": [point._asdict() for point in log.curve(rows, radii)],
+        "curve": [CurvePoint(**point._asdict()) for point in log.curve(rows, radii)],
         "abstained": log.abstentions(rows),
         "average_radius": dict(zip(("value", "error"), log.average_radius(rows), strict=True)),
         "seconds": sum(row.seconds for row in rows),

@@ -13,10 +13,13 @@ from scipy.stats import t as student
 from epsball.config import RunConfig, dump
 from epsball.errors import BadConfig
 from epsball.files import write_bytes
-from epsball.record.folder import RunFolder, is_run
-from epsball.record.journal import Line, Record, read
+from epsball.record.continued import continued
+from epsball.record.folder import is_run
+from epsball.record.hashes import hashed
+from epsball.record.heading import Heading, Identity, precision
+from epsball.record.journal import read
+from epsball.record.lines import AccuracyPart, Rate, SummaryLine
 from epsball.rounding import Rounding
-from epsball.run.identity import Heading, Identity, hashed, precision
 from epsball.run.train import load_examples, start
 
 if TYPE_CHECKING:
@@ -57,7 +60,7 @@ def start_seeds(
     device: torch.device,
     resume: bool = False,
     anyway: bool = False,
-) -> Line:
+) -> SummaryLine:
     """Train once for each seed, in `path/seed-N`, and record mean and deviation in `path/record.jsonl`.
 
     Args:
@@ -81,21 +84,18 @@ def start_seeds(
     tables = config.as_dict()
     tables["train"].pop("seed")
     described: dict[str, Any] = {**tables, "seeds": list(seeds)}
-    with RunFolder(path, resume=resume, anyway=anyway) as folder:
-        heading = _heading(config, described, seeds[0], device)
-        heading.known(folder.record, anyway=anyway)  # refused before a file is changed
-        write_bytes(folder.config, dump(config).encode())
-        with Record(folder.record) as record:
-            heading.open(record, anyway=anyway)
-            runs = {}
-            for seed in seeds:
-                each = replace(config, train=replace(config.train, seed=seed))
-                below = path / f"seed-{seed}"
-                old = is_run(below)
-                runs[seed] = start(each, below, tracker, device=device, resume=old, anyway=anyway and old)
-            summary = summarise(runs, time.monotonic() - began)
-            record.append(summary)
-            record.append({"type": "done"})
+    with continued(path, _heading(config, described, seeds[0], device), resume=resume, anyway=anyway) as record:
+        write_bytes(path / "config.toml", dump(config).encode())
+        runs = {}
+        for seed in seeds:
+            each = replace(config, train=replace(config.train, seed=seed))
+            below = path / f"seed-{seed}"
+            old = is_run(below)
+            found = start(each, below, tracker, device=device, resume=old, anyway=anyway and old)
+            if found is not None:
+                runs[seed] = found
+        summary = summarise(runs, time.monotonic() - began)
+        record.append(summary)
     return summary
 
 
@@ -107,50 +107,52 @@ def seeds_of(path: Path) -> list[int] | None:
     return None if found is None else [int(seed) for seed in found]
 
 
-def summarise(runs: dict[int, Line], seconds: float) -> Line:
+def summarise(runs: dict[int, SummaryLine], seconds: float) -> SummaryLine:
     """Mean and deviation over runs of one configuration."""
     first = next(iter(runs.values()))
-    accuracy = {name: spread([run["accuracy"][name]["value"] for run in runs.values()]) for name in first["accuracy"]}
-    shared = {key: first[key] for key in ("model", "data", "epochs", "examples", "protocol", "split", "count", "eps", "norm")}
-    shared |= {name: first.get(name) for name in ("sigma", "noise", "hidden")}  # not in the first records
+    accuracy = {name: spread([run.accuracy[name].value for run in runs.values()]) for name in first.accuracy}
+    told = ("model", "data", "epochs", "examples", "protocol", "split", "count", "eps", "norm", "sigma", "noise", "hidden")
     each = [
         {
             "seed": seed,
-            **{name: run["accuracy"][name]["value"] for name in accuracy},
-            **{k: run[k] for k in ("selected", "seconds")},
+            **{name: run.accuracy[name].value for name in accuracy},
+            "selected": None if run.selected is None else run.selected.model_dump(),
+            "seconds": run.seconds,
         }
         for seed, run in runs.items()
     ]
-    return {
-        "type": "summary",
-        "verb": "seeds",
-        **shared,
-        "accuracy": accuracy,
-        "verified_by": dict.fromkeys(first["verified_by"], accuracy.get("verified")),
-        "splits": _splits(list(runs.values())),
-        "runs": each,
-        "seconds": seconds,
-    }
+    return SummaryLine(
+        verb="seeds",
+        **{name: getattr(first, name) for name in told},
+        accuracy=accuracy,
+        verified_by=dict.fromkeys(first.verified_by, accuracy["verified"]),
+        splits=_splits(list(runs.values())),
+        runs=each,
+        seconds=seconds,
+    )
 
 
-def _splits(runs: Sequence[Line]) -> dict[str, Any]:
+def _splits(runs: Sequence[SummaryLine]) -> dict[str, AccuracyPart]:
     """Mean and deviation on each part of the data that every run was judged on."""
     found = {}
-    for name, part in runs[0].get("splits", {}).items():
-        each = [run.get("splits", {}).get(name) for run in runs]
-        if all(each):
-            rates = {
-                kind: spread([other[kind]["value"] for other in each]) for kind in ("clean", "verified", "noisy") if kind in part
-            }
-            found[name] = {**rates, **{key: part[key] for key in ("count", "of", "verifier")}}
+    for name, part in runs[0].splits.items():
+        each = [run.splits[name] for run in runs if name in run.splits]
+        if len(each) < len(runs):
+            continue
+        rates = {}
+        for kind in ("clean", "verified", "noisy"):
+            values = [rate.value for other in each if (rate := getattr(other, kind)) is not None]
+            if len(values) == len(runs):
+                rates[kind] = spread(values)
+        found[name] = AccuracyPart(**rates, count=part.count, of=part.of, verifier=part.verifier)
     return found
 
 
-def spread(values: Sequence[float]) -> dict[str, Any]:
+def spread(values: Sequence[float]) -> Rate:
     """Mean, sample deviation and the 95 % interval of the mean of two or more values."""
     mean, std = statistics.fmean(values), statistics.stdev(values)
     half = float(student.ppf(0.975, len(values) - 1)) * std / math.sqrt(len(values))
-    return {"value": mean, "std": std, "low": max(0.0, mean - half), "high": min(1.0, mean + half)}
+    return Rate(value=mean, std=std, low=max(0.0, mean - half), high=min(1.0, mean + half))
 
 
 def _heading(config: RunConfig, described: dict[str, Any], seed: int, device: torch.device) -> Heading:

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+from epsball.record.lines import EpochLine, MetricsLine
 
-    from epsball.record.journal import Line, Record
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from epsball.record.continued import Continued
+    from epsball.record.lines import Line
 
 
 def unheard(done: int, total: int) -> None:
@@ -39,7 +42,7 @@ class Tracker(Protocol):
 class RecordTracker:
     """Appends every line to a run record, and syncs it."""
 
-    record: Record
+    record: Continued
 
     def start(self, task: str, total: int, done: int = 0) -> None:
         """Nothing: the header says what runs."""
@@ -89,9 +92,9 @@ class RichTracker:
         self._task = self._progress.add_task(task, total=total, completed=done, state="")
 
     def log(self, line: Line) -> None:
-        if line.get("type") == "metrics":
-            self._progress.update(self._task, completed=line["step"], state=_metrics(line))
-        elif line.get("type") == "epoch":
+        if isinstance(line, MetricsLine):
+            self._progress.update(self._task, completed=line.step, state=_metrics(line))
+        elif isinstance(line, EpochLine):
             self._progress.console.print(_epoch(line), highlight=False)
 
     def finish(self) -> None:
@@ -109,7 +112,7 @@ class PlainTracker:
         self.stream.flush()
 
     def log(self, line: Line) -> None:
-        if line.get("type") == "epoch":
+        if isinstance(line, EpochLine):
             self.stream.write(_epoch(line) + "\n")
             self.stream.flush()
 
@@ -125,11 +128,13 @@ def screen(*, quiet: bool = False, stream: TextIO | None = None) -> Tracker:
     return RichTracker(Console(file=stream)) if stream.isatty() else PlainTracker(stream)
 
 
-def _metrics(line: Mapping[str, Any]) -> str:
-    return f"loss {line['loss']:.4f}  eps {line['eps']:.4g}"
+def _metrics(line: MetricsLine) -> str:
+    loss = "nan" if line.loss is None else f"{line.loss:.4f}"
+    return f"loss {loss}  eps {line.eps or 0.0:.4g}"
 
 
-def _epoch(line: Mapping[str, Any]) -> str:
-    scores = "  ".join(f"{name} {line[name]:.2%}" for name in ("clean", "verified", "noisy") if name in line)
-    where = ", ".join(filter(None, (line["verifier"], line["split"])))
-    return f"epoch {line['epoch']:>3}  {scores} ({where}){'  best' if line.get('best') else ''}"
+def _epoch(line: EpochLine) -> str:
+    known = (("clean", line.clean), ("verified", line.verified), ("noisy", line.noisy))
+    scores = "  ".join(f"{name} {share:.2%}" for name, share in known if share is not None)
+    where = ", ".join(filter(None, (line.verifier, line.split)))
+    return f"epoch {line.epoch:>3g}  {scores} ({where}){'  best' if line.best else ''}"

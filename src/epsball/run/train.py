@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from torch import nn
 
     from epsball.data.base import Dataset
-    from epsball.record.journal import Line
+    from epsball.record.lines import SummaryLine
     from epsball.run.track import Tracker
 
 
 def start(
     config: RunConfig, path: Path, tracker: Tracker, *, device: torch.device, resume: bool = False, anyway: bool = False
-) -> Line:
+) -> SummaryLine | None:
     """Train as a configuration says, and leave record, checkpoint, model and resolved configuration in a folder.
 
     Args:
@@ -47,7 +47,7 @@ def start(
         anyway: though another version of the code began it.
 
     Returns:
-        The run's summary line; an empty one in a process that another one leads.
+        The run's summary line; None in a process that another one leads.
 
     Raises:
         BadConfig, BadData, BadFile: the configuration cannot be used, or the data set is not on this machine.
@@ -61,7 +61,7 @@ def start(
     if not team().leads:
         await_leader()
         assist(_job(config, described, data, device), path / "checkpoint.safetensors")
-        return {}
+        return None
     with contextlib.ExitStack() as stack:
         with leading():
             folder = stack.enter_context(RunFolder(path, resume=resume, anyway=anyway))

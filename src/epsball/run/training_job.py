@@ -8,11 +8,14 @@ import threading
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from epsball.record.journal import Record
+from epsball.record.continued import going_on
+from epsball.record.hashes import hashed
+from epsball.record.heading import Heading, Identity, precision
+from epsball.record.lines import DoneLine, EpochLine, Line, MetricsLine, ReluLine, ResumeLine, SummaryLine, TightnessLine
+from epsball.record.read import typed
 from epsball.rounding import Rounding
 from epsball.run import checkpoint
 from epsball.run.accuracies import splits
-from epsball.run.identity import Heading, Identity, hashed, precision
 from epsball.run.memory import reuse_memory
 from epsball.run.track import RecordTracker, Tracker, Trackers
 from epsball.training.layers import Census, Tightness
@@ -28,7 +31,6 @@ if TYPE_CHECKING:
 
     from epsball.ops.network import Network
     from epsball.record.folder import RunFolder
-    from epsball.record.journal import Line
     from epsball.training.base import Examples, Recipe
     from epsball.training.config import TrainConfig
     from epsball.training.evaluate import Evaluation
@@ -72,7 +74,7 @@ class Job:
         return Heading("train", self.described, identity, self.config.seed, str(parameter.device), claim)
 
 
-def train(job: Job, folder: RunFolder, save: Save, tracker: Tracker) -> Line:
+def train(job: Job, folder: RunFolder, save: Save, tracker: Tracker) -> SummaryLine:
     """Run a job in a folder, from the start or from the folder's checkpoint.
 
     Args:
@@ -94,15 +96,15 @@ def train(job: Job, folder: RunFolder, save: Save, tracker: Tracker) -> Line:
     with leading():
         heading = job.heading
         known = heading.known(folder.record, anyway=folder.anyway)
-        done = _finished(folder, known)
+        done = _finished(folder, typed(known, folder.record))
         state = checkpoint.load(folder.checkpoint) if folder.checkpoint.exists() else None
     if team().some(done is not None) and done is not None:
         return done
     events = fit(job.net, job.recipe, job.data, job.config, job.evaluate, test=job.test, state=state)
-    with Record(folder.record) as record:
+    with going_on(folder, heading) as record:
         follow = Trackers((RecordTracker(record), tracker))
-        if heading.open(record, anyway=folder.anyway):
-            record.append({"type": "resume", "step": 0 if state is None else state.step})
+        if known:
+            record.append(ResumeLine(step=0 if state is None else state.step))
         follow.start("training", job.config.run(_examples(job)).steps, 0 if state is None else state.step)
         try:
             with _interruptible() as interrupted:
@@ -112,9 +114,9 @@ def train(job: Job, folder: RunFolder, save: Save, tracker: Tracker) -> Line:
         # once before the test set is touched: whatever happens there, a finished run has its model
         save(folder.model, job.net.module, {"training": _selection(last, job), "config": dict(job.described)})
         summary = _summary(last, job)
-        save(folder.model, job.net.module, {"training": summary, "config": dict(job.described)})
+        save(folder.model, job.net.module, {"training": summary.written(), "config": dict(job.described)})
         follow.log(summary)
-        follow.log({"type": "done"})
+        follow.log(DoneLine())
     return summary
 
 
@@ -163,26 +165,26 @@ def assist(job: Job, path: Path) -> None:
 def line(event: Metrics | Epoch | Census | Tightness) -> Line:
     """The record's line for an event."""
     if isinstance(event, Census | Tightness):
-        kind = "relu" if isinstance(event, Census) else "tightness"
-        return {"type": kind, **vars(event), "layers": [layer._asdict() for layer in event.layers]}
+        kind = ReluLine if isinstance(event, Census) else TightnessLine
+        return kind(**{**vars(event), "layers": [layer._asdict() for layer in event.layers]})
     if isinstance(event, Metrics):
-        return {"type": "metrics", **asdict(event)}
-    told = {name: getattr(event, name) for name in ("verifier", "split", "best", "seconds")}
-    return {"type": "epoch", "epoch": event.epoch, "step": event.step, **event.scores.known(), **told}
+        return MetricsLine(**asdict(event))
+    told: dict[str, Any] = {**event.scores.known(), "verifier": event.verifier, "split": event.split, "best": event.best}
+    return EpochLine(epoch=event.epoch, step=event.step, seconds=event.seconds, **told)
 
 
 def _examples(job: Job) -> int:
     return len(job.data) - job.config.held_out(len(job.data))
 
 
-def _finished(folder: RunFolder, known: list[Line]) -> Line | None:
+def _finished(folder: RunFolder, known: list[Line]) -> SummaryLine | None:
     """The summary of a run that has nothing left to do."""
-    if not known or known[-1]["type"] != "done" or not folder.model.exists():
+    if not known or not isinstance(known[-1], DoneLine) or not folder.model.exists():
         return None
-    return next((past for past in reversed(known) if past["type"] == "summary"), None)
+    return next((past for past in reversed(known) if isinstance(past, SummaryLine)), None)
 
 
-def _selection(last: Finished, job: Job) -> Line:
+def _selection(last: Finished, job: Job) -> dict[str, Any]:
     """What is known of the selected model before it is judged on anything else than it was selected on."""
     best = last.selected
     return {
@@ -199,18 +201,17 @@ def _selection(last: Finished, job: Job) -> Line:
     }
 
 
-def _summary(last: Finished, job: Job) -> Line:
+def _summary(last: Finished, job: Job) -> SummaryLine:
     parts = splits(job.net, last, job.test, job.config, job.evaluate)
-    chosen = parts[last.split]
-    return {
-        "type": "summary",
-        "verb": "train",
+    rates = {name: getattr(parts[last.split], name) for name in last.selected.scores.known()}
+    return SummaryLine(
+        verb="train",
         **_selection(last, job),
-        "accuracy": {name: chosen[name] for name in last.selected.scores.known()},
-        "verified_by": {last.verifier: chosen["verified"]} if "verified" in chosen else {},
-        "splits": parts,
-        "seconds": last.seconds,
-    }
+        accuracy=rates,
+        verified_by={last.verifier: rates["verified"]} if "verified" in rates else {},
+        splits=parts,
+        seconds=last.seconds,
+    )
 
 
 @contextlib.contextmanager

@@ -13,9 +13,9 @@ import torch
 from epsball.errors import BadConfig
 from epsball.problem.labels import as_labels
 from epsball.problem.sets import LpBall
+from epsball.proportion import check_alpha
 from epsball.smoothing.core import Smoothed
 from epsball.smoothing.log import ABSTAINED
-from epsball.smoothing.statistics.binomial import check_alpha
 from epsball.types import Float, Int, Tensor
 
 

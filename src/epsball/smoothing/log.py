@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from epsball.errors import BadConfig, BadFile
 from epsball.files import write_bytes
-from epsball.smoothing.statistics.binomial import lower_bound, upper_bound
+from epsball.proportion import lower_bound, upper_bound
 
 COLUMNS = ("idx", "label", "predict", "radius", "correct", "time")
 ABSTAINED = -1

@@ -2,12 +2,11 @@
 
     verified accuracy  <=  true robust accuracy  <=  attacked accuracy  <=  clean accuracy
 
-The lines are those of a run record; see `record/journal.py`.
+The lines are those of a run record; see `epsball.record.lines`.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,18 +16,18 @@ from epsball.attacks.untouched import untouched
 from epsball.errors import BadConfig, BadShape
 from epsball.problem.problem import Budget, Problem
 from epsball.problem.property import robust
+from epsball.record.lines import InstanceLine, WitnessLine
 from epsball.verification.divided import Cells
 from epsball.verification.ladder import FALSIFIERS, Ladder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from epsball.ops.network import Network
     from epsball.problem.sets import InputSet
     from epsball.types import Tensor
     from epsball.verification.base import Verdict, Verifier
 
-Line = dict[str, Any]
 Batch = tuple["Tensor", "Tensor", "Tensor"]  # indices (B,), inputs (B, *x) as floats, labels (B,)
 
 
@@ -41,7 +40,7 @@ def survey(
     *,
     dtype: torch.dtype | None = None,
     witnesses: int = 12,
-) -> Iterator[Line]:
+) -> Iterator[InstanceLine | WitnessLine]:
     """Is each input's label kept on its whole set? Lines appear batch by batch, so that what is known is never lost.
 
     Args:
@@ -100,41 +99,36 @@ def _predict(network: Network, x: Tensor) -> Tensor:
         return predicted
 
 
-def _instance(index: int, label: int, predicted: int, verdict: Verdict) -> Line:
+def _instance(index: int, label: int, predicted: int, verdict: Verdict) -> InstanceLine:
     margins = {k: v for k, v in verdict.stats.items() if "." not in k}
     found = [v for k, v in verdict.stats.items() if k in FALSIFIERS or k.endswith(".found")]
     exact = {k.removesuffix(".exact"): bool(v) for k, v in verdict.stats.items() if k.endswith(".exact")}
     times = {k.removesuffix(".seconds"): v for k, v in verdict.stats.items() if k.endswith(".seconds")}
-    line: Line = {
-        "type": "instance",
-        "index": index,
-        "label": label,
-        "predicted": predicted,
-        "status": verdict.status,
-        "by": verdict.method,
-        "margin": _finite(verdict.margin),
-        "bounds": {k: _finite(v) for k, v in margins.items() if k not in FALSIFIERS},
-        "attacked_margin": _finite(min(found, default=math.nan)),
-        "seconds": round(verdict.seconds, 6),
-        "times": {k: round(v, 6) for k, v in times.items()},
-    }
-    return line | ({"exact": exact} if exact else {}) | ({"note": verdict.note} if verdict.note else {})
+    told: dict[str, Any] = ({"exact": exact} if exact else {}) | ({"note": verdict.note} if verdict.note else {})
+    return InstanceLine(
+        index=index,
+        label=label,
+        predicted=predicted,
+        status=verdict.status,
+        by=verdict.method,
+        margin=verdict.margin,
+        bounds={k: v for k, v in margins.items() if k not in FALSIFIERS},
+        attacked_margin=min(found, default=None),
+        seconds=round(verdict.seconds, 6),
+        times={k: round(v, 6) for k, v in times.items()},
+        **told,
+    )
 
 
-def _witness(line: Mapping[str, Any], x: Tensor, verdict: Verdict) -> Line:
+def _witness(line: InstanceLine, x: Tensor, verdict: Verdict) -> WitnessLine:
     if verdict.witness is None:
         raise ValueError("a verdict without a witness")
-    return {
-        "type": "witness",
-        "index": line["index"],
-        "label": line["label"],
-        "predicted": int(verdict.witness.y.argmax()),
-        "shape": list(x.shape),
-        "x": [round(v, 5) for v in x.flatten().tolist()],
-        "adversarial": [round(v, 5) for v in verdict.witness.x.flatten().tolist()],
-        "margin": line["attacked_margin"],
-    }
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+    return WitnessLine(
+        index=line.index,
+        label=line.label,
+        predicted=int(verdict.witness.y.argmax()),
+        shape=list(x.shape),
+        x=[round(v, 5) for v in x.flatten().tolist()],
+        adversarial=[round(v, 5) for v in verdict.witness.x.flatten().tolist()],
+        margin=line.attacked_margin,
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from epsball.cli.analyse.svg import check_place, save
 from epsball.cli.common import Output, number
 from epsball.cli.spread import defaults
 from epsball.cli.target import Balls, Opening, Record
+
+if TYPE_CHECKING:
+    from epsball.record.lines import BarrierLine, SummaryLine
 
 
 def barrier(
@@ -43,24 +46,24 @@ def barrier(
 
         save(figure, barrier_figure(lines))
     run = {"run": str(out) if out else None, "figure": str(figure) if figure else None}
-    output.result("analyse", {**run, "images": lines, "summary": summary})
+    output.result("analyse", {**run, "images": [line.written() for line in lines], "summary": summary.written()})
     _show_barrier(output, str(target.model), summary, lines)
 
 
-def _show_barrier(output: Output, model: str, summary: dict[str, Any], lines: list[dict[str, Any]]) -> None:
-    names = list(summary["margins"])
-    title = f"{model}  eps {summary['eps']:.6g} {summary['norm']}: least margins"
+def _show_barrier(output: Output, model: str, summary: SummaryLine, lines: list[BarrierLine]) -> None:
+    names = list(summary.margins)
+    title = f"{model}  eps {summary.eps:.6g} {summary.norm}: least margins"
     rows = []
     for line in lines:
-        margins = [f"{line['margins'][k]:.4f}" if k in line["margins"] else "-" for k in names]
-        share = f"{100 * line['barrier'] / line['gap']:.0f} %" if line.get("gap") else "-"
-        rows.append((f"{line['index']}  {line['status']}", str(line.get("unstable", "-")), *margins, share))
+        margins = ["-" if (margin := line.margins.get(k)) is None else f"{margin:.4f}" for k in names]
+        share = f"{100 * line.barrier / line.gap:.0f} %" if line.gap and line.barrier is not None else "-"
+        rows.append((f"{line.index}  {line.status}", "-" if line.unstable is None else str(line.unstable), *margins, share))
     output.table(title, ("image", "unstable", *names, "barrier's share"), rows)
-    if summary["whole"]:
+    if summary.whole:
         output.text(
-            f"Of a mean gap of {summary['gap']:.4f} between CROWN and the attack, {summary['barrier']:.4f} is beyond every "
-            f"relaxation of single neurons. {summary['exact']} of {summary['whole']} images: the barrier is exact."
+            f"Of a mean gap of {summary.gap:.4f} between CROWN and the attack, {summary.barrier:.4f} is beyond every "
+            f"relaxation of single neurons. {summary.exact} of {summary.whole} images: the barrier is exact."
         )
-    left = [f"{summary[k]} {k}" for k in ("misclassified", "timeout") if summary[k]]
+    left = [f"{n} {k}" for k, n in (("misclassified", summary.misclassified), ("timeout", summary.timeout)) if n]
     if left:
         output.text(f"Not counted: {', '.join(left)}.")

@@ -25,19 +25,18 @@ def estimate(
     """Estimate margins, output ranges and local Lipschitz constants by sampling: an estimate, never a verdict."""
     from epsball.analysis.estimate import Estimator
     from epsball.problem.property import robust
-    from epsball.run.written import written
+    from epsball.record.continued import continued
 
     chosen = Estimator(batches, samples, steps, setup.seed)
     case = target.case(setup)
     x, y = case.data.test.inputs(case.index).to(case.device), case.data.test.y[case.index]
     found = chosen(case.network.prepare(), case.ball(x, case.index), robust(y.to(case.device), case.network.classes, case.dtype))
     lines = found.lines(case.index.tolist(), y.tolist())
-    with written(out, "estimate", case, batches=batches, samples=samples, steps=steps) as append:
-        append(*lines)
-    output.result("estimate", {"status": found.status, "estimates": lines})
+    with continued(out, case.heading("estimate", case.described(batches=batches, samples=samples, steps=steps))) as record:
+        record.append(*lines)
+    output.result("estimate", {"status": found.status, "estimates": [line.written() for line in lines]})
     rows = [
-        (str(line["index"]), str(line["label"]), f"{line['least']:.4g}", f"{line['lipschitz']:.4g}", f"{line['radius']:.4g}")
-        for line in lines
+        (str(line.index), str(line.label), f"{line.least:.4g}", f"{line.lipschitz:.4g}", f"{line.radius:.4g}") for line in lines
     ]
     columns = ("example", "label", "least margin found", "Lipschitz constant", "radius")
     output.table(f"{target.title}: estimates, not proofs", columns, rows)

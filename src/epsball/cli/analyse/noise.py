@@ -26,9 +26,9 @@ def noise(  # noqa: PLR0913 - one parameter an option
     from epsball.analysis.noise import gallery, square
     from epsball.data.find import load as load_data
     from epsball.data.pictures import read_picture
-    from epsball.record.folder import RunFolder
-    from epsball.record.journal import Record
-    from epsball.run.identity import Heading, Identity, hashed
+    from epsball.record.continued import continued
+    from epsball.record.hashes import hashed
+    from epsball.record.heading import Heading, Identity
 
     scales = [number(text, "--sigmas") for text in sigmas.split(",")]
     config = {"pictures": [str(path) for path in pictures or []], "sigmas": scales, "sizes": sizes, "data": data, "index": index}
@@ -42,10 +42,7 @@ def noise(  # noqa: PLR0913 - one parameter an option
         groups = {f"{data} under noise": [(f"{int(i)}", examples.inputs(i[None])[0]) for i in chosen]}
     looked_at = hashed([[picture for _, picture in rows] for rows in groups.values()])
     lines = [line for group, rows in groups.items() for line in gallery(rows, scales, group, seed)]
-    with RunFolder(out) as folder, Record(folder.record) as record:
-        Heading("analyse", config, Identity(None, None, looked_at, "float32"), seed, "cpu", "float32").open(record)
-        for line in lines:
-            record.append(line, sync=False)
-        record.append({"type": "done"})
+    with continued(out, Heading("analyse", config, Identity(None, None, looked_at, "float32"), seed, "cpu", "float32")) as record:
+        record.append(*lines)
     output.result("analyse", {"run": str(out), "pictures": len(lines)})
     output.text(f"{len(lines)} pictures in {out}; see them with: epsball report {out} -o noise.html")

@@ -43,10 +43,10 @@ def plane(  # noqa: PLR0913 - one parameter an option
     chosen = tuple(indices(index, len(found.test)).tolist()) if index else three(found)
     folder = out or folder_of(last) / ("plane-" + "-".join(map(str, chosen)))
     lines = Planar((first, shown), found, chosen, radius(str(width), found.clip), resolution).write(folder)
-    kept = ("network", "index", "labels", "predicted", "verified", "verifier", "eps")
-    output.result("analyse", {"run": str(folder), "planes": [{key: line[key] for key in kept} for line in lines]})
-    rows = [(line["network"], *map(_verdict, line["labels"], line["predicted"], line["verified"])) for line in lines]
-    output.table(f"{found.name}, eps {lines[0]['eps']:.6g}", ("network", *[f"input {i}" for i in chosen]), rows)
+    kept = {"network", "index", "labels", "predicted", "verified", "verifier", "eps"}
+    output.result("analyse", {"run": str(folder), "planes": [line.model_dump(include=kept) for line in lines]})
+    rows = [(line.network, *map(_verdict, line.labels, line.predicted, line.verified)) for line in lines]
+    output.table(f"{found.name}, eps {lines[0].eps:.6g}", ("network", *[f"input {i}" for i in chosen]), rows)
     output.text(f"next:  epsball report {last} {folder} -o report.html" if out else f"next:  epsball report {last} -o report.html")
 
 

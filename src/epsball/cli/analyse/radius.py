@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,7 +15,8 @@ from epsball.cli.target import Examples, Opening, Record
 from epsball.errors import BadConfig
 
 if TYPE_CHECKING:
-    from epsball.run.judge import Case
+    from epsball.record.lines import RadiusLine, SummaryLine
+    from epsball.run.case import Case
 
 
 @dataclass(frozen=True)
@@ -75,32 +76,33 @@ def radius(  # noqa: PLR0913 - one parameter an option
     case = target.case(setup)
     with output.progress("bounding") as told:
         summary, lines = analyse(case, radii, out, told)
-    output.result("radius", {"run": str(out) if out else None, "radii": lines, "summary": summary})
+    body = {"radii": [line.written() for line in lines], "summary": summary.written()}
+    output.result("radius", {"run": str(out) if out else None, **body})
     _show(output, case, summary, lines)
 
 
-def _show(output: Output, case: Case, summary: dict[str, Any], lines: list[dict[str, Any]]) -> None:
-    names, boxed = list(summary["methods"]), "box" in summary
+def _show(output: Output, case: Case, summary: SummaryLine, lines: list[RadiusLine]) -> None:
+    names, boxed = list(summary.methods), summary.box is not None
     rows = [_row(line, names, boxed=boxed) for line in lines]
     columns = ("example", "label", *names, *(("box gain",) if boxed else ()))
     output.table(f"{case.model}  {case.norm}: certified radii, at most {case.eps:.6g}", columns, rows)
-    for name, found in summary["methods"].items():
-        reach = f"; {found['reach']} reach --high, and a larger one may reach further" if found["reach"] else ""
-        each = found["seconds"] / max(1, summary["count"] - summary["misclassified"])
-        output.text(f"{name}: mean {found['mean']:.5g}, median {found['median']:.5g}, {each:.3f} s an example{reach}.")
-    if boxed and summary["box"]["gain"] is not None:
-        gain = f"{100 * summary['box']['gain']:.1f} %"
+    for name, found in summary.methods.items():
+        reach = f"; {found.reach} reach --high, and a larger one may reach further" if found.reach else ""
+        each = (found.seconds or 0.0) / max(1, (summary.count or 0) - (summary.misclassified or 0))
+        output.text(f"{name}: mean {found.mean:.5g}, median {found.median:.5g}, {each:.3f} s an example{reach}.")
+    if summary.box is not None and summary.box.gain is not None:
+        gain = f"{100 * summary.box.gain:.1f} %"
         output.text(f"boxes: mean gain {gain} in geometric-mean width over the uniform box by same-slope CROWN.")
-    if summary["misclassified"]:
-        output.text(f"{summary['misclassified']} of {summary['count']} are misclassified as they are; they count 0 in the means.")
+    if summary.misclassified:
+        output.text(f"{summary.misclassified} of {summary.count} are misclassified as they are; they count 0 in the means.")
 
 
-def _row(line: dict[str, Any], names: list[str], *, boxed: bool) -> tuple[str, ...]:
-    if line["status"] == "misclassified":
-        return str(line["index"]), f"{line['label']}: taken for {line['predicted']}", *("-",) * (len(names) + boxed)
-    radii = [f"{line['radii'][name]:.4g}" for name in names]
-    gain = line["box"]["gain"] if boxed else None
-    return str(line["index"]), str(line["label"]), *radii, *((_gain(gain),) if boxed else ())
+def _row(line: RadiusLine, names: list[str], *, boxed: bool) -> tuple[str, ...]:
+    if line.status == "misclassified":
+        return str(line.index), f"{line.label}: taken for {line.predicted}", *("-",) * (len(names) + boxed)
+    radii = [f"{line.radii[name]:.4g}" for name in names]
+    gain = None if line.box is None else line.box.gain
+    return str(line.index), str(line.label), *radii, *((_gain(gain),) if boxed else ())
 
 
 def _gain(gain: float | None) -> str:

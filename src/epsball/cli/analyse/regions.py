@@ -11,7 +11,7 @@ from epsball.cli.common import Output, indices, number
 from epsball.cli.target import Model, Setup, folder_of
 
 if TYPE_CHECKING:
-    from epsball.record.journal import Line
+    from epsball.record.lines import RegionsLine
 
 
 def regions(  # noqa: PLR0913 - one parameter an option
@@ -33,7 +33,7 @@ def regions(  # noqa: PLR0913 - one parameter an option
     from epsball.data.find import load as load_data
     from epsball.device import resolve
     from epsball.errors import BadConfig
-    from epsball.run.judge import Case
+    from epsball.run.case import Case
 
     shown, told = trained(model, resolve(setup.device))
     name, scale = data or told.get("data"), sigma or told.get("sigma") or 0.25
@@ -44,21 +44,21 @@ def regions(  # noqa: PLR0913 - one parameter an option
     drawn = Regions(case, number(str(scale), "--sigma"), samples, number(alpha, "--alpha"), resolution=resolution)
     folder = out or folder_of(model) / f"regions-{name}-{index}-{scale}".replace("/", "_")
     line = drawn.write(folder)
-    output.result("analyse", {"run": str(folder), **{key: value for key, value in line.items() if key not in ("type", "classes")}})
-    order = sorted(range(len(line["votes"])), key=lambda c: -line["votes"][c])
-    rows = [_row(line, c, samples) for c in order if line["votes"][c] or c == line["label"]]
-    output.table(f"{found.name} {line['index']}, {line['noise']}: {samples:,} noisy votes", ("class", "share", "limits"), rows)
+    output.result("analyse", {"run": str(folder), **line.model_dump(exclude={"classes"})})
+    order = sorted(range(len(line.votes)), key=lambda c: -line.votes[c])
+    rows = [_row(line, c, samples) for c in order if line.votes[c] or c == line.label]
+    output.table(f"{found.name} {line.index}, {line.noise}: {samples:,} noisy votes", ("class", "share", "limits"), rows)
     output.text(_verdict(line))
     output.text(f"next:  epsball report {folder} -o regions.html")
 
 
-def _row(line: Line, c: int, samples: int) -> tuple[str, str, str]:
-    share, low, high = line["votes"][c] / samples, line["low"][c], line["high"][c]
-    return f"{c}, the label" if c == line["label"] else str(c), f"{share:.4f}", f"{low:.4f} to {high:.4f}"
+def _row(line: RegionsLine, c: int, samples: int) -> tuple[str, str, str]:
+    share, low, high = line.votes[c] / samples, line.low[c], line.high[c]
+    return f"{c}, the label" if c == line.label else str(c), f"{share:.4f}", f"{low:.4f} to {high:.4f}"
 
 
-def _verdict(line: Line) -> str:
-    if line["smoothed"] is None:
+def _verdict(line: RegionsLine) -> str:
+    if line.smoothed is None:
         return "The smoothed classifier abstains: no class is proven to get more than half of the votes."
-    radius = f"{line['norm']} {line['radius']:.4g}"
-    return f"Certified: class {line['smoothed']} within {radius}, wrong with probability at most {line['alpha']:g}."
+    radius = f"{line.norm} {line.radius:.4g}"
+    return f"Certified: class {line.smoothed} within {radius}, wrong with probability at most {line.alpha:g}."

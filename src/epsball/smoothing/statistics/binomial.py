@@ -1,4 +1,4 @@
-"""Binomial proportions: Clopper-Pearson bounds, and the test by which PREDICT abstains.
+"""Bounds of several proportions at once, and the test by which PREDICT abstains.
 
 Cohen, Rosenfeld, Kolter, "Certified adversarial robustness via randomized smoothing", ICML 2019, arXiv:1902.02918.
 """
@@ -7,45 +7,9 @@ from __future__ import annotations
 
 import math
 
-from scipy.special import bdtr, bdtrc, betaincinv
+from scipy.special import bdtr, bdtrc
 
-from epsball.errors import BadConfig
-
-
-def check_alpha(alpha: float) -> float:
-    """The same alpha, if it is a probability of error that leaves something to say.
-
-    Raises:
-        BadConfig: alpha is not inside (0, 1).
-    """
-    if not (math.isfinite(alpha) and 0 < alpha < 1):
-        raise BadConfig(f"alpha must lie inside (0, 1), not {alpha}", fix="the field's choice is 0.001")
-    return alpha
-
-
-def lower_bound(successes: int, trials: int, alpha: float) -> float:
-    """The one-sided Clopper-Pearson bound: a proportion is at least this, with probability at least 1 - alpha.
-
-    Args:
-        successes: 0..trials.
-        trials: independent trials; 0 gives the bound 0.
-        alpha: probability of error, inside (0, 1).
-
-    Raises:
-        BadConfig: alpha outside (0, 1), or impossible counts.
-    """
-    _check_counts(successes, trials)
-    check_alpha(alpha)
-    return 0.0 if successes == 0 else float(betaincinv(successes, trials - successes + 1, alpha))
-
-
-def upper_bound(successes: int, trials: int, alpha: float) -> float:
-    """The one-sided Clopper-Pearson bound from above: minus the lower bound of the failures, from 1."""
-    _check_counts(successes, trials)
-    check_alpha(alpha)
-    if successes == trials:
-        return 1.0
-    return float(betaincinv(successes + 1, trials - successes, 1 - alpha))
+from epsball.proportion import check_alpha, lower_bound, upper_bound
 
 
 def ceiling(trials: int, alpha: float) -> float:
@@ -82,8 +46,3 @@ def p_value(first: int, second: int) -> float:
 def abstains(first: int, second: int, alpha: float) -> bool:
     """Whether PREDICT abstains: the two largest counts could come from equally likely classes."""
     return p_value(first, second) > check_alpha(alpha)
-
-
-def _check_counts(successes: int, trials: int) -> None:
-    if not 0 <= successes <= trials:
-        raise BadConfig(f"{successes} successes of {trials} trials", fix="counts are 0 <= successes <= trials")

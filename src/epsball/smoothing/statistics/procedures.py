@@ -14,6 +14,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 
 from epsball.errors import BadConfig
+from epsball.proportion import check_alpha, lower_bound
 from epsball.registry import Registry
 from epsball.smoothing.statistics import binomial
 from epsball.smoothing.statistics.boundary import Boundary, Counts
@@ -96,7 +97,7 @@ class Tests:
         return ledger(**{f"n={n}": self.alpha / len(self.looks) for n in self.looks.tolist()})
 
     def bounds(self, look: int, first: int, _other: int) -> tuple[float, float]:
-        lower = binomial.lower_bound(first, int(self.looks[look]), self.alpha / len(self.looks))
+        lower = lower_bound(first, int(self.looks[look]), self.alpha / len(self.looks))
         return lower, 1 - lower
 
 
@@ -113,7 +114,7 @@ def least_certifying(trials: int, p: float, alpha: float) -> int:
     low, high = -1, trials + 1
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if binomial.lower_bound(middle, trials, alpha) > p else (middle, high)
+        low, high = (low, middle) if lower_bound(middle, trials, alpha) > p else (middle, high)
     return high
 
 
@@ -135,7 +136,7 @@ class Fixed:
         return clopper_pearson_threshold(np.array([self.n]), p, alpha)
 
     def sequence(self, alpha: float) -> Sequence:
-        return self.one_look(np.array([self.n]), binomial.check_alpha(alpha))
+        return self.one_look(np.array([self.n]), check_alpha(alpha))
 
 
 @procedures.register("two-sided")
@@ -169,7 +170,7 @@ class Staged:
 
     def __post_init__(self) -> None:
         check_looks(np.array(self.stages), repr(self))
-        binomial.check_alpha(self.give_up)
+        check_alpha(self.give_up)
 
     def at(self, p: float, alpha: float) -> Threshold:
         threshold = clopper_pearson_threshold(np.array(self.stages), p, alpha)
@@ -178,12 +179,12 @@ class Staged:
         return Threshold(Boundary(p, rule.looks, rule.certify, np.array(hopeless)).without_lost(), threshold.ledger)
 
     def sequence(self, alpha: float) -> Sequence:
-        return Tests(np.array(self.stages), binomial.check_alpha(alpha), tolerance=0.05)
+        return Tests(np.array(self.stages), check_alpha(alpha), tolerance=0.05)
 
 
 def clopper_pearson_threshold(looks: Counts, p: float, alpha: float) -> Threshold:
     """Clopper-Pearson at every look, at equal parts of alpha, never giving up before the cap."""
-    part = binomial.check_alpha(alpha) / len(looks)
+    part = check_alpha(alpha) / len(looks)
     certify = np.array([least_certifying(n, p, part) for n in looks.tolist()])
     spent = {f"n={n}": part for n in looks.tolist()}
     return Threshold(Boundary(p, looks, certify, np.full(len(looks), -1)), MappingProxyType(spent))

@@ -15,7 +15,7 @@ from functools import lru_cache
 import numpy as np
 
 from epsball.errors import BadConfig
-from epsball.smoothing.statistics import binomial
+from epsball.proportion import check_alpha, lower_bound
 from epsball.smoothing.statistics import martingale as mixture
 from epsball.smoothing.statistics.boundary import Boundary, Counts
 from epsball.smoothing.statistics.procedures import BLOCK, Sequence, Threshold, least_certifying, ledger, procedures
@@ -53,7 +53,7 @@ class Mixture:
     def bounds(self, look: int, first: int, _other: int) -> tuple[float, float]:
         samples = int(self.looks[look])
         if look == len(self.looks) - 1:
-            lower = binomial.lower_bound(first, samples, self.final)
+            lower = lower_bound(first, samples, self.final)
         else:
             lower = mixture.lower_bound(first, samples, self.running)
         return lower, 1 - lower
@@ -96,7 +96,7 @@ class Ville:
         return geometric_looks(self.first, self.growth, self.cap)
 
     def at(self, p: float, alpha: float) -> Threshold:
-        looks, running, final = self.looks(), (1 - self.final) * binomial.check_alpha(alpha), self.final * alpha
+        looks, running, final = self.looks(), (1 - self.final) * check_alpha(alpha), self.final * alpha
         certify = mixture.least_above(looks, p, math.log(1 / running))
         certify[-1] = least_certifying(self.cap, p, final)
         return Threshold(Boundary(p, looks, certify, self.hopeless(p)).without_lost(), ledger(sequence=running, final=final))
@@ -106,7 +106,7 @@ class Ville:
         return mixture.most_below(self.looks(), p, math.log(1 / self.give_up))
 
     def sequence(self, alpha: float) -> Sequence:
-        final = self.final * binomial.check_alpha(alpha)
+        final = self.final * check_alpha(alpha)
         return Mixture(self.looks(), alpha - final, final, self.tolerance)
 
 
@@ -121,7 +121,7 @@ class Sequential(Ville):
     """
 
     def at(self, p: float, alpha: float) -> Threshold:
-        binomial.check_alpha(alpha)
+        check_alpha(alpha)
         return _calibrated(self, float(p), alpha)
 
 

@@ -1,48 +1,33 @@
-"""Verifying a trained network on a data set, in a run folder whose record survives anything.
-
-A verification appends one line an instance, batch by batch. Resumed, it goes on with the instances that have no line yet; sharded,
-each process has a folder of its own, and a report reads them all.
-"""
+"""What a verb judges: a network beside the data, the sets and the precision it is judged in."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, is_dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from epsball.errors import BadShape, Unsound
+from epsball.errors import BadShape
 from epsball.models.adapters import of_classes
 from epsball.models.opened import Reading, open_model
 from epsball.ops.network import Network
 from epsball.problem.labels import as_labels
-from epsball.problem.problem import Budget
 from epsball.problem.sets import InputSet
 from epsball.problem.sets.base import around, sets
-from epsball.record.folder import RunFolder
-from epsball.record.journal import Line, Record, digest
+from epsball.record.hashes import hashed
+from epsball.record.heading import Heading, Identity, precision
+from epsball.record.origin import digest
 from epsball.rounding import Rounding
-from epsball.run.identity import Heading, Identity, hashed, network_of, precision
-from epsball.run.track import unheard
+from epsball.run.identity import network_of
 from epsball.run.word_sets import KIND, Words
 from epsball.training.base import Examples
-from epsball.verification.doubts import warn_near_chance
-from epsball.verification.ladder import Ladder
-from epsball.verification.soundness import CONTRADICTION
-from epsball.verification.summary import summarise
-from epsball.verification.survey import survey
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from epsball.data.base import Dataset
     from epsball.types import Tensor
-    from epsball.verification.base import Verifier
-
-BATCH = 500
-WITNESSES = 12
 
 
 @dataclass(frozen=True)
@@ -185,108 +170,6 @@ def _embedded(network: Network, data: Dataset) -> Dataset:
     return replace(data, test=Examples(vectors, data.test.y))
 
 
-@dataclass(frozen=True, eq=False)
-class Judgement:
-    """A verification run: one verdict an instance, in a record.
-
-    Attributes:
-        case: what is judged.
-        verifier: how; the default is the ladder.
-        seconds: budget of one instance.
-        progress: called with the number of instances done so far and in all.
-        memory: bytes for bounds; it changes no result, so a run may be resumed with another.
-    """
-
-    case: Case
-    verifier: Verifier = field(default_factory=Ladder)
-    seconds: float = float("inf")
-    progress: Callable[[int, int], None] = unheard
-    memory: int = Budget.bytes
-
-    def __post_init__(self) -> None:
-        Budget(seconds=self.seconds, bytes=self.memory)  # a bad one fails here, before a folder is made
-
-    def run(self, path: Path, *, resume: bool = False, anyway: bool = False) -> Line:
-        """Judge every instance that the folder's record does not hold yet, and return the summary line.
-
-        Args:
-            path: the run folder.
-            resume: go on with the run that it holds.
-            anyway: though another version of the code began it.
-
-        Raises:
-            Unsound: an attack beat a proof; every other verdict is in the record.
-            BadConfig: the folder holds another run.
-            RunInUse, DiskFull: what was recorded before is whole.
-        """
-        case = self.case
-        described = case.described(verifier=plain(self.verifier), seconds=self.seconds)
-        with RunFolder(path, resume=resume, anyway=anyway) as folder, Record(folder.record) as record:
-            known = case.heading("verify", described).open(record, anyway=folder.anyway)
-            done = {line["index"] for line in instances(known)}
-            todo = [i for i in case.index.tolist() if i not in done]
-            for batch in batches(todo):
-                shown = sum(line["type"] == "witness" for line in known)
-                found = list(self._judge(batch, WITNESSES - shown))
-                known += found
-                for number, line in enumerate(found, 1):
-                    record.append(line, sync=number == len(found))
-                self.progress(len(instances(known)), len(case.index))
-            summary = {**summarise(instances(known)), **headline(case)}
-            record.append(summary)
-            record.append({"type": "done"})
-        refuse_contradictions(instances(known))
-        warn_near_chance(round(summary["accuracy"]["clean"]["value"] * summary["count"]), summary["count"], case.network.classes)
-        return summary
-
-    def _judge(self, index: list[int], witnesses: int) -> Iterator[Line]:
-        case = self.case
-        chosen = torch.tensor(index)
-        x, y = case.data.test.inputs(chosen), case.data.test.y[chosen]
-        budget = Budget(seconds=self.seconds, bytes=self.memory)
-        batch = [(chosen, x, y)]
-        return survey(
-            case.network, batch, lambda x: case.ball(x, chosen), self.verifier, budget, dtype=case.dtype, witnesses=witnesses
-        )
-
-
-def refuse_contradictions(lines: Sequence[Line]) -> None:
-    """A verdict that contradicts itself is no answer, and a defect that must not go unseen.
-
-    Raises:
-        Unsound: names the samples.
-    """
-    wrong = [line for line in lines if line.get("note", "").startswith(CONTRADICTION)]
-    if wrong:
-        indices = ", ".join(str(line["index"]) for line in wrong[:5])
-        raise Unsound(
-            f"{len(wrong)} of {len(lines)} verdicts are contradictions; {wrong[0]['note'].removeprefix(CONTRADICTION)}",
-            where=f"index {indices} of the data",
-            fix="report this with the network and the input; the other verdicts are whole, and in the record",
-        )
-
-
-def instances(lines: Sequence[Line]) -> list[Line]:
-    """The lines of single instances."""
-    return [line for line in lines if line["type"] == "instance"]
-
-
 def headline(case: Case) -> dict[str, Any]:
     """What every summary says of its case."""
     return {"model": str(case.model), "data": case.data.name, "eps": case.eps, "norm": case.norm}
-
-
-def batches(index: Sequence[int]) -> Iterator[list[int]]:
-    """Indices, so many at a time as are recorded at once."""
-    remaining = iter(index)
-    while batch := list(itertools.islice(remaining, BATCH)):
-        yield batch
-
-
-def plain(method: object) -> Any:
-    """A method with its options, as JSON."""
-    if is_dataclass(method) and not isinstance(method, type):
-        return {"method": type(method).__name__, **{k: plain(v) for k, v in asdict(method).items()}}
-    if isinstance(method, (list, tuple)):
-        return [plain(m) for m in method]
-    return method if isinstance(method, (str, int, float, bool, type(None))) else str(method)

@@ -1,0 +1,34 @@
+"""SHA-256 of what is in memory: tensors, mappings, sequences, plain values."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+import torch
+
+
+def hashed(*values: object) -> str:
+    """SHA-256 of tensors, mappings, sequences and plain values, types and shapes included."""
+    total = hashlib.sha256()
+    for value in values:
+        _add(total, value)
+    return total.hexdigest()
+
+
+def _add(total: hashlib._Hash, value: object) -> None:
+    if isinstance(value, torch.Tensor):
+        total.update(f"tensor {value.dtype} {tuple(value.shape)};".encode())
+        total.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    elif isinstance(value, Mapping):
+        total.update(f"mapping {len(value)};".encode())
+        for key in sorted(value, key=repr):
+            _add(total, key)
+            _add(total, value[key])
+    elif isinstance(value, (list, tuple)):
+        total.update(f"sequence {len(value)};".encode())
+        for part in value:
+            _add(total, part)
+    else:
+        text = repr(value)
+        total.update(f"{type(value).__name__} {len(text)};{text}".encode())
