@@ -24,7 +24,7 @@ from scipy.optimize import linprog
 from torch import nn
 
 from epsball.bounding.linear.alpha import AlphaCrown
-from epsball.bounding.linear.crown import Crown, Known
+from epsball.bounding.linear.crown import Crown
 from epsball.data.find import load as load_data
 from epsball.ops.network import Network
 from epsball.problem.property import Property, robust
@@ -87,7 +87,8 @@ def small() -> Iterator[Line]:
         network = Network.capture(mlp(*widths).double(), (widths[0],)).prepare()
         box = Box(torch.rand(1, widths[0], dtype=torch.float64), RADIUS)
         rows = Property(torch.tensor([1.0, -1.0], dtype=torch.float64)[None, None]).rows()
-        found, relaxed = Crown().relax(network, box)
+        known = Crown().known(network, box)
+        found = known.found
         lifted = lift(network, box, found, rows)
         bound, seconds, steps = timed(lifted, Sdp())
         first, first_seconds, _ = timed(lifted, Sdp(newton=0, steps=400))
@@ -97,7 +98,7 @@ def small() -> Iterator[Line]:
             "net": "-".join(map(str, widths)),
             "relus": sum(widths[1:-1]),
             "unstable": lifted.units,
-            "crown": float(Known(network, box, found, relaxed).lower_bound(network.plan.output, rows)),
+            "crown": float(known.lower_bound(network.plan.output, rows)),
             "lp": triangles,
             "sdp": bound,
             "clarabel": best,
@@ -136,8 +137,9 @@ def mnist(images: list[int], eps: float, path: Path, method: Sdp) -> Iterator[Li
     for i in images:
         x, y = test.inputs(torch.tensor([i])).double(), test.y[i : i + 1]
         ball, prop = LpBall(x, eps, "linf", (0.0, 1.0)), robust(y, 10, torch.float64)
-        found, relaxed = Crown().relax(network, ball)
-        bounds = Known(network, ball, found, relaxed).lower_bound(network.plan.output, prop.rows())[:, 0]
+        known = Crown().known(network, ball)
+        found = known.found
+        bounds = known.lower_bound(network.plan.output, prop.rows())[:, 0]
         worst = int(bounds.argmin())
         one = Property(prop.C[worst : worst + 1]).rows()
         with torch.no_grad():

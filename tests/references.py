@@ -86,7 +86,7 @@ def triangle_lp(weights, x, eps, c, pre) -> float:
 
 
 def preactivations(network, method, input_set):
-    found, _ = method.relax(network, input_set)
+    found = method.known(network, input_set).found
     slots = [step.args[0] for step in network.nonlinear]
     return [(found[s].lower[0].numpy(), found[s].upper[0].numpy()) for s in slots]
 

@@ -97,7 +97,7 @@ def _bounds_hold(network: Network, x: torch.Tensor, y: torch.Tensor, eps: float)
     points = [ball.sample(generator), corner, attacked.x]
     with torch.no_grad():
         bounds = {name: Within(bounders[name](), Budget())(prepared, ball, prop.rows()) for name in ("ibp", "crown-ibp")}
-        found, _ = CrownIbp().relax(prepared, ball)
+        found = CrownIbp().known(prepared, ball).found
         widths = []
         for point in points:
             values = {0: point}

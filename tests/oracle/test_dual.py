@@ -8,7 +8,8 @@ import torch
 
 import zoo
 from epsball.bounding.affine.zonotope import Zonotope
-from epsball.bounding.linear.crown import Crown, Known
+from epsball.bounding.linear.crown import Crown
+from epsball.bounding.linear.known import Known
 from epsball.bounding.linear.dual import ProjectedDual, WongKolter, dual_bound
 from epsball.errors import BadConfig, BadData
 from epsball.ops.network import Network
@@ -34,7 +35,7 @@ def _known(name: str, kind: str = "box") -> tuple[Known, object]:
     inputs = Box(x, 0.1) if kind == "box" else LpBall(x, 0.3, "l2")
     prepared = network.prepare()
     rows = robust(torch.zeros(2, dtype=torch.long), network.classes, torch.float64).rows()
-    return Known(prepared, inputs, *Crown(slope="same", intermediate="crown").relax(prepared, inputs)), rows
+    return Crown(slope="same", intermediate="crown").known(prepared, inputs), rows
 
 
 @pytest.mark.parametrize("kind", ["box", "l2"])
@@ -72,7 +73,7 @@ def test_dual_below_lp_below_exact(seed):
     c = np.array([1.0, -1.0])
     rows = Property(torch.tensor(c)[None, None]).rows()
     method = Crown(slope="same", intermediate="crown")
-    known = Known(network, Box(x, 0.4), *method.relax(network, Box(x, 0.4)))
+    known = method.known(network, Box(x, 0.4))
     lp = triangle_lp(weights, x[0].numpy(), 0.4, c, preactivations(network, method, Box(x, 0.4)))
     generator = torch.Generator().manual_seed(seed)
     for _ in range(20):

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import zoo
-from epsball.bounding.linear.crown import Crown, Known
+from epsball.bounding.linear.crown import Crown
 from epsball.errors import BadConfig, UnsupportedOp
 from epsball.ops.network import Network
 from epsball.problem.problem import Budget, Problem
@@ -52,10 +52,8 @@ def _mlp(seed: int, sizes: tuple[int, ...], radius: float):
 
 def _dual(seed: int = 0, sizes: tuple[int, ...] = (3, 6, 6, 2), radius: float = 0.4) -> tuple[Dual, float]:
     network, _, box, rows = _mlp(seed, sizes, radius)
-    found, relaxed = Crown().relax(network, box)
-    return Dual(lift(network, box, found, rows), 0), float(
-        Known(network, box, found, relaxed).lower_bound(network.plan.output, rows)
-    )
+    known = Crown().known(network, box)
+    return Dual(lift(network, box, known.found, rows), 0), float(known.lower_bound(network.plan.output, rows))
 
 
 @pytest.mark.parametrize("name", ["leaky", "conv", "residual", "affine_only"])
@@ -65,7 +63,7 @@ def test_constraints_hold_at_every_point_of_the_set(name):
     x = torch.rand(1, *network.input_shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     box, prepared = Box(x, 0.15), network.prepare()
     rows = robust(torch.zeros(1, dtype=torch.long), network.classes, torch.float64).rows()
-    p = lift(prepared, box, Crown().relax(prepared, box)[0], rows)
+    p = lift(prepared, box, Crown().known(prepared, box).found, rows)
     centre, radius = (end.flatten() for end in box.hull().centre_radius())
     generator = torch.Generator().manual_seed(1)
     for _ in range(20):

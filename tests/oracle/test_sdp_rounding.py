@@ -24,7 +24,7 @@ def dual(seed: int) -> Dual:
     module, _ = random_mlp(seed, (3, 6, 6, 2))
     network = Network.capture(module, (3,)).prepare()
     box = Box(torch.rand(1, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64), 0.4)
-    found, _ = Crown().relax(network, box)
+    found = Crown().known(network, box).found
     return Dual(lift(network, box, found, Property(torch.tensor([[[1.0, -1.0]]], dtype=torch.float64)).rows()), 0)
 
 

@@ -32,7 +32,7 @@ def test_neurons_behind_a_skip_settle_soundly(network, eps):
     prepared = network.prepare()
     x = torch.rand(8, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     inputs, generator = Box(x, eps), torch.Generator().manual_seed(2)
-    found = Crown().relax(prepared, inputs)[0]
+    found = Crown().known(prepared, inputs).found
     for _ in range(300):
         values = {0: torch.where(torch.rand(x.shape, generator=generator) < 0.5, inputs.lower, inputs.upper)}
         for step in prepared.steps:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from epsball.bounding.linear.alpha import AlphaCrown
-from epsball.bounding.linear.crown import Crown, Known
+from epsball.bounding.linear.crown import Crown
 from epsball.bounding.linear.dual import dual_bound
 from epsball.forms.rows import Rows
 from epsball.ops.network import Network
@@ -34,11 +34,11 @@ def test_exact_multi_neuron_lp_dual(seed):
     for source in (Crown(intermediate="ibp"), Crown()):
         lp, cut = (float(m(prepared, box, rows)) for m in (TriangleLp(source), MultiNeuron(source, **CUT)))
         assert lp == pytest.approx(triangle_lp(weights, x[0].numpy(), 0.6, c, preactivations(prepared, source, box)), abs=1e-6)
-        found, relaxed = source.relax(prepared, box)
-        known = Known(prepared, box, found, relaxed)
+        known = source.known(prepared, box)
         for _ in range(5):
             point = {
-                s.slot: torch.rand(found[s.args[0]].lower.shape, generator=generator, dtype=x.dtype) for s in prepared.nonlinear
+                s.slot: torch.rand(known.found[s.args[0]].lower.shape, generator=generator, dtype=x.dtype)
+                for s in prepared.nonlinear
             }
             assert float(dual_bound(known, rows, point)) <= lp + 1e-8
         assert float(AlphaCrown(intermediate=source.intermediate, steps=50)(prepared, box, rows)) <= lp + 1e-8

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from epsball.bounding.base import bounders
-from epsball.bounding.budget.cost import FORM, Need, Work, in_parts
+from epsball.bounding.budget.cost import in_parts
 from epsball.bounding.linear.losses import Losses
 from epsball.bounding.linear.walk import Pulled, pull_back
 from epsball.forms.interval import Interval
 
 if TYPE_CHECKING:
-    from epsball.bounding.budget.cost import Facts
     from epsball.forms.rows import Rows
     from epsball.ops.prepared import Prepared
     from epsball.problem.sets import InputSet
@@ -89,18 +88,6 @@ class Ibp:
             found[step.slot] = step.op.interval(*[found[slot] for slot in step.args])
         low, high = found[network.plan.output]
         return Interval(unproven(low), -unproven(-high))
-
-    def need(self, facts: Facts, rows: int) -> Need:
-        """Its memory."""
-        return Need.cut(_COPIES * facts.widest, FORM * facts.network.tail_width, rows)
-
-    def work(self, facts: Facts, rows: int) -> Work:
-        """Its arithmetic."""
-        return Work(rows, 2.5)
-
-    def limited(self, limit: int) -> Ibp:
-        """The same method with at most so many bytes of rows in flight."""
-        return replace(self, chunk_bytes=min(self.chunk_bytes, limit // FORM))
 
 
 def _at_frontier(network: Prepared, box: Interval) -> Intervals:

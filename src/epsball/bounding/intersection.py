@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING
 
 import torch
 
 from epsball.bounding.base import Bounder, bounders
-from epsball.bounding.budget.cost import FORM, Frugal, Need, Work
 from epsball.bounding.ibp import Ibp
 from epsball.bounding.linear.crown import Crown
 from epsball.errors import BadConfig
 
 if TYPE_CHECKING:
-    from epsball.bounding.budget.cost import Facts
     from epsball.forms.rows import Rows
     from epsball.ops.prepared import Prepared
     from epsball.problem.sets import InputSet
@@ -47,17 +45,3 @@ class Intersection:
     def __call__(self, network: Prepared, input_set: InputSet, rows: Rows) -> Tensor:
         """Lower bounds of linear forms of the output over the set."""
         return reduce(torch.maximum, [method(network, input_set, rows) for method in self.methods])
-
-    def need(self, facts: Facts, rows: int) -> Need:
-        """Its memory: the most that any of them takes."""
-        needs = [m.need(facts, rows) for m in self.methods if isinstance(m, Frugal)]
-        return Need(*(max(n) for n in zip(*needs, strict=True))) if needs else Need.cut(4 * facts.total, FORM * facts.widest, rows)
-
-    def work(self, facts: Facts, rows: int) -> Work:
-        """Its arithmetic: that of all of them."""
-        works = [m.work(facts, rows) for m in self.methods if isinstance(m, Frugal)]
-        return Work(sum(w.rows for w in works), sum(w.passes for w in works))
-
-    def limited(self, limit: int) -> Intersection:
-        """The same methods, each with at most so many bytes of rows in flight."""
-        return replace(self, methods=tuple(m.limited(limit) if isinstance(m, Frugal) else m for m in self.methods))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from epsball.bounding.affine.form import AffineForm, least, summed, through
 from epsball.bounding.affine.symbols import Numbering, union
 from epsball.bounding.base import bounders
-from epsball.bounding.budget.cost import FORM, Need, TooLarge, Work
+from epsball.bounding.budget.cost import TooLarge
 from epsball.bounding.linear.losses import Losses
 from epsball.bounding.linear.walk import pull_back
 from epsball.forms.rows import node_flat
@@ -20,7 +20,6 @@ from epsball.ops.operator import Nonlinear, Slope
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from epsball.bounding.budget.cost import Facts
     from epsball.bounding.ibp import Intervals
     from epsball.forms.interval import Interval
     from epsball.forms.rows import Rows
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from epsball.problem.sets import InputSet
     from epsball.types import Tensor
 
-_COLUMN = 6  # copies of the columns while they pass one operator
+COLUMN = 6  # copies of the columns while they pass one operator
 
 
 def walk(
@@ -84,26 +83,9 @@ def _fits(step: Bound, forms: Sequence[AffineForm], pre: Sequence[Interval], *, 
     if fresh and isinstance(step.op, Elementwise):
         count += int(node_flat(~step.op.linear(*pre), 1).sum(1).amax())
     width = max(math.prod(step.node.shape), *(form.offset[0].numel() for form in forms))
-    taken = _COLUMN * count * width * len(x) * x.element_size()
+    taken = COLUMN * count * width * len(x) * x.element_size()
     if taken > most:
         raise TooLarge("an affine form", taken, most)
-
-
-def columns(facts: Facts, *, fresh: bool) -> float:
-    """Elements of the affine forms of one sample, where they are largest; unstable units are counted by intervals."""
-    symbols, largest, sizes = 0.0, 0.0, facts.network.sizes
-    for step in facts.network.before_frontier:
-        if fresh and isinstance(step.op, Elementwise):
-            symbols += facts.unstable.get(step.args[0], 0.0)
-        width = max(sizes[step.slot], *(sizes[slot] for slot in step.args))
-        largest = max(largest, _COLUMN * (facts.inputs + symbols) * width)
-    return largest
-
-
-def column_work(facts: Facts, *, fresh: bool) -> Work:
-    """Arithmetic of affine forms: each column is carried through the whole network."""
-    count = facts.inputs + (sum(facts.unstable.values()) if fresh else 0.0)
-    return Work(count, 2 * count)
 
 
 def forward_intervals(network: Prepared, input_set: InputSet, slope: Slope = "same") -> Intervals:
@@ -132,16 +114,3 @@ class Forward:
         """Lower bounds of linear forms of the output over the set."""
         found, forms = walk(network, input_set, self.slope, fresh=False, meet=True)
         return least(pull_back(network, network.plan.output, rows, {}, Losses(network, found)), forms, input_set)
-
-    def need(self, facts: Facts, rows: int) -> Need:
-        """Its memory: a column for each input element."""
-        own = FORM * rows * (facts.network.tail_width + facts.inputs)
-        return Need(2 * facts.total, columns(facts, fresh=False) + own)
-
-    def work(self, facts: Facts, rows: int) -> Work:
-        """Its arithmetic: a forward pass for each column."""
-        return column_work(facts, fresh=False)
-
-    def limited(self, limit: int) -> Forward:
-        """The same method: its columns go together."""
-        return self

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from epsball.bounding.affine.form import least
-from epsball.bounding.affine.forward import column_work, columns, walk
+from epsball.bounding.affine.forward import walk
 from epsball.bounding.base import bounders
-from epsball.bounding.budget.cost import FORM, Need, Work
 from epsball.bounding.linear.losses import Losses
 from epsball.bounding.linear.walk import pull_back
 from epsball.ops.operator import Slope
 
 if TYPE_CHECKING:
-    from epsball.bounding.budget.cost import Facts
     from epsball.bounding.ibp import Intervals
     from epsball.forms.rows import Rows
     from epsball.ops.prepared import Prepared
@@ -53,17 +51,3 @@ class Zonotope:
     def neurons(self, network: Prepared, input_set: InputSet) -> Intervals:
         """The interval of every slot."""
         return walk(network, input_set, self.slope, fresh=True, meet=self.meet, most=self.most)[0]
-
-    def need(self, facts: Facts, rows: int) -> Need:
-        """Its memory: a column for each input element and each unit that intervals leave unstable."""
-        symbols = facts.inputs + sum(facts.unstable.values())
-        own = FORM * rows * (facts.network.tail_width + symbols)
-        return Need(2 * facts.total, columns(facts, fresh=True) + own)
-
-    def work(self, facts: Facts, rows: int) -> Work:
-        """Its arithmetic: a forward pass for each column."""
-        return column_work(facts, fresh=True)
-
-    def limited(self, limit: int) -> Zonotope:
-        """The same method, which stops before a step that would take more."""
-        return replace(self, most=limit if self.most is None else min(self.most, limit))

@@ -1,15 +1,16 @@
 """What a bound takes: bytes and passes, known before it runs.
 
-A bound method that says what it needs (`Frugal`) is cut to fit a memory budget by `epsball.bounding.budget.within`. All counts
-are upper bounds of what was measured on the networks of docs/benchmarks.md, in elements unless they are said to be bytes.
+Methods compute; what they take is told here, by `need`, `work` and `limited`, one registration for each class (those of the package
+are in `budget/methods.py`). All counts are upper bounds of what was measured on the networks of docs/benchmarks.md, in elements
+unless they are said to be bytes.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, cast, runtime_checkable
+from functools import cached_property, singledispatch
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 
@@ -62,23 +63,6 @@ class Work(NamedTuple):
 
     rows: float
     passes: float
-
-
-@runtime_checkable
-class Frugal(Protocol):
-    """A bound method that says what it takes, and that cuts its rows to fit."""
-
-    def need(self, facts: Facts, rows: int) -> Need:
-        """Its memory for so many rows of a specification."""
-        ...
-
-    def work(self, facts: Facts, rows: int) -> Work:
-        """Its arithmetic for one sample."""
-        ...
-
-    def limited(self, limit: int) -> Self:
-        """The same method with at most so many bytes of rows in flight."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,6 +147,27 @@ class Facts:
             height, width = self._shapes[step.slot][1:]
             share = min(1.0, extent[0] / height) * min(1.0, extent[1] / width)
         return size * share * (1 if weight is None else weight.numel() / len(weight))
+
+
+@singledispatch
+def need(method: object, facts: Facts, rows: int) -> Need | None:
+    """The memory of a bound method for so many rows of a specification; None: nothing is known of this one.
+
+    What a method takes is registered for its class: `@need.register`, and likewise `work` and `limited`.
+    """
+    return None
+
+
+@singledispatch
+def work(method: object, facts: Facts, rows: int) -> Work:
+    """The arithmetic of a bound method for one sample; by default that of one backward pass of the rows."""
+    return Work(rows, rows * facts.back(facts.network.plan.output))
+
+
+@singledispatch
+def limited(method: Any, limit: int) -> Any:
+    """The same method with at most so many bytes of rows in flight; by default the method itself."""
+    return method
 
 
 def shares(network: Prepared) -> int:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from epsball.bounding.base import Bounder, Direct
-from epsball.bounding.budget.cost import FORM, Facts, Frugal, Need, TooLarge, Work, readable
+from epsball.bounding.budget import methods  # noqa: F401 - registers what they take
+from epsball.bounding.budget.cost import FORM, Facts, Need, TooLarge, limited, need, readable, work
 from epsball.forms.interval import Interval
 from epsball.problem.problem import Budget
 from epsball.types import Float, Tensor
@@ -67,14 +68,14 @@ def estimate(
     """
     facts, count = Facts(network, input_set), rows if rows is not None else network.plan.graph.output_shape[0]
     plan = _plan(facts, method, count, (budget or Budget()).bytes)
-    work = method.work(facts, count) if isinstance(method, Frugal) else Work(count, count * facts.back(network.plan.output))
+    taken = work(method, facts, count)
     batch = len(input_set.centre)
     return Cost(
         bytes=plan.bytes,
         samples=plan.samples,
         parts=-(-batch // plan.samples),
-        rows=math.ceil(work.rows * batch),
-        passes=work.passes * batch,
+        rows=math.ceil(taken.rows * batch),
+        passes=taken.passes * batch,
         least=plan.least,
     )
 
@@ -119,7 +120,7 @@ class Within:
             BadConfig: the budget does not hold one row of one sample.
         """
         plan = _plan(Facts(network, input_set), self.method, rows, self.budget.bytes)
-        return self.method.limited(plan.limit) if isinstance(self.method, Frugal) else self.method, plan.samples
+        return limited(self.method, plan.limit), plan.samples
 
     def _bound(self, method: Bounder, network: Prepared, input_set: InputSet, rows: Rows, size: int) -> Tensor:
         """Bounds of at most so many samples at once, and of fewer where those turn out to be too many."""
@@ -147,17 +148,17 @@ class _Plan:
 
 def _plan(facts: Facts, method: Bounder, rows: int, limit: int) -> _Plan:
     network = facts.network
-    told = isinstance(method, Frugal)
-    need = method.need(facts, rows) if isinstance(method, Frugal) else Need.cut(4 * facts.total, FORM * facts.widest, rows)
+    told = need(method, facts, rows)
+    takes = told or Need.cut(4 * facts.total, FORM * facts.widest, rows)
     size, batch = network.dtype.itemsize, max(1, len(facts.input_set.centre))
-    fixed, one = size * 2 * facts.weights, size * (need.sample + need.row)
+    fixed, one = size * 2 * facts.weights, size * (takes.sample + takes.row)
     least = math.ceil(fixed + one) + min(_SLACK, math.ceil(fixed + one))
-    if told and least > limit:
+    if told is not None and least > limit:
         raise TooLarge(type(method).__name__, least, limit)
     usable = limit - min(_SLACK, limit // 2)
     samples = min(batch, max(1, int((usable - fixed) / one)))
     spare = max(0.0, usable - fixed - samples * one)
-    wanted = size * max(samples * need.more, need.flight)
-    flight = samples * size * need.row + spare
+    wanted = size * max(samples * takes.more, takes.flight)
+    flight = samples * size * takes.row + spare
     taken = math.ceil(fixed + samples * one + min(spare, wanted))
     return _Plan(samples, int(flight), taken + min(_SLACK, taken), least)

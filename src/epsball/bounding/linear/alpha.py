@@ -7,14 +7,15 @@ gathered, and all others go through one multiplication. Products have a share be
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, Self
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
 from epsball.bounding.base import bounders
-from epsball.bounding.budget.cost import FORM, Need, Work, in_parts, shares
-from epsball.bounding.linear.crown import Crown, Known, Settled
+from epsball.bounding.budget.cost import FORM, in_parts, shares
+from epsball.bounding.linear.crown import Crown
+from epsball.bounding.linear.neurons import RowBounds
 from epsball.bounding.linear.walk import pull_back
 from epsball.errors import BadConfig
 from epsball.forms.rows import Rows
@@ -22,14 +23,15 @@ from epsball.ops.operator import Choosable, Nonlinear, Relaxed, Slope
 from epsball.types import Float, Tensor
 
 if TYPE_CHECKING:
-    from epsball.bounding.budget.cost import Facts
+    from epsball.bounding.linear.known import Known
+    from epsball.bounding.linear.settled import Settled
     from epsball.ops.prepared import Prepared
     from epsball.problem.sets import InputSet
 
 Optimised = Literal["output", "all"]
 _BETAS = (0.9, 0.999)
-_TAPE = 20  # numbers kept for each row and unit: its share, what Adam knows of it, and what the gradient reads
-_ROWS = 32  # chunks of memory for the tape of a specification's rows
+TAPE = 20  # numbers kept for each row and unit: its share, what Adam knows of it, and what the gradient reads
+ROWS = 32  # chunks of memory for the tape of a specification's rows
 _TINY = 1e-16  # the second moment starts here: no division by 0, and no slow arithmetic on subnormal numbers
 
 
@@ -66,35 +68,18 @@ class AlphaCrown(Crown):
 
     def __call__(self, network: Prepared, input_set: InputSet, rows: Rows) -> Tensor:
         """Lower bounds of linear forms of the output over the set."""
-        found, relaxed = self.relax(network, input_set)
-        known, output = Known(network, input_set, found, relaxed), network.plan.output
+        known, output = self.known(network, input_set), network.plan.output
         return in_parts(rows, tape(network), self.rows_limit, lambda part: self.improve(known, output, part)[0])
 
     @property
     def rows_limit(self) -> int:
         """Bytes for the rows of a specification with their tape."""
-        return _ROWS * self.chunk_bytes
+        return ROWS * self.chunk_bytes
 
-    def need(self, facts: Facts, rows: int) -> Need:
-        """Its memory: CROWN's, the lines to choose from, and the tape of each row."""
-        need = super().need(facts, rows)
-        return Need.cut(need.sample + 8 * facts.bent, need.row + _TAPE * shares(facts.network), rows, need.flight)
+    def rows_of(self) -> RowBounds:
+        return super().rows_of() if self.optimise == "output" else self._improved
 
-    def work(self, facts: Facts, rows: int) -> Work:
-        """Its arithmetic: CROWN's, and three passes of the rows for each step."""
-        work, factor = super().work(facts, rows), 3 * self.steps
-        last = rows * facts.back(facts.network.plan.output)
-        if self.optimise == "output":
-            return Work(work.rows, work.passes + factor * last)
-        return Work(work.rows, work.passes * (1 + factor))
-
-    def limited(self, limit: int) -> Self:
-        """The same method with at most so many bytes of rows in flight."""
-        return replace(self, chunk_bytes=max(1, min(self.chunk_bytes, limit // _ROWS)))
-
-    def _rows(self, known: Known, slot: int, rows: Rows, leave: Settled | None) -> tuple[Tensor, int]:
-        if self.optimise == "output":
-            return super()._rows(known, slot, rows, leave)
+    def _improved(self, known: Known, slot: int, rows: Rows, leave: Settled | None) -> tuple[Tensor, int]:
         return self.improve(known, slot, rows.mirrored())
 
     def improve(self, known: Known, slot: int, rows: Rows) -> tuple[Float[Tensor, "P Q"], int]:
@@ -156,7 +141,7 @@ class AlphaCrownAll(AlphaCrown):
 
 def tape(network: Prepared) -> int:
     """Elements of one row of one sample while its shares are optimised."""
-    return _TAPE * shares(network) + FORM * max(network.sizes.values())
+    return TAPE * shares(network) + FORM * max(network.sizes.values())
 
 
 def bound_at(known: Known, slot: int, rows: Rows, choices: dict[int, Choosable], shares: Tensor) -> Tensor:

@@ -7,17 +7,16 @@ network is CROWN's walk, and it is a network, so it has a gradient in the parame
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
 from epsball.bounding.affine.form import band, linear_part
 from epsball.bounding.base import bounders
-from epsball.bounding.budget.cost import Need, Work, in_parts
+from epsball.bounding.budget.cost import in_parts
 from epsball.bounding.ibp import Intervals, concretise
 from epsball.bounding.linear.alpha import AlphaCrown, bound_at, tape
-from epsball.bounding.linear.crown import Known
 from epsball.bounding.linear.losses import Losses
 from epsball.bounding.linear.walk import pull_back
 from epsball.device import generator as seeded
@@ -32,7 +31,7 @@ from epsball.types import Float, Tensor
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from epsball.bounding.budget.cost import Facts
+    from epsball.bounding.linear.known import Known
     from epsball.forms.rows import Rows
     from epsball.ops.prepared import Prepared
     from epsball.problem.sets import InputSet
@@ -42,7 +41,7 @@ def dual_bound(known: Known, rows: Rows, point: Mapping[int, Tensor]) -> Float[T
     """The dual's value at a feasible point: a lower bound, differentiable in the point and in the parameters.
 
     Args:
-        known: network, set, and the bounds of the hidden neurons: `Known(network, input_set, *Crown().relax(network, input_set))`.
+        known: network, set, and the bounds of the hidden neurons: `Crown().known(network, input_set)`.
         rows: forms over the output.
         point: for each ReLU's slot, alpha in [0, 1] for its units, anything that broadcasts to (P, Q, *n); what it says about
             stable units is not read. A slot that is missing has alpha = u / (u - l), the choice of Wong and Kolter.
@@ -85,26 +84,14 @@ class WongKolter:
     chunk_bytes: int = 2**24
 
     @property
-    def _walk(self) -> AlphaCrown:
+    def walk(self) -> AlphaCrown:
+        """CROWN with these lines at every neuron."""
         return AlphaCrown(slope="same", intermediate="crown", chunk_bytes=self.chunk_bytes, steps=0)
 
     def __call__(self, network: Prepared, input_set: InputSet, rows: Rows) -> Tensor:
         """Lower bounds of linear forms of the output over the set."""
-        found, relaxed = self._walk.relax(network, input_set)
-        known, limit = Known(network, input_set, found, relaxed), self._walk.rows_limit
+        known, limit = self.walk.known(network, input_set), self.walk.rows_limit
         return in_parts(rows, tape(network), limit, lambda part: dual_bound(known, part, {}))
-
-    def need(self, facts: Facts, rows: int) -> Need:
-        """Its memory: alpha-CROWN's."""
-        return self._walk.need(facts, rows)
-
-    def work(self, facts: Facts, rows: int) -> Work:
-        """Its arithmetic: CROWN's at every neuron."""
-        return self._walk.work(facts, rows)
-
-    def limited(self, limit: int) -> WongKolter:
-        """The same method with at most so many bytes of rows in flight."""
-        return replace(self, chunk_bytes=self._walk.limited(limit).chunk_bytes)
 
 
 @dataclass(frozen=True)

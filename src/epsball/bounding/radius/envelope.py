@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from epsball.bounding.linear.crown import Crown, Known
+from epsball.bounding.linear.crown import Crown
 from epsball.bounding.linear.walk import pull_back
 from epsball.errors import BadConfig
 from epsball.ops.prepared import Prepared
@@ -75,7 +75,7 @@ class Envelope:
         """The envelope of each input."""
         check_input(x, network.plan.graph.input_shape)
         ball = LpBall(x, self.eps, self.norm, self.clip)
-        known = Known(network, ball, *self.method.relax(network, ball))
+        known = self.method.known(network, ball)
         pulled = pull_back(network, network.plan.output, prop.rows(), known.relaxed, known.losses)
         u = torch.zeros_like(x).expand(len(prop.C), *x.shape)
         for _, form in pulled.terms:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from epsball.bounding.linear.crown import Known
+from epsball.bounding.linear.known import Known
 from epsball.bounding.linear.losses import weigh
 from epsball.bounding.linear.walk import pull_back
 from epsball.forms.interval import Interval

@@ -21,7 +21,7 @@ from epsball.verification.programs.solvers import Session, Solver, open_session
 from epsball.verification.programs.triangle import Optimum, Relaxation, TriangleLp
 
 if TYPE_CHECKING:
-    from epsball.bounding.linear.crown import Known
+    from epsball.bounding.linear.known import Known
     from epsball.ops.prepared import Prepared
     from epsball.problem.sets import InputSet
     from epsball.verification.programs.encode import Encoding, Units

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import torch
 
-from epsball.bounding.linear.crown import Crown, Known
+from epsball.bounding.linear.crown import Crown
+from epsball.bounding.linear.intermediate import Tightest
+from epsball.bounding.linear.known import Known
 from epsball.device import tolerance
 from epsball.errors import BadConfig
 from epsball.forms.interval import Interval
@@ -159,11 +161,11 @@ class TriangleLp:
         return Relaxation(self._encoding(network, input_set, until), self.solver, until)
 
     def _encoding(self, network: Prepared, input_set: InputSet, until: float) -> Encoding:
-        source = self.bounds
+        source = self.bounds.source()
         if self.neurons == "lp":
-            source = LpNeurons(source.slope, source.intermediate, source.chunk_bytes, solver=self.solver, until=until)
-        found, relaxed = source.relax(network, input_set)
-        return Encoding(Known(network, input_set, found, relaxed))
+            rows = source if isinstance(source, Tightest) else Tightest(chunk_bytes=self.bounds.chunk_bytes)
+            source = LpNeurons(rows.alone, rows.full, rows.chunk_bytes, solver=self.solver, until=until)
+        return Encoding(source(network, input_set, self.bounds.slope))
 
     def least(self, relaxation: Relaxation, forms: Forms, row: int) -> Optimum:
         """The least value of one form."""
@@ -176,24 +178,19 @@ class TriangleLp:
 
 
 @dataclass(frozen=True)
-class LpNeurons(Crown):
-    """Hidden neurons by CROWN, and those it leaves unstable by linear programs over the layers before them; one sample.
+class LpNeurons(Tightest):
+    """Hidden neurons by rows, and those that these leave unstable by linear programs over the layers before them; one sample.
 
     Attributes:
         solver: of the programs.
-        until: `time.monotonic()` at which they stop; what is left keeps CROWN's bounds.
+        until: `time.monotonic()` at which they stop; what is left keeps the bounds by rows.
     """
 
     solver: Solver = "auto"
     until: float = math.inf
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.intermediate in ("ibp", "forward"):
-            object.__setattr__(self, "intermediate", "tightest")
-
-    def _refine(self, known: Known, step: Bound, slot: int) -> Interval:
-        before = super()._refine(known, step, slot)
+    def refine(self, known: Known, step: Bound, slot: int) -> Interval:
+        before = super().refine(known, step, slot)
         exact = known.input_set.is_box and slot in known.network.exact_on_boxes
         if slot == 0 or exact or not isinstance(step.op, Elementwise):
             return before

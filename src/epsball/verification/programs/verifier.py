@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 
 from epsball.bounding.base import least_margins
+from epsball.bounding.budget.methods import limited
 from epsball.device import exact_arithmetic
 from epsball.errors import EpsballError
 from epsball.verification.base import Status, Verdict, Witness, verifiers
@@ -96,7 +97,7 @@ class LpVerifier:
         network = problem.network
         input_set, prop = problem.input_set.to(network.dtype, network.device), problem.prop.to(network.dtype)
         problem = replace(problem, input_set=input_set, prop=prop)
-        method = replace(self.method, bounds=self.method.bounds.limited(budget.bytes))
+        method = replace(self.method, bounds=limited(self.method.bounds, budget.bytes))
         # what CROWN closes needs no program, nor do the hidden neurons of such a sample
         cheap = replace(method, neurons="given").open(network, input_set)
         search = _Search(problem, cheap, method.crown(cheap, prop.rows())[:, 0])

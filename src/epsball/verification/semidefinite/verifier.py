@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from epsball.bounding.linear.crown import Crown, Known
+from epsball.bounding.budget.methods import limited
+from epsball.bounding.linear.crown import Crown
 from epsball.errors import BadConfig, BadShape
 from epsball.forms.rows import Rows
 from epsball.problem.problem import Budget, Problem
@@ -98,8 +99,8 @@ class Sdp:
         if rows.sample is not None:
             raise BadShape("a semidefinite bound takes the same number of forms for each sample", fix="give shared rows")
         until = min(until, time.monotonic() + self.seconds)
-        found, relaxed = self.hidden.relax(network, input_set)
-        bounds = Known(network, input_set, found, relaxed).lower_bound(network.plan.output, rows)
+        known = self.hidden.known(network, input_set)
+        bounds = known.lower_bound(network.plan.output, rows)
         for i in range(bounds.shape[1]):
             one = torch.tensor([i], dtype=torch.long, device=bounds.device)
             todo = [r for r in bounds[:, i].argsort().tolist() if self.enough is None or not bounds[r, i] > self.enough]
@@ -107,7 +108,7 @@ class Sdp:
                 continue
             if time.monotonic() > until:
                 return bounds, True
-            own = {slot: type(pre)(pre.lower[one], pre.upper[one]) for slot, pre in found.items()}
+            own = {slot: type(pre)(pre.lower[one], pre.upper[one]) for slot, pre in known.found.items()}
             lifted = lift(network, input_set.take(one), own, rows.like(rows.values[todo][:, one]))
             for place, row in enumerate(todo):
                 pace = Pace(until)
@@ -191,7 +192,7 @@ class SdpVerifier(Incomplete):
                 verdicts.append(self._verdict(problem, "timeout", math.nan, 0.0))
                 continue
             one = problem.take(torch.tensor([i], dtype=torch.long, device=problem.input_set.centre.device))
-            hidden = self.method.hidden.limited(budget.bytes)
+            hidden = limited(self.method.hidden, budget.bytes)
             timed = _Timed(replace(self.method, hidden=hidden), now + (until - now) / (len(problem) - i))
             (verdict,) = Incomplete(timed, self.name, chunk=1)(one, replace(budget, seconds=math.inf))
             verdicts.append(replace(verdict, status="timeout") if timed.late and verdict.status == "unknown" else verdict)
