@@ -9,8 +9,8 @@ import torch
 import zoo
 from epsball.bounding.affine.zonotope import Zonotope
 from epsball.bounding.linear.crown import Crown
-from epsball.bounding.linear.known import Known
 from epsball.bounding.linear.dual import ProjectedDual, WongKolter, dual_bound
+from epsball.bounding.linear.known import Known
 from epsball.errors import BadConfig, BadData
 from epsball.ops.network import Network
 from epsball.problem.property import Property, robust
