@@ -7,26 +7,22 @@ live, so training differentiates through the graph that verification reads.
 from __future__ import annotations
 
 import contextlib
-import operator
-import re
 import warnings
-from functools import partial
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from epsball.errors import BadCapture, BadShape, EpsballError
-from epsball.graph.aten.table import TABLE, Builder
+from epsball.errors import BadCapture, BadShape
 from epsball.graph.attention import plain_attention
 from epsball.graph.builder import SAMPLES
-from epsball.graph.constants import Ref, fixed_values
-from epsball.graph.graph import Graph, Node, Shape, Where
-from epsball.graph.refused import draws, noise, not_covered, one_precision, whole_precision
+from epsball.graph.constants import Ref
+from epsball.graph.conversion import Conversion
+from epsball.graph.graph import Graph, Node, Shape
+from epsball.graph.refused import noise, whole_precision
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from torch.export import ExportedProgram
 
@@ -44,7 +40,7 @@ def capture(module: nn.Module, input_shape: Shape, inputs: torch.dtype = torch.f
 
     Raises:
         BadCapture: the module mixes its batch, has several outputs, draws random numbers, or changes a buffer as it runs.
-        UnsupportedOp: it uses an operator that is not covered, or a second precision; the message names the user's line.
+        UnsupportedOp: it uses a second precision; the message names the user's line. An operator without bounds is no error yet.
         BadShape: it cannot be run on such an input.
     """
     plain = unwrap(module)
@@ -136,7 +132,7 @@ def _convert(program: ExportedProgram) -> Graph:
         raise BadCapture(f"the network {what}", fix="return one tensor (B, K) and change nothing")
     keys = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     held = {name: program.constants[key] for name, key in signature.inputs_to_lifted_tensor_constants.items()}
-    convert = _Conversion(keys, held, program.state_dict)
+    convert = Conversion(keys, held, program.state_dict)
     for node in program.graph.nodes:
         convert(node)
     output = convert.named.get(outputs[0].arg.name)
@@ -167,195 +163,3 @@ def _references(arguments: Any) -> Iterator[str]:
             yield argument.name
         elif isinstance(argument, (list, tuple)):
             yield from _references(argument)
-
-
-class _Conversion:
-    """One pass over the exported nodes, in order."""
-
-    def __init__(self, keys: dict[str, str], held: dict[str, torch.Tensor], state: dict[str, torch.Tensor]) -> None:
-        self.keys, self.held, self.state = keys, held, state
-        self.builder = Builder()
-        self.named: dict[str, Any] = {}
-        self.dropped: list[str] = []
-        self.precision = torch.float32
-
-    def __call__(self, node: torch.fx.Node) -> None:
-        at = _where(node)
-        # torch keeps no line of the user's inside autocast: the last one before it is the nearest
-        self.builder.at = at if at.source else Where(at.module or self.builder.at.module, self.builder.at.source)
-        if node.op == "call_function" and not isinstance(node.meta.get("val"), (torch.Tensor, tuple, list)):
-            return  # a size: per-sample shapes are read from the results
-        if node.op == "placeholder":
-            self.named[node.name] = self._placeholder(node)
-        elif node.op == "call_function":
-            self.named[node.name] = self._call(node)
-        elif node.op == "get_attr":
-            raise BadCapture(
-                "the network holds a sub-graph (a loop or a branch)",
-                where=str(self.builder.at),
-                fix="unroll it",
-            )
-
-    def _placeholder(self, node: torch.fx.Node) -> Node:
-        shape = tuple(node.meta["val"].shape)
-        if node.name in self.keys:
-            return self.builder.constant("param", tuple(int(s) for s in shape), key=self.keys[node.name])
-        if node.name in self.held:
-            tensor = self.held[node.name]
-            return self.builder.constant("const", tuple(shape), target=lambda: tensor, args=(), kwargs={})
-        self.precision = node.meta["val"].dtype
-        return self.builder.keep(Node("input", "input", (), MappingProxyType({}), tuple(int(s) for s in shape[1:])))
-
-    def _call(self, node: torch.fx.Node) -> Any:
-        bound = self._arguments(node)
-        if draws(node.target, bound):
-            raise noise(f"`{_name(node.target)}` draws random numbers", str(self.builder.at))
-        if node.target is operator.getitem:
-            return self._pick(bound["0"], bound["1"])
-        name = _name(node.target)
-        if isinstance(bound.get("self"), list):
-            return self._of_list(name, bound)
-        if not _varies(list(bound.values())):
-            return self._fixed(node)
-        if name not in TABLE:
-            raise not_covered(name, self.builder.at, TABLE)
-        if "dropout" in name:
-            self.dropped.append(self.builder.at.module)
-        value = node.meta.get("val")
-        results = list(value) if isinstance(value, (tuple, list)) else [cast("torch.Tensor", value)]
-        several = name in {"split", "split_with_sizes", "chunk", "unbind", "tensor_split"}
-        shapes = [self._per_sample(v) for v in (results if several else results[:1])]
-        self.builder.result = shapes[0]
-        one_precision(name, results[0].dtype, self.precision, self.builder.at)
-        extra = {"__op__": name, "__shapes__": shapes, "__probe__": lambda x, numbers: self._probe(node, x, numbers)}
-        return TABLE[name](self.builder, {**bound, **extra})
-
-    def _pick(self, source: Any, index: int) -> Any:
-        if not isinstance(source, list) and index == 0:
-            return source
-        if not isinstance(source, list) or index >= len(source):
-            raise self.builder.refuse("this result of an operator has no bounds", "use its first result")
-        return source[index]
-
-    def _of_list(self, name: str, bound: dict[str, Any]) -> Any:
-        """The last states of a recurrent layer are a list of nodes, from which one is picked by its layer."""
-        states = bound["self"]
-        if name == "select" and bound["dim"] == 0:
-            return states[bound["index"]]
-        if name == "squeeze" and len(states) == 1:
-            return states[0]
-        if name == "slice" and bound.get("dim", 0) == 0:
-            return states[slice(bound.get("start"), bound.get("end"), bound.get("step", 1))]
-        raise self.builder.refuse(f"{name} of all last states at once has no bounds", "pick one layer first: h[-1]")
-
-    def _probe(self, node: torch.fx.Node, x: Node, numbers: torch.Tensor) -> torch.Tensor:
-        """An operation that moves data, run on one sample of other values; its constants are taken as they are now."""
-        constants = tuple(n for n in self.builder.nodes.values() if not n.varies)
-        values = fixed_values(constants, {key: self.state[key] for key in self.keys.values() if key in self.state})
-
-        def given(argument: Any) -> Any:
-            if isinstance(argument, torch.fx.Node) and isinstance(self.named.get(argument.name), Node):
-                made = self.named[argument.name]
-                return numbers if made.name == x.name else values[made.name].cpu()
-            return _plain_argument(argument, given)
-
-        run = cast("Any", node.target)
-        moved: torch.Tensor = run(*[given(v) for v in node.args], **{k: given(v) for k, v in node.kwargs.items()})
-        return moved
-
-    def _per_sample(self, value: torch.Tensor) -> Shape:
-        try:
-            return tuple(int(size) for size in value.shape[1:])
-        except EpsballError:
-            raise
-        except Exception as error:
-            raise BadCapture(
-                "a per-sample size depends on the batch",
-                where=str(self.builder.at),
-                fix="keep axis 0 as the batch",
-            ) from error
-
-    def _fixed(self, node: torch.fx.Node) -> Node | list[Node]:
-        """An operation on constants only: kept as it is, and run once for each parameter value."""
-
-        def ref(argument: Any) -> Any:
-            if isinstance(argument, torch.fx.Node) and argument.name in self.named:
-                made = self.named[argument.name]
-                return [Ref(n.name) for n in made] if isinstance(made, list) else Ref(made.name)
-            return _plain_argument(argument, ref)
-
-        value = node.meta.get("val")
-        several = isinstance(value, (tuple, list))
-        if not isinstance(value, (torch.Tensor, tuple, list)):
-            raise not_covered(_name(node.target), self.builder.at, TABLE)
-        run = cast("Callable[..., Any]", node.target)
-        results: list[torch.Tensor] = list(value) if isinstance(value, (tuple, list)) else [value]
-        made = [
-            self.builder.constant(
-                "const",
-                tuple(_number(s) for s in result.shape),
-                target=partial(_nth, run, i) if several else run,
-                args=tuple(ref(a) for a in node.args),
-                kwargs={k: ref(v) for k, v in node.kwargs.items()},
-            )
-            for i, result in enumerate(results)
-        ]
-        return made if several else made[0]
-
-    def _arguments(self, node: torch.fx.Node) -> dict[str, Any]:
-        schema = getattr(node.target, "_schema", None)
-        if schema is None:
-            return {str(i): self._value(a) for i, a in enumerate(node.args)}
-        bound = {a.name: a.default_value for a in schema.arguments if a.has_default_value()}
-        for argument, value in zip(schema.arguments, node.args, strict=False):
-            bound[argument.name] = self._value(value)
-        bound.update({k: self._value(v) for k, v in node.kwargs.items()})
-        return bound
-
-    def _value(self, argument: Any) -> Any:
-        if isinstance(argument, torch.fx.Node):
-            return self.named.get(argument.name)
-        if isinstance(argument, (list, tuple)):
-            return [self._value(a) for a in argument]
-        return argument
-
-
-def _varies(values: list[Any]) -> bool:
-    return any(v.varies if isinstance(v, Node) else isinstance(v, list) and _varies(v) for v in values)
-
-
-def _nth(run: Callable[..., Any], index: int, *args: Any, **kwargs: Any) -> Any:
-    return run(*args, **kwargs)[index]
-
-
-def _number(size: Any) -> int:
-    """A size, for a batch of one: a constant as large as the batch is the same for every sample."""
-    if isinstance(size, int):
-        return size
-    expression = size.node.expr
-    return int(expression.subs(dict.fromkeys(expression.free_symbols, 1)))
-
-
-def _plain_argument(argument: Any, inner: Callable[[Any], Any]) -> Any:
-    """An argument without torch's symbols: a size that depends on the batch is that of a batch of one."""
-    if isinstance(argument, torch.fx.Node):
-        return _number(argument.meta["val"])
-    if isinstance(argument, (list, tuple)):
-        return [inner(a) for a in argument]
-    return _number(argument) if isinstance(argument, torch.SymInt) else argument
-
-
-def _name(target: object) -> str:
-    packet = getattr(target, "overloadpacket", target)
-    return str(getattr(packet, "__name__", packet))
-
-
-def _where(node: torch.fx.Node) -> Where:
-    stack = node.meta.get("nn_module_stack") or {}
-    path = next((str(entry[0]) for entry in reversed(list(stack.values()))), "")
-    frames = re.findall(r'File "([^<"][^"]*)", line (\d+), in \S+\n\s*(.*)', node.meta.get("stack_trace") or "")
-    own = [f for f in frames if "/torch/" not in f[0] and "/epsball/graph/" not in f[0]]
-    if not own and not any("/epsball/graph/onnx/" in f[0] for f in frames):  # there the node's name is the place
-        own = frames
-    source = f"{own[-1][0]}:{own[-1][1]}: {own[-1][2].strip()}" if own else ""
-    return Where(path, source)

@@ -35,12 +35,16 @@ def constant_values(nodes: tuple[Node, ...], params: Params, like: Tensor) -> di
         elif node.op == "literal":
             values[node.name] = torch.full((), node.attrs["value"], dtype=like.dtype, device=like.device)
         else:
-            target = cast("Callable[..., Tensor]", node.attrs["target"])
-            fill = values.__getitem__
-            args = [_fill(a, fill) for a in node.attrs["args"]]
-            kwargs = {k: _fill(a, fill) for k, a in node.attrs["kwargs"].items()}
-            values[node.name] = target(*args, **kwargs)
+            values[node.name] = filled(node, values.__getitem__)
     return values
+
+
+def filled(node: Node, value: Callable[[str], Tensor]) -> Tensor:
+    """A node's own function, called with the values of other nodes by their names."""
+    target = cast("Callable[..., Tensor]", node.attrs["target"])
+    args = [_fill(a, value) for a in node.attrs["args"]]
+    kwargs = {k: _fill(a, value) for k, a in node.attrs["kwargs"].items()}
+    return target(*args, **kwargs)
 
 
 def _fill(argument: Any, value: Callable[[str], Tensor]) -> Any:

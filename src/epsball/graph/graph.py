@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 Shape = tuple[int, ...]
 CONSTANT_OPS = frozenset({"param", "literal", "const"})
+OPAQUE = "opaque"  # an operation that is run as it is: nothing is known of it but its value
 
 
 @dataclass(frozen=True)

@@ -149,6 +149,12 @@ def _check(network: Network) -> None:
             together, ours = module(x), like.forward(x)
             alone = torch.cat([module(x[i : i + 1]) for i in range(len(x))])
             ours_alone = torch.cat([like.forward(x[i : i + 1]) for i in range(len(x))])
+    except (RuntimeError, ValueError, IndexError, TypeError) as error:
+        raise BadCapture(
+            f"the network answers a batch, and not one sample alone: {str(error).splitlines()[0]}",
+            where=type(module).__name__,
+            fix="treat each sample on its own: no batch statistics, no literal batch size in view() or reshape()",
+        ) from error
     finally:
         for m, training in modes.items():
             m.training = training

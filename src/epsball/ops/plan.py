@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from epsball.errors import UnsupportedOp
 from epsball.graph.constants import fixed_values
-from epsball.graph.graph import CONSTANT_OPS, Graph, Node, Shape
+from epsball.graph.graph import CONSTANT_OPS, OPAQUE, Graph, Node, Shape
+from epsball.ops.opaque import Opaque
 from epsball.ops.operator import Factory, operators
 
 if TYPE_CHECKING:
@@ -53,12 +54,26 @@ class Plan:
     output: int
     size: int
 
+    @property
+    def unbounded(self) -> Node | None:
+        """The first operation without a bound rule, or None."""
+        return next((step.node for step in self.steps if step.node.op == OPAQUE), None)
+
+    def boundable(self) -> None:
+        """Raise unless every operation has a bound rule.
+
+        Raises:
+            UnsupportedOp: names the first that has none, with the user's line.
+        """
+        if self.unbounded is not None:
+            raise self.unbounded.attrs["why"].with_traceback(None)
+
 
 def plan(graph: Graph) -> Plan:
     """Resolve names to slots and operators to factories.
 
     Raises:
-        UnsupportedOp: an operator has no bound rule.
+        UnsupportedOp: an operation of another kind than the registered ones and those of the module itself.
     """
     constants = tuple(node for node in graph.nodes if node.op in CONSTANT_OPS)
     varying = [node for node in graph.nodes if node.op not in CONSTANT_OPS]
@@ -68,7 +83,7 @@ def plan(graph: Graph) -> Plan:
     for node in varying:
         if node.op == "input":
             continue
-        if node.op not in operators:
+        if node.op != OPAQUE and node.op not in operators:
             raise UnsupportedOp(f"no bounds for `{node.op}`", where=str(node.where), fix="see: epsball list ops")
         varies = [name for name in node.inputs if name in slots]
         steps.append(
@@ -78,7 +93,7 @@ def plan(graph: Graph) -> Plan:
                 args=tuple(slots[name] for name in varies),
                 constants=tuple(None if name in slots else name for name in node.inputs),
                 shapes=tuple(by_name[name].shape for name in varies),
-                factory=operators[node.op],
+                factory=Opaque.of if node.op == OPAQUE else operators[node.op],
             )
         )
     ordered = tuple(steps)

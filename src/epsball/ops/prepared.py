@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from epsball.graph.constants import constant_values
+from epsball.ops.opaque import Opaque
 from epsball.ops.operator import Affine, Nonlinear, Operator
 from epsball.rounding import Rounding
 
@@ -172,12 +173,14 @@ def prepare(
     dtype = dtype or first.dtype
     values = {name: value.to(dtype) if value.is_floating_point() else value for name, value in values.items()}
     rounding = None if rounding is None else replace(rounding, steps=len(plan.bound_steps))
-    steps = tuple(_bind(step, values, rounding) for step in plan.bound_steps)
+    steps = tuple(_bind(step, values, rounding, dtype) for step in plan.bound_steps)
     return Prepared(plan, steps, dtype, first.device, rounding)
 
 
-def _bind(step: Step, values: Mapping[str, Tensor], rounding: Rounding | None) -> Bound:
+def _bind(step: Step, values: Mapping[str, Tensor], rounding: Rounding | None, dtype: torch.dtype) -> Bound:
     op = step.factory(step.node, _given(step, values), step.shapes)
+    if isinstance(op, Opaque):
+        return Bound(step.slot, step.args, replace(op, dtype=dtype), step.node)
     if step.fold is not None:
         before = step.fold.factory(step.fold.node, _given(step.fold, values), step.fold.shapes)
         op = cast("Any", op).after(before)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from functools import partial
+from types import BuiltinFunctionType, FunctionType
 
 import torch
 
@@ -29,6 +31,15 @@ def _add(total: hashlib._Hash, value: object) -> None:
         total.update(f"sequence {len(value)};".encode())
         for part in value:
             _add(total, part)
+    elif isinstance(value, partial):
+        _add(total, ("partial", value.func, value.args, value.keywords))
+    elif isinstance(value, FunctionType):  # by its name and what it holds: its address says nothing
+        held = [cell.cell_contents for cell in value.__closure__ or ()]
+        _add(total, (f"function {value.__module__}.{value.__qualname__}", value.__defaults__ or (), held))
+    elif isinstance(value, BuiltinFunctionType):
+        _add(total, f"function {value.__qualname__}")
     else:
         text = repr(value)
+        if " at 0x" in text:
+            raise TypeError(f"{type(value).__name__} has no hash that another process would find, too")
         total.update(f"{type(value).__name__} {len(text)};{text}".encode())

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from epsball.graph.constants import Ref
 from epsball.record.hashes import hashed
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from epsball.graph.graph import Graph
+    from epsball.graph.graph import Graph, Node
     from epsball.ops.network import Network
 
 
@@ -26,4 +27,15 @@ def network_of(network: Network) -> str:
 def _operations(graph: Graph) -> list[object]:
     """The graph without names and source lines, which say nothing of what it computes."""
     number = {node.name: i for i, node in enumerate(graph.nodes)}
-    return [[node.op, [number[name] for name in node.inputs], node.attrs, node.shape, node.varies] for node in graph.nodes]
+    return [[node.op, [number[name] for name in node.inputs], _own(node, number), node.shape, node.varies] for node in graph.nodes]
+
+
+def _own(node: Node, number: dict[str, int]) -> dict[str, object]:
+    """What an operation is given besides its arguments; nodes by their number, and no error message, which names source lines."""
+
+    def plain(value: object) -> object:
+        if isinstance(value, Ref):
+            return ("node", number[value.name])
+        return [plain(part) for part in value] if isinstance(value, (list, tuple)) else value
+
+    return {key: plain(value) for key, value in node.attrs.items() if key != "why"}

@@ -67,8 +67,10 @@ class Tightness:
 def census(net: Network, data: Examples, eps: float, clip: tuple[float, float] | None) -> list[LayerStates]:
     """How many units of each ReLU interval bounds prove active (l >= 0) or inactive (u <= 0), and how many neither.
 
-    A unit that is always 0 is inactive.
+    A unit that is always 0 is inactive. Of a network without bounds nothing is known.
     """
+    if net.plan.unbounded is not None:
+        return []
     relus = _bounded(net, data, eps, clip).relus
     found = torch.stack([_shares(pre) for _, pre in relus]).tolist() if relus else []
     return [
