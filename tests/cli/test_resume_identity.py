@@ -17,8 +17,8 @@ from test_verbs import answer, call
 import epsball
 from epsball.data import stored
 from epsball.data.base import Dataset, digest, statistics
+from epsball.examples import Examples
 from epsball.models.store import load_model, save_model
-from epsball.training.base import Examples
 
 
 def _keep(seed: int, *, moved: int | None = None) -> None:

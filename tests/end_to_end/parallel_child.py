@@ -19,9 +19,10 @@ import torch
 from torch import nn
 
 from epsball.cli import app
+from epsball.examples import Examples
 from epsball.ops.network import Network
 from epsball.storage import write_tensors
-from epsball.training.base import Examples, Progress, Recipe
+from epsball.training.base import Progress, Recipe
 from epsball.training.config import TrainConfig
 from epsball.training.evaluate import IbpAccuracy
 from epsball.training.loop import Epoch, Finished, fit

@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from epsball.examples import Examples
 from epsball.ops.network import Network
 from epsball.record.code import code
 from epsball.record.folder import RunFolder
 from epsball.run.track import screen
 from epsball.run.training_job import Job, train
 from epsball.storage import write_tensors
-from epsball.training.base import Examples
 from epsball.training.config import TrainConfig
 from epsball.training.evaluate import IbpAccuracy
 from epsball.training.recipes.fast_ibp import FastIbp

@@ -15,6 +15,7 @@ from epsball.analysis.regions import REACH, Regions, falling
 from epsball.data.base import Dataset
 from epsball.device import generator
 from epsball.errors import BadConfig, BadData
+from epsball.examples import Examples
 from epsball.ops.network import Network
 from epsball.proportion import lower_bound
 from epsball.record.journal import read
@@ -22,7 +23,6 @@ from epsball.record.lines import RegionsLine
 from epsball.run.case import Case
 from epsball.smoothing.core import Smoothed
 from epsball.smoothing.sampling.sampler import Stream
-from epsball.training.base import Examples
 
 SIGMA = 0.3
 

@@ -12,7 +12,7 @@ from epsball.data import find, places
 from epsball.data.base import digest, sources, statistics
 from epsball.data.user import check
 from epsball.errors import BadConfig, BadFile, MissingExtra
-from epsball.training.base import Examples
+from epsball.examples import Examples
 from idx_files import idx_bytes, put, source, tiny
 
 

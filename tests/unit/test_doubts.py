@@ -13,7 +13,7 @@ import epsball
 from epsball.cli.app import run
 from epsball.data.base import Dataset, digest
 from epsball.errors import BadConfig, BadData, EpsballWarning, NearChance
-from epsball.training.base import Examples
+from epsball.examples import Examples
 from epsball.verification.doubts import warn_near_chance
 
 

@@ -11,10 +11,10 @@ from torch import nn
 import epsball
 from epsball.data.base import Dataset, digest
 from epsball.errors import BadConfig, BadData, BadShape
+from epsball.examples import Examples
 from epsball.problem.labels import as_labels
 from epsball.problem.property import Property, robust, targeted
 from epsball.smoothing.attack import SmoothPGD
-from epsball.training.base import Examples
 
 INTEGERS = (torch.uint8, torch.uint16, torch.uint32, torch.uint64, torch.int8, torch.int16, torch.int32, torch.int64)
 

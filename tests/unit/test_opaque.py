@@ -13,10 +13,11 @@ import epsball
 from epsball.attacks.pgd import PGD
 from epsball.bounding.base import bounders, output_interval
 from epsball.errors import UnsupportedOp
+from epsball.examples import Examples
 from epsball.ops.network import Network
 from epsball.problem.property import robust
 from epsball.problem.sets import Box
-from epsball.training.base import Examples, recipes
+from epsball.training.base import recipes
 from epsball.training.config import TrainConfig
 from epsball.training.evaluate import IbpAccuracy
 from epsball.training.loop import Finished, fit

@@ -12,8 +12,8 @@ import epsball
 from epsball.cli.app import run
 from epsball.data.base import Dataset, digest
 from epsball.errors import BadConfig
+from epsball.examples import Examples
 from epsball.problem.sets import LpBall, Patch
-from epsball.training.base import Examples
 from epsball.training.recipes.fast_ibp import FastIbp
 from epsball.verification.divided import Cells
 

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from epsball.errors import BadConfig, BadFile, DiskFull, RunInUse
+from epsball.examples import Examples
 from epsball.ops.network import Network
 from epsball.record.folder import RunFolder
 from epsball.record.history import current
@@ -27,7 +28,7 @@ from epsball.run.memory import reuse_memory
 from epsball.run.track import PlainTracker, RichTracker, Trackers, screen
 from epsball.run.training_job import Job, train
 from epsball.storage import read_tensors, write_tensors
-from epsball.training.base import Diverged, Examples
+from epsball.training.base import Diverged
 from epsball.training.config import TrainConfig
 from epsball.training.evaluate import IbpAccuracy, Scores
 from epsball.training.recipes.ibp import Ibp

@@ -11,10 +11,11 @@ from torch import nn
 from epsball.cli.common import Output
 from epsball.cli.results import show_results
 from epsball.errors import BadConfig
+from epsball.examples import Examples
 from epsball.ops.network import Network
 from epsball.run.accuracies import interval, splits
 from epsball.run.seeds import summarise
-from epsball.training.base import Examples
+from epsball.training.base import Recipe
 from epsball.training.config import TrainConfig
 from epsball.training.evaluate import IbpAccuracy, Scores
 from epsball.training.loop import Finished, fit
@@ -86,19 +87,8 @@ def test_a_negative_sample_is_refused():
         TrainConfig(certify_train=-1)
 
 
-class _Still:
+class _Still(Recipe):
     """Trains nothing."""
-
-    clip, eps = None, 0.0
-
-    def check(self, data, run):
-        pass
-
-    def eps_at(self, at):
-        return 0.0
-
-    def initialise(self, net):
-        pass
 
     def loss(self, net, batch, at):
         from epsball.training.base import Loss

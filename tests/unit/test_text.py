@@ -14,10 +14,10 @@ from epsball.data import wordnet
 from epsball.data.origins import CannotFetch
 from epsball.data.sst2 import LENGTH, Sst2, numbered, vocabulary
 from epsball.errors import BadConfig, BadFile, BadShape
+from epsball.examples import Examples
 from epsball.models.base import architecture, build
 from epsball.models.store import save_model
 from epsball.ops.network import Network
-from epsball.training.base import Examples
 
 GOOD, BAD = "a fine and moving film", "a dull and tedious film"
 

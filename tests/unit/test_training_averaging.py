@@ -9,12 +9,13 @@ import torch
 from torch import nn
 
 from epsball.errors import BadConfig
+from epsball.examples import Examples
 from epsball.ops.network import Network
 from epsball.training.averaging import population_statistics
-from epsball.training.base import Examples, Progress
+from epsball.training.base import Progress
 from epsball.training.config import TrainConfig
 from epsball.training.curriculum import Pace
-from epsball.training.evaluate import IbpAccuracy, Scores
+from epsball.training.evaluate import Evaluation, IbpAccuracy, Scores
 from epsball.training.loop import Census, Epoch, Metrics, Stepped, fit
 from epsball.training.recipes.crown_ibp import CrownIbp
 from epsball.training.recipes.fast_ibp import FastIbp
@@ -93,7 +94,7 @@ def test_population_statistics_are_those_of_all_values() -> None:
     assert population_statistics(network(norm=False), batches) == {}
 
 
-class Watch:
+class Watch(Evaluation):
     """Keeps what is judged: weights and running statistics at each epoch's end."""
 
     verifier = "none"

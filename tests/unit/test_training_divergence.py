@@ -9,15 +9,16 @@ import pytest
 import torch
 from torch import nn
 
+from epsball.examples import Examples
 from epsball.ops.network import Network
 from epsball.record.folder import RunFolder
 from epsball.run import checkpoint
 from epsball.run.track import screen
 from epsball.run.training_job import Job, train
 from epsball.storage import write_tensors
-from epsball.training.base import Batch, Diverged, Examples, Loss, Progress
+from epsball.training.base import Batch, Diverged, Loss, Progress
 from epsball.training.config import TrainConfig
-from epsball.training.evaluate import IbpAccuracy, Scores
+from epsball.training.evaluate import Evaluation, IbpAccuracy, Scores
 from epsball.training.loop import Epoch, Finished, Stepped, fit
 from epsball.training.recipes.standard import Standard
 
@@ -44,7 +45,7 @@ class Told(Standard):
         return replace(found, total=found.total + self.what) if at.step == self.at_step else found
 
 
-class Breaking:
+class Breaking(Evaluation):
     """A judge that likes every epoch better than the one before, and finds broken weights the best of all."""
 
     verifier = "none"

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
+from epsball.examples import Examples
 from epsball.ops.network import Network
 from epsball.training import evaluate
-from epsball.training.base import Examples
 from epsball.training.evaluate import IbpAccuracy
 
 TERMS = 64

@@ -7,10 +7,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from epsball.examples import Examples
 from epsball.ops.network import Network
 from epsball.record.history import current
 from epsball.run.training_job import line
-from epsball.training.base import Examples
 from epsball.training.config import TrainConfig
 from epsball.training.evaluate import IbpAccuracy
 from epsball.training.layers import Census, Tightness, census, tightness

@@ -11,10 +11,11 @@ import torch
 from torch import nn
 
 from epsball.errors import BadConfig, BadData, BadFile, BadShape
+from epsball.examples import Examples
 from epsball.ops.network import Network
-from epsball.training.base import Batch, Diverged, Examples, Loss, Progress
+from epsball.training.base import Batch, Diverged, Loss, Progress
 from epsball.training.config import TrainConfig
-from epsball.training.evaluate import IbpAccuracy, Scores
+from epsball.training.evaluate import Evaluation, IbpAccuracy, Scores
 from epsball.training.loop import Census, Epoch, Finished, Metrics, Stepped, fit
 from epsball.training.recipes.fast_ibp import FastIbp
 from epsball.training.recipes.ibp import Ibp
@@ -39,7 +40,7 @@ def examples(count: int = 100) -> Examples:
 
 
 @dataclass(frozen=True)
-class Scripted:
+class Scripted(Evaluation):
     """Scores that are known beforehand, by call."""
 
     scores: tuple[tuple[float, float], ...]
@@ -102,12 +103,12 @@ def test_held_out_examples_are_never_trained_on() -> None:
     data = Examples(torch.arange(100.0)[:, None].expand(-1, 6) / 100, torch.arange(100) % 3)
     held = []
 
-    def judge(_net: Network, part: Examples) -> Scores:
-        held.append(part.x[:, 0])
-        return Scores(0.5, 0.5)
+    class Judge(Evaluation):
+        def __call__(self, net: Network, part: Examples) -> Scores:
+            held.append(part.x[:, 0])
+            return Scores(0.5, 0.5)
 
-    judge.verifier = "none"
-    list(fit(network(), Spy(), data, CONFIG, judge))
+    list(fit(network(), Spy(), data, CONFIG, Judge()))
     trained = set(torch.cat(seen)[:, 0].tolist())
     assert len(trained) == 80
     assert trained.isdisjoint(held[0].tolist())

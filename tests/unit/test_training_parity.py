@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from epsball.examples import Examples
 from epsball.ops.network import Network
-from epsball.training.base import Batch, Examples, Progress, Recipe, recipes
+from epsball.training.base import Batch, Progress, Recipe, recipes
 from epsball.training.config import TrainConfig
 from epsball.training.recipes.crown_ibp import CrownIbp, FusedCrownIbp
 from epsball.training.recipes.fast_ibp import FastIbp

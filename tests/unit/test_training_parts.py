@@ -13,12 +13,12 @@ import zoo
 from epsball.bounding.base import output_interval
 from epsball.bounding.ibp import Ibp as IbpBounds
 from epsball.errors import BadConfig
+from epsball.examples import Examples
 from epsball.forms.interval import Interval
 from epsball.ops.network import Network
 from epsball.ops.prepared import prepare
 from epsball.problem.property import robust
 from epsball.problem.sets import Box
-from epsball.training.base import Examples
 from epsball.training.evaluate import IbpAccuracy
 from epsball.training.initialise import Default, IbpInitialisation, Keep, initialise
 from epsball.training.interval_pass import Bounded, training_box

@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from epsball.errors import BadConfig, BadData
+from epsball.examples import Examples
 from epsball.ops.network import Network
-from epsball.training.base import Batch, Examples, Progress, recipes
+from epsball.training.base import Batch, Progress, recipes
 from epsball.training.recipes.fast_ibp import FastIbp
 from epsball.training.recipes.ibp import Ibp
 from epsball.training.recipes.standard import Standard

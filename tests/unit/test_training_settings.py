@@ -10,10 +10,11 @@ import torch
 
 from epsball.config import dump, load
 from epsball.errors import BadConfig
+from epsball.examples import Examples
 from epsball.models.base import build
 from epsball.run.seeds import parse_seeds, spread, summarise
 from epsball.training.augment import flip_and_crop
-from epsball.training.base import Examples, recipes
+from epsball.training.base import recipes
 from epsball.training.schedule import Ramp
 from epsball.training.settings import names, text
 

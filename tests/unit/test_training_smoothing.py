@@ -15,10 +15,11 @@ from torch.nn.functional import cross_entropy
 
 from epsball.device import generator
 from epsball.errors import BadConfig, BadData
+from epsball.examples import Examples
 from epsball.ops.network import Network
-from epsball.training.base import Batch, Examples, Progress, recipes
+from epsball.training.base import Batch, Progress, recipes
 from epsball.training.config import TrainConfig
-from epsball.training.evaluate import IbpAccuracy, NoisyAccuracy, judge_of
+from epsball.training.evaluate import IbpAccuracy, NoisyAccuracy, judged_at
 from epsball.training.loop import Epoch, Finished, Stepped, fit
 from epsball.training.recipes.consistency import Consistency
 from epsball.training.recipes.gaussian import Gaussian
@@ -245,9 +246,9 @@ def small() -> Network:
 
 def test_a_run_is_judged_and_selected_under_noise_and_goes_on_exactly():
     recipe = SmoothAdv(0.2, eps=0.3, steps=2, ramp=1)
-    judge = judge_of(recipe, IbpAccuracy(0.0))
+    judge = judged_at(recipe, TrainConfig(), None)
     assert judge == NoisyAccuracy(0.2)
-    assert judge_of(Standard(), IbpAccuracy(0.0)) == IbpAccuracy(0.0)
+    assert judged_at(Standard(), TrainConfig(), None) == IbpAccuracy(0.0, None)
     events = list(fit(small(), recipe, blobs(), CONFIG, judge))
     epochs = [e for e in events if isinstance(e, Epoch)]
     last = events[-1]

@@ -13,11 +13,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from epsball.attacks.pgd import PGD
 from epsball.errors import BadConfig
+from epsball.examples import Examples
 from epsball.ops.network import Network
 from epsball.problem.property import robust
 from epsball.problem.sets import Box
 from epsball.training.ascent import worst_inputs
-from epsball.training.base import Examples, Progress, Recipe
+from epsball.training.base import Progress, Recipe
 from epsball.training.config import TrainConfig
 from epsball.training.evaluate import IbpAccuracy, Scores
 from epsball.training.interval_pass import training_box

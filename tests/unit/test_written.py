@@ -11,10 +11,10 @@ from torch import nn
 
 from epsball.data.base import Dataset
 from epsball.errors import BadConfig
+from epsball.examples import Examples
 from epsball.ops.network import Network
 from epsball.record.journal import read
 from epsball.run.case import Case
-from epsball.training.base import Examples
 
 
 @pytest.fixture

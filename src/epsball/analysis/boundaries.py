@@ -12,6 +12,7 @@ from epsball.config import load
 from epsball.data.find import load as load_data
 from epsball.device import exact_arithmetic
 from epsball.errors import BadConfig, BadShape
+from epsball.examples import Examples
 from epsball.models.store import load_model
 from epsball.ops.network import Network
 from epsball.record.continued import continued
@@ -21,7 +22,6 @@ from epsball.record.heading import Heading, Identity, precision
 from epsball.record.lines import PlaneLine
 from epsball.run.identity import network_of
 from epsball.run.train import describe
-from epsball.training.base import Examples
 from epsball.training.evaluate import IbpAccuracy
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import Protocol
 
 import torch
 
+from epsball.examples import Examples
 from epsball.registry import Registry
-from epsball.training.base import Examples
 from epsball.types import Tensor
 
 Say = Callable[[str], None]

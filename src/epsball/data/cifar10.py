@@ -15,8 +15,8 @@ from epsball.data import png
 from epsball.data.base import Dataset, Say, digest, sources
 from epsball.data.origins import CannotFetch, NpmPackage, Origin
 from epsball.errors import BadFile
+from epsball.examples import Examples
 from epsball.storage import write_bytes
-from epsball.training.base import Examples
 
 _SIDE, _CHANNELS = 32, 3
 _RECORD = 1 + _CHANNELS * _SIDE**2

@@ -10,7 +10,7 @@ import torch
 
 from epsball.data.base import Dataset, Say, digest, sources, statistics
 from epsball.errors import MissingExtra
-from epsball.training.base import Examples
+from epsball.examples import Examples
 
 if TYPE_CHECKING:
     from pathlib import Path

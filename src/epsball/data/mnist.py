@@ -11,8 +11,8 @@ from epsball.data import idx
 from epsball.data.base import Dataset, Say, digest, sources
 from epsball.data.origins import CannotFetch, DebianPackage, Mirror, NpmPackage, Origin
 from epsball.errors import BadFile, EpsballError
+from epsball.examples import Examples
 from epsball.storage import write_bytes
-from epsball.training.base import Examples
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import torch
 from epsball.data.base import Dataset, Say, digest, sources
 from epsball.data.origins import CannotFetch
 from epsball.errors import BadFile
-from epsball.training.base import Examples
+from epsball.examples import Examples
 from epsball.types import Tensor
 
 PADDING, UNKNOWN = "<pad>", "<unk>"

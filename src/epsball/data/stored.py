@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from epsball.data.base import Dataset, digest, statistics
 from epsball.data.places import cache
 from epsball.errors import BadConfig, BadFile, EpsballError
+from epsball.examples import Examples
 from epsball.storage import read_tensors, write_tensors
-from epsball.training.base import Examples
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,8 +18,8 @@ from epsball.data.base import Dataset, Say, digest, sources
 from epsball.data.origins import CannotFetch, Mirror, Origin
 from epsball.data.trees import FolderTree, ZipTree, open_tree
 from epsball.errors import BadFile, MissingExtra
+from epsball.examples import Examples
 from epsball.storage import write_bytes
-from epsball.training.base import Examples
 
 if TYPE_CHECKING:
     from epsball.types import Tensor

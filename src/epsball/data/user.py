@@ -14,7 +14,7 @@ from epsball.data import idx, stored, tiny_imagenet
 from epsball.data.base import Dataset, digest, sources, statistics
 from epsball.data.find import load
 from epsball.errors import BadConfig, BadData, BadFile
-from epsball.training.base import Examples
+from epsball.examples import Examples
 
 if TYPE_CHECKING:
     from pathlib import Path

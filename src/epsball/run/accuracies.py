@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from epsball.device import generator
+from epsball.examples import Examples
 from epsball.proportion import clopper_pearson
 from epsball.record.lines import AccuracyPart, Rate
-from epsball.training.base import Examples
 
 if TYPE_CHECKING:
     from epsball.ops.network import Network

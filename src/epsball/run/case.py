@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from epsball.errors import BadShape
+from epsball.examples import Examples
 from epsball.models.adapters import of_classes
 from epsball.models.opened import Reading, open_model
 from epsball.ops.network import Network
@@ -21,7 +22,6 @@ from epsball.record.origin import digest
 from epsball.rounding import Rounding
 from epsball.run.identity import network_of
 from epsball.run.word_sets import KIND, Words
-from epsball.training.base import Examples
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -24,7 +24,7 @@ def assembled(built: nn.Module, recipe: Recipe, input_shape: tuple[int, ...]) ->
         BadFile: the classifier's checkpoint cannot be read.
         BadShape: the classifier takes other inputs.
     """
-    named = getattr(recipe, "classifier", None)
+    named = recipe.frozen
     if named is None:
         return built
     if not named:
@@ -43,8 +43,7 @@ def assembled(built: nn.Module, recipe: Recipe, input_shape: tuple[int, ...]) ->
 
 def behind(recipe: Recipe) -> dict[str, str]:
     """The classifier that a recipe names, for the summary of its run."""
-    named = getattr(recipe, "classifier", None)
-    return {"classifier": named} if named else {}
+    return {"classifier": recipe.frozen} if recipe.frozen else {}
 
 
 def trained_part(module: nn.Module) -> nn.Module:

@@ -56,7 +56,7 @@ def start(
     """
     data = load_examples(config.data)
     described = describe(config.model, data)
-    if hasattr(config.recipe, "classifier"):  # a denoiser gives what it takes: inputs that are not normalised
+    if config.recipe.frozen is not None:  # a denoiser gives what it takes: inputs that are not normalised
         described = replace(described, mean=None, std=None)
     if not team().leads:
         await_leader()

@@ -29,9 +29,10 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from epsball.examples import Examples
     from epsball.ops.network import Network
     from epsball.record.folder import RunFolder
-    from epsball.training.base import Examples, Recipe
+    from epsball.training.base import Recipe
     from epsball.training.config import TrainConfig
     from epsball.training.evaluate import Evaluation
 
@@ -195,9 +196,7 @@ def _selection(last: Finished, job: Job) -> dict[str, Any]:
         "selected": {"epoch": best.epoch, "step": best.step},
         "split": last.split,
         "count": last.held,
-        "eps": getattr(job.evaluate, "eps", None),
-        "norm": getattr(job.evaluate, "norm", "linf"),
-        **{name: getattr(job.evaluate, name, None) for name in ("sigma", "noise", "hidden")},
+        **job.evaluate.told,
     }
 
 

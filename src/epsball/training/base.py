@@ -2,67 +2,48 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from types import MappingProxyType
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
-import torch
-
-from epsball.errors import BadData, BadShape, EpsballError
+from epsball.errors import EpsballError
 from epsball.ops.network import Network
-from epsball.problem.labels import as_labels
 from epsball.registry import Registry
 from epsball.types import Tensor
 
+if TYPE_CHECKING:
+    from epsball.examples import Examples
+    from epsball.problem.threat import Threat
+    from epsball.training.evaluate import Evaluation
+    from epsball.training.memory import Memory
 
-@dataclass(frozen=True, eq=False)
-class Examples:
-    """Labelled inputs as they are stored: pictures as uint8, turned into floats in [0, 1] on the device, a batch at a time.
+Policy = Literal["clean", "detached", "adversarial", "population"]
+"""Whose statistics batch norm uses when a perturbed batch or its bounds pass it.
 
-    Attributes:
-        x: (N, *x), uint8 (0..255), floating point in the valid range, or int64: the numbers of words.
-        y: (N,), integers of any type, which become int64.
-
-    Raises:
-        BadShape: inputs and labels do not fit, or labels that are not one integer an example.
-        BadData: NaN or infinity.
-    """
-
-    x: Tensor
-    y: Tensor
-
-    def __post_init__(self) -> None:
-        if self.x.dim() < 2:
-            raise BadShape(f"examples of shape {tuple(self.x.shape)}", fix="x is (N, *x), y is (N,) of integers")
-        object.__setattr__(self, "y", as_labels(self.y, count=len(self.x)))
-        if self.x.is_floating_point() and not bool(self.x.isfinite().all()):
-            raise BadData("the data hold NaN or infinity", fix="remove such examples, or replace the values")
-
-    def __len__(self) -> int:
-        return len(self.y)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of one input."""
-        return tuple(self.x.shape[1:])
-
-    def take(self, index: Tensor | slice) -> Examples:
-        """Some of the examples."""
-        return Examples(self.x[index], self.y[index])
-
-    def inputs(self, index: Tensor | slice = slice(None)) -> Tensor:
-        """Inputs as floats: pictures divided by 255. Words stay whole numbers, for `Network.embed`."""
-        x = self.x[index]
-        return x.float() / 255 if x.dtype == torch.uint8 else x
+- "clean": those of the clean batch; gradients flow through them.
+- "detached": the same numbers as constants: a cheaper step, and another objective.
+- "adversarial": those of the attacked batch itself, which also moves the running statistics; for recipes that attack.
+- "population": as "clean" in a step; before each evaluation the running statistics are estimated again over the training set.
+"""
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """One step's inputs as floats (B, *x) and labels (B,)."""
+    """Some examples of a step.
+
+    Attributes:
+        x: inputs as floats (B, *x).
+        y: labels (B,).
+        index: (B,) which of the training examples they are; None where a loss is asked for by itself.
+        memory: what the recipe remembers, or None.
+    """
 
     x: Tensor
     y: Tensor
+    index: Tensor | None = None
+    memory: Memory | None = None
 
 
 @dataclass(frozen=True)
@@ -104,11 +85,13 @@ class Loss:
         total: the scalar to differentiate.
         parts: scalars to log, still on the device: reading them synchronises, so the loop does it once in a while.
         buffers: new values of the network's running statistics, by name: the loop writes them after the step.
+        kept: new values of the recipe's memory, by name: one row an example of the batch, or what all of them share.
     """
 
     total: Tensor
     parts: Mapping[str, Tensor] = field(default_factory=lambda: MappingProxyType({}))
     buffers: Mapping[str, Tensor] = field(default_factory=lambda: MappingProxyType({}))
+    kept: Mapping[str, Tensor] = field(default_factory=lambda: MappingProxyType({}))
 
 
 class Diverged(EpsballError):
@@ -117,30 +100,90 @@ class Diverged(EpsballError):
     exit_code: ClassVar[int] = 3
 
 
-class Recipe(Protocol):
-    """How to train: a frozen dataclass whose fields are its options."""
+@dataclass(frozen=True)
+class Schedule:
+    """How long a recipe takes to come to full strength.
+
+    Attributes:
+        warmup: epochs in which nothing moves.
+        ramp: epochs after those until everything is at its final value.
+    """
+
+    warmup: float = 0.0
+    ramp: float = 0.0
+
+
+class Recipe(ABC):
+    """How to train: a frozen dataclass whose fields are its options.
+
+    Only `loss` has no default. What a loss is made of, each part computed once, is in `epsball.training.quantities`.
+    """
+
+    @property
+    def threat(self) -> Threat | None:
+        """The perturbations that the recipe trains against, at their full size; None where it trains against none."""
+        return None
+
+    @property
+    def schedule(self) -> Schedule:
+        """How long it takes to come to full strength."""
+        return Schedule()
+
+    @property
+    def statistics(self) -> Policy:
+        """Whose statistics batch norm uses when a perturbed batch, or its bounds, pass it."""
+        return "clean"
+
+    @property
+    def frozen(self) -> str | None:
+        """Where the fixed classifier behind what is trained is stored; empty: it was not named; None: there is none."""
+        return None
+
+    def judge(self) -> Evaluation | None:
+        """What epochs are judged and selected by; None: interval bounds of the threat, or at the run's test radius."""
+        return None
+
+    def memory(self, data: Examples) -> Memory | None:
+        """What the recipe remembers from step to step: of each example, or of all together. None: nothing.
+
+        It is given to `loss` with the batch, what the loss returns as `kept` is written to it after the step, and it is part of
+        every checkpoint.
+        """
+        return None
 
     def check(self, data: Examples, run: Progress) -> None:
         """Raise unless this recipe can train on these examples in a run of this length. Called once, before the first step."""
-        ...
+        return
 
     def eps_at(self, at: Progress) -> float:
         """The perturbation radius in force at a step; 0 for a recipe without one."""
-        ...
+        return 0.0
+
+    def stage_at(self, at: Progress) -> int:
+        """The stage of a recipe that trains in stages, from 0. The optimizer's state and the averages begin anew with each."""
+        return 0
 
     def initialise(self, net: Network) -> None:
         """Set the weights, once, before the first step. The global random state is seeded by the loop."""
-        ...
+        return
 
+    def knobs(self, at: Progress) -> dict[str, float] | None:
+        """The numbers of the loss that change from step to step; which terms it has follows from those that are 0 or 1.
+
+        None: the recipe does not say, and its steps can be neither compiled nor recorded.
+        """
+        return None
+
+    @abstractmethod
     def loss(self, net: Network, batch: Batch, at: Progress) -> Loss:
         """The objective on one batch; differentiable in the network's parameters."""
-        ...
 
 
 def fitted(recipe: type[Recipe], epochs: int) -> dict[str, float]:
     """A schedule for a named recipe in a run of so many epochs: a tenth of them warm up, and half of them ramp."""
     options = {"warmup": 0.1 * epochs, "ramp": 0.5 * epochs}
-    return {name: value for name, value in options.items() if hasattr(recipe, name)}
+    known = {f.name for f in fields(cast("Any", recipe))}
+    return {name: value for name, value in options.items() if name in known}
 
 
 recipes: Registry[type[Recipe]] = Registry("recipe", package="epsball.training.recipes")

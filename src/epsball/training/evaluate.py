@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -13,12 +14,14 @@ from epsball.device import exact_arithmetic, generator
 from epsball.errors import BadConfig
 from epsball.problem.property import robust
 from epsball.problem.sets import Box
+from epsball.problem.threat import Threat
 from epsball.smoothing import losses
 from epsball.smoothing.draws import copies, named
 
 if TYPE_CHECKING:
+    from epsball.examples import Examples
     from epsball.ops.network import Network
-    from epsball.training.base import Examples, Recipe
+    from epsball.training.base import Recipe
     from epsball.training.config import TrainConfig
     from epsball.types import Float, Tensor
 
@@ -48,27 +51,40 @@ class Scores(NamedTuple):
         return (self.verified or 0.0) if self.noisy is None else self.noisy, self.clean
 
 
-class Evaluation(Protocol):
+class Evaluation(ABC):
     """How a run judges itself: a frozen dataclass whose fields are its options."""
 
     @property
     def verifier(self) -> str:
         """The name of the verifier behind `Scores.verified`; empty where there is none."""
-        ...
+        return ""
 
+    @property
+    def threat(self) -> Threat | None:
+        """The perturbations that are bounded; None where none are."""
+        return None
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What a summary says of it: `eps` and `norm`, or `sigma`, `noise` and `hidden`."""
+        threat = self.threat
+        norm, eps = ("linf", None) if threat is None else (threat.norm, threat.eps)
+        return {"eps": eps, "norm": norm, "sigma": None, "noise": None, "hidden": None}
+
+    @abstractmethod
     def __call__(self, net: Network, data: Examples) -> Scores:
         """Accuracies with the running batch-norm statistics."""
-        ...
 
 
 @dataclass(frozen=True)
-class IbpAccuracy:
+class IbpAccuracy(Evaluation):
     """Clean accuracy, and the share that interval bounds verify.
 
     Attributes:
         eps: radius in the units of the input.
         clip: valid range of the inputs, or None.
         batch: examples at a time.
+        norm: of the ball; in another one than "linf" its hull is bounded.
 
     Sound: yes, up to floating point; the box is rounded outwards, as in verification.
     """
@@ -76,10 +92,15 @@ class IbpAccuracy:
     eps: float
     clip: tuple[float, float] | None = (0.0, 1.0)
     batch: int = _BATCH
+    norm: str = "linf"
 
     @property
     def verifier(self) -> str:
         return "ibp"
+
+    @property
+    def threat(self) -> Threat:
+        return Threat(self.eps, self.norm, self.clip)
 
     def __call__(self, net: Network, data: Examples) -> Scores:
         if self.eps == 0 and net.plan.unbounded is not None:
@@ -92,7 +113,8 @@ class IbpAccuracy:
                 part = slice(start, start + self.batch)
                 x, y = net.embed(data.inputs(part)).to(network.dtype), data.y[part]
                 right = network.forward(x).argmax(1) == y
-                margins = least_margins(method, network, Box(x, self.eps, self.clip), robust(y, net.classes, network.dtype))
+                ball = Box(x, self.eps, self.clip) if self.norm == "linf" else self.threat.around(x)
+                margins = least_margins(method, network, ball, robust(y, net.classes, network.dtype))
                 counts.append(torch.stack((right, right & (margins > 0))).sum(1))
             clean, verified = (torch.stack(counts).sum(0).double() / len(data)).tolist()
         return Scores(clean, verified)
@@ -107,7 +129,7 @@ class IbpAccuracy:
 
 
 @dataclass(frozen=True)
-class NoisyAccuracy:
+class NoisyAccuracy(Evaluation):
     """Clean accuracy, and the mean accuracy of the base classifier under the noise of smoothing, the same after every epoch.
 
     Attributes:
@@ -127,11 +149,10 @@ class NoisyAccuracy:
     batch: int = _BATCH
     noise: str = "gaussian"
     hidden: float = 0.5
-    norm: ClassVar[str] = "l2"
 
     @property
-    def verifier(self) -> str:
-        return ""
+    def told(self) -> dict[str, Any]:
+        return {"eps": None, "norm": "l2", "sigma": self.sigma, "noise": self.noise, "hidden": self.hidden}
 
     def copies(self, x: Float[Tensor, "B *x"], start: int) -> Float[Tensor, "m B *x"]:
         """Noisy copies of the examples from number `start` on."""
@@ -160,24 +181,16 @@ def judged_at(recipe: Recipe, config: TrainConfig, clip: tuple[float, float] | N
     """How a run is judged: by the recipe's own method, or by intervals at the run's test radius, or else at the recipe's own.
 
     Raises:
-        BadConfig: a test radius for a recipe that is judged under noise, or a recipe whose eps is not a number.
+        BadConfig: a test radius for a recipe that is judged under noise.
     """
-    eps = getattr(recipe, "eps", 0.0) if config.test_eps is None else config.test_eps
-    if not isinstance(eps, (int, float)):
-        raise BadConfig("the recipe's eps is not a number", where="recipe.eps", fix="give eps as a number")
-    intervals = IbpAccuracy(float(eps), clip)
-    judge = judge_of(recipe, intervals)
-    if config.test_eps is not None and judge is not intervals:
+    own = recipe.judge()
+    if own is not None:
+        if config.test_eps is None:
+            return own
         raise BadConfig(
-            f"this recipe is judged under noise by {type(judge).__name__}: a test radius has no effect",
+            f"this recipe is judged under noise by {type(own).__name__}: a test radius has no effect",
             where="train.test_eps",
             fix="leave it out",
         )
-    return judge
-
-
-def judge_of(recipe: Recipe, otherwise: Evaluation) -> Evaluation:
-    """How a recipe's epochs are judged: by its own method `judge` if it has one, as those for smoothing do, or otherwise."""
-    own = getattr(recipe, "judge", None)
-    found: Evaluation = own() if callable(own) else otherwise
-    return found
+    threat = recipe.threat or Threat(0.0)
+    return IbpAccuracy(float(threat.eps if config.test_eps is None else config.test_eps), clip, norm=threat.norm)

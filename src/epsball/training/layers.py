@@ -11,10 +11,10 @@ import torch
 from epsball.training.interval_pass import Bounded, training_box
 
 if TYPE_CHECKING:
+    from epsball.examples import Examples
     from epsball.forms.interval import Interval
     from epsball.ops.network import Network
     from epsball.ops.prepared import Bound
-    from epsball.training.base import Examples
     from epsball.types import Tensor
 
 

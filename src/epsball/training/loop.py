@@ -15,11 +15,13 @@ import torch
 
 from epsball.device import exact_arithmetic, generator
 from epsball.errors import BadConfig, BadData, BadShape
+from epsball.examples import Examples
 from epsball.problem.labels import as_labels
 from epsball.training.averaging import Average, population_statistics, write_statistics
-from epsball.training.base import Examples, Progress, Recipe
+from epsball.training.base import Progress, Recipe
 from epsball.training.evaluate import Evaluation, IbpAccuracy, Scores
 from epsball.training.layers import Census, Tightness, census, tightness
+from epsball.training.memory import Memory
 from epsball.training.parallel import align, judged, team
 from epsball.training.state import (
     Selected,
@@ -166,12 +168,12 @@ def fit(
     train, held, split = _split(data, test, config)
     run = config.run(len(train))
     check_batch_norm(net.plan, config.batch // config.accumulate)
-    check_step(net, recipe, config)
+    check_step(net, recipe, config, recipe.memory(train))
     config.rate().check(run)
     recipe.check(train, run)
     pace = config.pace()
     if pace is not None:
-        pace.check(run, getattr(recipe, "warmup", 0.0))
+        pace.check(run, recipe.schedule.warmup)
     if state is not None:
         _check_state(state, run, config.seed)
     held = Examples(held.x.to(device), held.y.to(device))
@@ -226,12 +228,13 @@ class _Run:
         self.at = run if self.pace is None else self.pace.start(run)
         self.average = Average(net, config)
         self.best: Selected | None = None
-        self.take = Stepper(net, recipe, config, data)
+        self.memory = recipe.memory(data)
+        self.take = Stepper(net, recipe, config, data, self.memory)
         self.before, self.started = 0.0, time.monotonic()
 
     def events(self, held: Examples, split: str, evaluate: Evaluation, state: TrainState | None) -> Iterator[Event]:
         self._start(state)
-        clip = getattr(self.recipe, "clip", None)
+        clip = None if self.recipe.threat is None else self.recipe.threat.clip
         sample = held.take(slice(0, self.config.batch))
         if self.at.step == 0:
             yield from self._tightness(0, sample, evaluate)
@@ -282,6 +285,8 @@ class _Run:
         average = {name: value.to(device) for name, value in state.average.items()}
         self.average = Average(self.net, self.config, average, state.averaged)
         self.best, self.before = state.best, state.seconds
+        if self.memory is not None or state.memory:
+            (self.memory or Memory()).load(state.memory)
 
     def _rest_of_epoch(self) -> Iterator[Tensor]:
         """Indices of the batches that are left of the epoch under way."""
@@ -292,13 +297,17 @@ class _Run:
             yield order[i * batch : (i + 1) * batch]
 
     def _step(self, index: Tensor) -> None:
+        before = replace(self.at, step=max(0, self.at.step - 1))
+        if self.recipe.stage_at(self.at) != self.recipe.stage_at(before):
+            self.take = Stepper(self.net, self.recipe, self.config, self.data, self.memory)
+            self.average = Average(self.net, self.config)
         self.take(index, self.at)
         self.at = replace(self.at, step=self.at.step + 1)
         self.average.update(self.at)
 
     def _estimate_statistics(self) -> None:
         """Running statistics over the whole training set, where those of the steps do not fit the weights or the policy."""
-        if not self.average.weights and getattr(self.recipe, "batch_norm", "clean") != "population":
+        if not self.average.weights and self.recipe.statistics != "population":
             return
         order = torch.randperm(
             len(self.data), generator=generator(self.data.y.device, self.config.seed, _STATISTICS), device=self.data.y.device
@@ -313,16 +322,18 @@ class _Run:
         if self.pace is None:
             return
         scores = judged(IbpAccuracy(self._reach(), clip), self.net, held)
-        self.at = self.pace.after(self.at, getattr(scores, self.pace.measure), getattr(self.recipe, "warmup", 0.0))
+        measured = scores.clean if self.pace.measure == "clean" else scores.verified or 0.0
+        self.at = self.pace.after(self.at, measured, self.recipe.schedule.warmup)
 
     def _reach(self) -> float:
         """The radius in force as that of a box: an l2 radius would make one that says nothing."""
-        return self.recipe.eps_at(self.at) if getattr(self.recipe, "norm", "linf") == "linf" else 0.0
+        threat = self.recipe.threat
+        return self.recipe.eps_at(self.at) if threat is None or threat.norm == "linf" else 0.0
 
     def _tightness(self, epoch: int, sample: Examples, evaluate: Evaluation) -> Iterator[Tightness]:
-        eps = getattr(evaluate, "eps", 0.0)
-        if eps:
-            yield Tightness(epoch, self.at.step, eps, *tightness(self.net, sample, eps, getattr(evaluate, "clip", None)))
+        threat = evaluate.threat
+        if threat is not None and threat.norm == "linf" and threat.eps:
+            yield Tightness(epoch, self.at.step, threat.eps, *tightness(self.net, sample, threat.eps, threat.clip))
 
     def _metrics(self) -> Metrics:
         last = replace(self.at, step=self.at.step - 1)
@@ -334,7 +345,10 @@ class _Run:
     def _select(self, epoch: int, scores: Scores) -> bool:
         """Keep the weights if this epoch is the best one at the full radius."""
         last = replace(self.at, step=self.at.steps, share=None if self.at.share is None else 1.0)
-        full = self.recipe.eps_at(self.at) == self.recipe.eps_at(last)
+        here = replace(self.at, step=self.at.step - 1)  # of the last step: a stage begins with the step after it
+        full = self.recipe.eps_at(self.at) == self.recipe.eps_at(last) and (
+            self.recipe.stage_at(here) == self.recipe.stage_at(replace(last, step=last.steps - 1))
+        )
         if not full or (self.best is not None and scores.rank <= self.best.scores.rank):
             return False
         self.best = Selected(epoch, self.at.step, *scores[:2], copied(self.net.module.state_dict()), scores.noisy)
@@ -365,4 +379,5 @@ class _Run:
             self.average.count,
             self.at.share,
             self.at.waited,
+            {} if self.memory is None else self.memory.pack(),
         )

@@ -23,8 +23,8 @@ from epsball.training.evaluate import Scores
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from epsball.examples import Examples
     from epsball.ops.network import Network
-    from epsball.training.base import Examples
     from epsball.training.evaluate import Evaluation
     from epsball.types import Tensor
 

@@ -30,7 +30,10 @@ Phase = tuple[tuple[str, float | None], ...]
 
 def knobs(recipe: Recipe, at: Progress) -> dict[str, float]:
     """The numbers of a recipe's loss that change from step to step."""
-    return cast("dict[str, float]", cast("Any", recipe).knobs(at))
+    found = recipe.knobs(at)
+    if found is None:
+        raise TypeError(f"{type(recipe).__name__} does not say which numbers of its loss change")
+    return found
 
 
 def phase(values: Mapping[str, float]) -> Phase:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from epsball.types import Params, Tensor
 
 FORMAT = "epsball.training/1"
-_PARTS = ("model", "optimizer", "random", "average")
+_PARTS = ("model", "optimizer", "random", "average", "memory")
 _NUMBERS = ("step", "steps", "per_epoch", "seed", "seconds")
 _LATER = ("averaged", "share", "waited")  # not in the first checkpoints of this format
 
@@ -65,6 +65,7 @@ class TrainState:
         averaged: how many are in the average.
         share: of the ramp, where a target moves it.
         waited: epochs since it last moved.
+        memory: what the recipe remembers; empty for most.
     """
 
     step: int
@@ -80,6 +81,7 @@ class TrainState:
     averaged: int = 0
     share: float | None = None
     waited: int = 0
+    memory: Params = field(default_factory=dict)
 
     def pack(self) -> tuple[Params, dict[str, Any]]:
         """Named tensors and their description, for `epsball.storage.write_tensors`."""
@@ -112,10 +114,10 @@ class TrainState:
                 parts[part][key] = tensor
             best = described["best"]
             selected = None if best is None else Selected(model=parts["best"], **best)
-            numbers = {name: described[name] for name in _NUMBERS}
+            numbers: dict[str, Any] = {name: described[name] for name in _NUMBERS}
             numbers.update({name: described[name] for name in _LATER if name in described})
-            model, optimizer, random, average = (parts[part] for part in _PARTS)
-            return cls(model=model, optimizer=optimizer, random=random, average=average, best=selected, **numbers)
+            tensors_of: dict[str, Any] = {part: parts[part] for part in _PARTS}
+            return cls(best=selected, **tensors_of, **numbers)
         except (KeyError, TypeError) as error:
             raise BadFile(
                 f"a malformed training checkpoint: {error}", where=where, fix="use an older copy of the run, or start it again"

@@ -8,27 +8,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 
 from epsball.errors import BadConfig
 from epsball.ops.plan import Plan, Step, constants
 from epsball.ops.prepared import bind
+from epsball.training.base import Policy
 from epsball.training.parallel import team
 from epsball.training.parallel_batch import batch_norm
 
 if TYPE_CHECKING:
     from epsball.types import Params, Tensor
 
-Policy = Literal["clean", "detached", "adversarial", "population"]
-"""Whose statistics batch norm uses when a perturbed batch or its bounds pass it.
-
-- "clean": those of the clean batch; gradients flow through them.
-- "detached": the same numbers as constants: a cheaper step, and another objective.
-- "adversarial": those of the attacked batch itself, which also moves the running statistics; for recipes that attack.
-- "population": as "clean" in a step; before each evaluation the running statistics are estimated again over the training set.
-"""
 POLICIES: tuple[Policy, ...] = ("clean", "detached", "adversarial", "population")
 
 

@@ -9,9 +9,10 @@ import torch
 
 from epsball.device import generator
 from epsball.errors import BadConfig
+from epsball.examples import Examples
 from epsball.training.augment import flip_and_crop
 from epsball.training.averaging import write_statistics
-from epsball.training.base import Batch, Diverged, Examples, Loss, Progress, Recipe
+from epsball.training.base import Batch, Diverged, Loss, Progress, Recipe
 from epsball.training.parallel import average_gradients, check_share, team
 from epsball.training.precision import check_precision, forward_arithmetic, step_arithmetic
 from epsball.training.replay import CapturedStep, CompiledLoss
@@ -21,12 +22,13 @@ if TYPE_CHECKING:
 
     from epsball.ops.network import Network
     from epsball.training.config import TrainConfig
+    from epsball.training.memory import Memory
     from epsball.types import Tensor
 
 _AUGMENT = 4  # stream of random numbers; the loop has others
 
 
-def check_step(net: Network, recipe: Recipe, config: TrainConfig) -> None:
+def check_step(net: Network, recipe: Recipe, config: TrainConfig, memory: Memory | None = None) -> None:
     """Raise unless steps can be taken as the configuration says, here.
 
     Raises:
@@ -40,11 +42,17 @@ def check_step(net: Network, recipe: Recipe, config: TrainConfig) -> None:
     for name, wanted in (("compile", config.compile != "none"), ("cuda_graph", config.cuda_graph)):
         if wanted and team().size > 1:
             raise BadConfig(f"{name} is for one process", where=f"train.{name}", fix="drop the option, or start one process")
-        if wanted and not hasattr(recipe, "knobs"):
+        if wanted and (recipe.knobs(config.run(config.batch)) is None):
             raise BadConfig(
                 f"the recipe {type(recipe).__name__} does not say which numbers of its loss change",
                 where=f"train.{name}",
                 fix="give the recipe a method knobs(at)",
+            )
+        if wanted and memory is not None:
+            raise BadConfig(
+                f"the recipe {type(recipe).__name__} remembers examples, which a recorded step cannot",
+                where=f"train.{name}",
+                fix="leave the option out",
             )
 
 
@@ -56,8 +64,8 @@ class Stepper:
         window: losses since they were last read.
     """
 
-    def __init__(self, net: Network, recipe: Recipe, config: TrainConfig, data: Examples) -> None:
-        self.net, self.recipe, self.config, self.data = net, recipe, config, data
+    def __init__(self, net: Network, recipe: Recipe, config: TrainConfig, data: Examples, memory: Memory | None = None) -> None:
+        self.net, self.recipe, self.config, self.data, self.memory = net, recipe, config, data, memory
         self.optimizer = config.make_optimizer(net.module)
         self.window = Window()
         self._like = next(iter(net.params().values()))
@@ -74,7 +82,7 @@ class Stepper:
                 group["lr"] = rate
         x, y = self._augmented(self.inputs(index), at), self.data.y[index]
         with step_arithmetic(self.config.precision):
-            losses = self._update(x, y, at) if self._captured is None else self._captured(x, y, at, self.recipe)
+            losses = self._update(x, y, at, index) if self._captured is None else self._captured(x, y, at, self.recipe)
         for loss in losses:
             self.window.add(loss)
 
@@ -88,20 +96,22 @@ class Stepper:
             return x
         return flip_and_crop(x, self.config.crop, generator(x.device, self.config.seed, _AUGMENT, at.step))
 
-    def _update(self, x: Tensor, y: Tensor, at: Progress) -> list[Loss]:
+    def _update(self, x: Tensor, y: Tensor, at: Progress, index: Tensor | None = None) -> list[Loss]:
         """Move the weights by one step."""
         self.optimizer.zero_grad(set_to_none=True)
-        losses = [self._add_gradient(part, at) for part in self._parts(x, y)]
+        losses = [self._add_gradient(part, at) for part in self._parts(x, y, index)]
         average_gradients(self.net.module.parameters())
         torch.nn.utils.clip_grad_norm_(self.net.module.parameters(), self.config.clip_norm)
         self.optimizer.step()
         return losses
 
-    def _parts(self, x: Tensor, y: Tensor) -> Iterator[Batch]:
+    def _parts(self, x: Tensor, y: Tensor, index: Tensor | None) -> Iterator[Batch]:
         """This process's share of each of the parts that a batch is split into."""
         count = self.config.accumulate
-        for inputs, labels in zip(x.chunk(count), y.chunk(count), strict=True):
-            yield Batch(self.net.embed(team().share(inputs)), team().share(labels))
+        which = (None,) * count if index is None else index.chunk(count)
+        for inputs, labels, here in zip(x.chunk(count), y.chunk(count), which, strict=True):
+            own = None if here is None else team().share(here)
+            yield Batch(self.net.embed(team().share(inputs)), team().share(labels), own, self.memory)
 
     def _add_gradient(self, batch: Batch, at: Progress) -> Loss:
         """The gradient of one part of a batch, and its running statistics."""
@@ -114,7 +124,12 @@ class Stepper:
                 share = gradient / self.config.accumulate
                 parameter.grad = share if parameter.grad is None else parameter.grad + share
         write_statistics(self.net, loss.buffers)
-        return replace(loss, total=loss.total.detach(), buffers={})
+        if loss.kept:
+            if self.memory is None or batch.index is None:
+                fix = "give the recipe a method memory(data)"
+                raise BadConfig("a loss keeps something, and its recipe remembers nothing", fix=fix)
+            self.memory.write(batch.index, loss.kept)
+        return replace(loss, total=loss.total.detach(), buffers={}, kept={})
 
     def _loss(self, batch: Batch, at: Progress) -> Loss:
         """What is minimised."""
@@ -123,7 +138,7 @@ class Stepper:
         if not self.config.l1:
             return loss
         size = torch.stack([p.abs().sum() for p in self.net.module.parameters() if p.dim() > 1]).sum()
-        return Loss(loss.total + self.config.l1 * size, {**loss.parts, "l1": size.detach()}, loss.buffers)
+        return replace(loss, total=loss.total + self.config.l1 * size, parts={**loss.parts, "l1": size.detach()})
 
 
 class Window:

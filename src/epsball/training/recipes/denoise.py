@@ -51,6 +51,10 @@ class Denoise(Gaussian):
                 fix="use default or keep",
             )
 
+    @property
+    def frozen(self) -> str:
+        return self.classifier
+
     def initialise(self, net: Network) -> None:
         for module in _parts(net).denoiser.modules() if self.initialisation == "default" else ():
             reset = getattr(module, "reset_parameters", None)

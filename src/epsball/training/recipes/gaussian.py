@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import torch
 
 from epsball.device import generator
 from epsball.errors import BadConfig
 from epsball.smoothing import losses
-from epsball.training.base import Batch, Examples, Loss, Progress, recipes
+from epsball.training.base import Batch, Loss, Progress, Recipe, recipes
 from epsball.training.evaluate import NoisyAccuracy
 from epsball.training.initialise import initialisations, initialise
 from epsball.training.parallel import team
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @recipes.register("gaussian")
 @dataclass(frozen=True)
-class Gaussian:
+class Gaussian(Recipe):
     """Cross-entropy of inputs under Gaussian noise, the module itself in training mode. At sigma 0 it is plain training.
 
     Certify the result by smoothing with the same sigma. Epochs are judged by their accuracy under noise: nothing is verified.
@@ -44,18 +44,11 @@ class Gaussian:
     sigma: float
     samples: int = 1
     initialisation: str = "default"
-    norm: ClassVar[str] = "l2"
 
     def __post_init__(self) -> None:
         check_option("sigma", self.sigma)
         check_option("samples", self.samples, least=1)
         initialisations[self.initialisation]
-
-    def check(self, data: Examples, run: Progress) -> None:
-        """Any data will do."""
-
-    def eps_at(self, at: Progress) -> float:
-        return 0.0
 
     def initialise(self, net: Network) -> None:
         initialise(self.initialisation)(net)

@@ -10,12 +10,14 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from epsball.errors import BadConfig, BadData
+from epsball.examples import Examples
 from epsball.ops.prepared import prepare
-from epsball.training.base import Batch, Examples, Loss, Progress, recipes
+from epsball.problem.threat import Threat
+from epsball.training.base import Batch, Loss, Policy, Progress, Recipe, Schedule, recipes
 from epsball.training.initialise import initialisations, initialise
 from epsball.training.interval_pass import Bounded, training_box
 from epsball.training.schedule import Ramp, Shape, check_weight
-from epsball.training.statistics import Policy, check_policy, clean_pass
+from epsball.training.statistics import check_policy, clean_pass
 from epsball.training.worst_case import forms
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 @recipes.register("ibp")
 @dataclass(frozen=True)
-class Ibp:
+class Ibp(Recipe):
     """`kappa CE(z) + (1 - kappa) CE(worst-case logits of IBP)`, with elision and the clean batch's batch-norm statistics.
 
     At eps 0 the two terms are one, and only the natural one is computed.
@@ -65,6 +67,18 @@ class Ibp:
         initialisations[self.initialisation]
         forms[self.form]
         self.check_batch_norm()
+
+    @property
+    def threat(self) -> Threat:
+        return Threat(self.eps, clip=self.clip)
+
+    @property
+    def schedule(self) -> Schedule:
+        return Schedule(self.warmup, self.ramp)
+
+    @property
+    def statistics(self) -> Policy:
+        return self.batch_norm
 
     def check_batch_norm(self) -> None:
         """Raise unless the batch-norm policy makes sense for this recipe."""

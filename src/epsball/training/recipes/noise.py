@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import torch
 
+from epsball.examples import Examples
 from epsball.smoothing.draws import copies, named
 from epsball.smoothing.losses import gaussian
-from epsball.training.base import Batch, Examples, Loss, Progress, recipes
+from epsball.training.base import Batch, Loss, Progress, Recipe, recipes
 from epsball.training.evaluate import NoisyAccuracy
 from epsball.training.initialise import initialisations, initialise
 from epsball.training.parallel import team
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 @recipes.register("noise")
 @dataclass(frozen=True)
-class Noise:
+class Noise(Recipe):
     """Cross-entropy of one copy of each input under any noise that `epsball certify --noise` takes.
 
     Certify the result with the same noise and scale. Epochs are judged by their accuracy under it: nothing is verified.
@@ -43,7 +44,6 @@ class Noise:
     scale: float
     hidden: float = 0.5
     initialisation: str = "default"
-    norm: ClassVar[str] = "l2"
 
     def __post_init__(self) -> None:
         named(self.noise, self.scale, self.hidden)
@@ -57,9 +57,6 @@ class Noise:
     def check(self, data: Examples, run: Progress) -> None:
         """Raise unless the noise takes such inputs."""
         copies(self.law, data.inputs(slice(0, 1)), torch.zeros(1, dtype=torch.long))
-
-    def eps_at(self, at: Progress) -> float:
-        return 0.0
 
     def initialise(self, net: Network) -> None:
         initialise(self.initialisation)(net)

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from epsball.attacks.untouched import untouched
+from epsball.examples import Examples
+from epsball.problem.threat import Threat
 from epsball.smoothing import losses
-from epsball.training.base import Batch, Examples, Progress, recipes
+from epsball.training.base import Batch, Progress, Schedule, recipes
 from epsball.training.recipes.gaussian import Gaussian, check_option
 from epsball.training.schedule import Ramp
 
@@ -43,6 +45,14 @@ class SmoothAdv(Gaussian):
         check_option("eps", self.eps)
         check_option("steps", self.steps, least=1)
         self.radius()
+
+    @property
+    def threat(self) -> Threat:
+        return Threat(self.eps, "l2")
+
+    @property
+    def schedule(self) -> Schedule:
+        return Schedule(0.0, self.ramp)
 
     def radius(self) -> Ramp:
         """The schedule of eps."""

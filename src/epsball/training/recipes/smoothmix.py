@@ -9,8 +9,9 @@ import torch
 
 from epsball.attacks.untouched import untouched
 from epsball.errors import BadData
+from epsball.examples import Examples
 from epsball.smoothing import losses
-from epsball.training.base import Batch, Examples, Loss, Progress, recipes
+from epsball.training.base import Batch, Loss, Progress, Schedule, recipes
 from epsball.training.parallel import team
 from epsball.training.recipes.gaussian import Gaussian, check_option, told, training_pass
 from epsball.training.schedule import Ramp
@@ -50,6 +51,10 @@ class SmoothMix(Gaussian):
         check_option("step_size", self.step_size)
         check_option("strength", self.strength)
         self.weight()
+
+    @property
+    def schedule(self) -> Schedule:
+        return Schedule(0.0, self.ramp)
 
     def weight(self) -> Ramp:
         """The schedule of the strength."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch.nn.functional import cross_entropy
 
-from epsball.training.base import Batch, Examples, Loss, Progress, recipes
+from epsball.training.base import Batch, Loss, Progress, Recipe, recipes
 from epsball.training.initialise import initialisations, initialise
 from epsball.training.parallel_batch import whole_batch
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @recipes.register("standard")
 @dataclass(frozen=True)
-class Standard:
+class Standard(Recipe):
     """Cross-entropy of the module itself in training mode: dropout is active, batch norm updates its own statistics.
 
     Attributes:
@@ -30,12 +30,6 @@ class Standard:
 
     def __post_init__(self) -> None:
         initialisations[self.initialisation]
-
-    def check(self, data: Examples, run: Progress) -> None:
-        """Any data will do."""
-
-    def eps_at(self, at: Progress) -> float:
-        return 0.0
 
     def initialise(self, net: Network) -> None:
         initialise(self.initialisation)(net)
