@@ -15,9 +15,9 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from benchmarks.timing import ratios
+from epsball.device import reuse_memory
 from epsball.models.base import build
 from epsball.ops.network import Network
-from epsball.run.memory import reuse_memory
 from epsball.training.base import Batch, Progress, Recipe
 from epsball.training.recipes.crown_ibp import FusedCrownIbp
 from epsball.training.recipes.fast_ibp import FastIbp

@@ -18,7 +18,7 @@ import torch
 
 from epsball.record.history import current
 from epsball.record.journal import read
-from epsball.run import checkpoint
+from epsball.run.training_job import load_state
 from epsball.storage import read_tensors
 
 KILLS = 20
@@ -65,7 +65,7 @@ def check_record(path: Path) -> None:
         lines = read(record)
         assert sum(line["type"] == "header" for line in lines) == 1
     if (path / "checkpoint.safetensors").exists():
-        checkpoint.load(path / "checkpoint.safetensors")
+        load_state(path / "checkpoint.safetensors")
 
 
 def epochs(path: Path) -> list[dict[str, object]]:
@@ -83,7 +83,7 @@ def test_killed_at_20_moments(server: ForkServerContext, tmp_path: Path) -> None
     doomed.join(60)
     assert doomed.exitcode == -signal.SIGKILL
     assert list(killed.glob(".checkpoint*.part")), "it died while a checkpoint was being written"
-    assert checkpoint.load(killed / "checkpoint.safetensors").step == 7, "the older one is whole"
+    assert load_state(killed / "checkpoint.safetensors").step == 7, "the older one is whole"
     for kills in range(1, KILLS):
         process = start(server, killed)
         assert kill_after(process, killed, moments.uniform(0, seconds / 25)), f"it ended before kill {kills + 1}"
@@ -94,7 +94,7 @@ def test_killed_at_20_moments(server: ForkServerContext, tmp_path: Path) -> None
     ours, theirs = (read_tensors(path / "model.safetensors")[0] for path in (killed, whole))
     assert set(ours) == set(theirs)
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
-    last, other = (checkpoint.load(path / "checkpoint.safetensors").pack()[0] for path in (killed, whole))
+    last, other = (load_state(path / "checkpoint.safetensors").pack()[0] for path in (killed, whole))
     assert all(torch.equal(last[name], other[name]) for name in other), "and so are optimizer, random state and best epoch"
     assert epochs(killed) == epochs(whole)
     assert not list(killed.glob(".*.part"))
@@ -113,7 +113,7 @@ def test_ctrl_c_leaves_a_checkpoint_of_that_step(server: ForkServerContext, tmp_
     os.kill(process.pid, signal.SIGINT)
     process.join(30)
     assert process.exitcode == 1
-    state = checkpoint.load(stopped / "checkpoint.safetensors")
+    state = load_state(stopped / "checkpoint.safetensors")
     assert 0 < state.step < state.steps
     assert read(stopped / "record.jsonl")[0]["type"] == "header"
     finish(server, stopped)

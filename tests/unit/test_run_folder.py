@@ -16,17 +16,16 @@ import pytest
 import torch
 from torch import nn
 
+from epsball.device import reuse_memory
 from epsball.errors import BadConfig, BadFile, DiskFull, RunInUse
 from epsball.examples import Examples
 from epsball.ops.network import Network
 from epsball.record.folder import RunFolder
 from epsball.record.history import current
 from epsball.record.journal import read
-from epsball.run import checkpoint
 from epsball.run.accuracies import interval
-from epsball.run.memory import reuse_memory
 from epsball.run.track import PlainTracker, RichTracker, Trackers, screen
-from epsball.run.training_job import Job, train
+from epsball.run.training_job import Job, load_state, train
 from epsball.storage import read_tensors, write_tensors
 from epsball.training.base import Diverged
 from epsball.training.config import TrainConfig
@@ -139,7 +138,7 @@ def test_a_full_disk_leaves_the_older_checkpoint_whole(tmp_path: Path, monkeypat
         go(tmp_path / "run")
     assert caught.value.exit_code == 3
     monkeypatch.undo()
-    assert checkpoint.load(tmp_path / "run" / "checkpoint.safetensors").step == 4
+    assert load_state(tmp_path / "run" / "checkpoint.safetensors").step == 4
     assert not list((tmp_path / "run").glob(".*.part"))
     assert read(tmp_path / "run" / "record.jsonl")
     go(tmp_path / "run", resume=True)
@@ -207,7 +206,7 @@ def test_a_fault_on_the_test_set_keeps_the_model(tmp_path: Path) -> None:
         go(tmp_path / "run", replace(what, evaluate=Faulty(0.05)))
     tensors, described = read_tensors(tmp_path / "run" / "model.safetensors")
     assert read(tmp_path / "run" / "record.jsonl")[-1]["type"] != "done"
-    state = checkpoint.load(tmp_path / "run" / "checkpoint.safetensors")
+    state = load_state(tmp_path / "run" / "checkpoint.safetensors")
     assert state.step == state.steps
     summary = go(tmp_path / "run", what, resume=True)
     assert summary["splits"]["test"]["count"] == 7
@@ -234,7 +233,7 @@ def test_divergence_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
         go(tmp_path / "run", job(config=wild))
     path = tmp_path / "run" / "checkpoint.safetensors"
     if path.exists():
-        assert all(t.isfinite().all() for t in checkpoint.load(path).model.values())
+        assert all(t.isfinite().all() for t in load_state(path).model.values())
     assert read(tmp_path / "run" / "record.jsonl")[0]["type"] == "header"
 
 
@@ -252,7 +251,7 @@ def test_ctrl_c_is_acted_on_between_two_steps(tmp_path: Path) -> None:
     with RunFolder(tmp_path / "run") as folder, pytest.raises(KeyboardInterrupt):
         train(job(), folder, save, Interrupting())
     assert signal.getsignal(signal.SIGINT) is handler
-    assert checkpoint.load(tmp_path / "run" / "checkpoint.safetensors").step == 6
+    assert load_state(tmp_path / "run" / "checkpoint.safetensors").step == 6
 
 
 def test_history_drops_what_was_taken_again() -> None:

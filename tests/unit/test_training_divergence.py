@@ -12,9 +12,8 @@ from torch import nn
 from epsball.examples import Examples
 from epsball.ops.network import Network
 from epsball.record.folder import RunFolder
-from epsball.run import checkpoint
 from epsball.run.track import screen
-from epsball.run.training_job import Job, train
+from epsball.run.training_job import Job, load_state, train
 from epsball.storage import write_tensors
 from epsball.training.base import Batch, Diverged, Loss, Progress
 from epsball.training.config import TrainConfig
@@ -117,7 +116,7 @@ def test_the_checkpoint_stays_that_of_the_step_before(tmp_path: Path, recipe: St
     saved = []
     with RunFolder(tmp_path / "run", resume=False) as folder, pytest.raises(Diverged):
         train(job, folder, lambda path, module, _: saved.append(write_tensors(path, module.state_dict(), {})), screen(quiet=True))
-    state = checkpoint.load(tmp_path / "run" / "checkpoint.safetensors")
+    state = load_state(tmp_path / "run" / "checkpoint.safetensors")
     assert state.step == recipe.at_step
     assert all(bool(t.isfinite().all()) for t in state.model.values())
     assert saved == []

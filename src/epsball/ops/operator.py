@@ -177,6 +177,11 @@ class Nonlinear(ABC):
     rounding: Rounding | None = None
     positive: ClassVar[bool] = False
 
+    @property
+    def leak(self) -> float | None:
+        """a, where it is `max(x, a x)` of each element, 0 <= a <= 1: linear on either side of 0. None for any other."""
+        return None
+
     def rounded(self, rounding: Rounding, elements: int) -> Self:
         """The same operator, bounded for an arithmetic; its result has so many elements."""
         return replace(self, rounding=rounding)

@@ -8,19 +8,20 @@ import threading
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from epsball.device import reuse_memory
 from epsball.record.continued import going_on
 from epsball.record.hashes import hashed
 from epsball.record.heading import Heading, Identity, precision
 from epsball.record.lines import DoneLine, EpochLine, Line, MetricsLine, ReluLine, ResumeLine, SummaryLine, TightnessLine
 from epsball.record.read import typed
 from epsball.rounding import Rounding
-from epsball.run import checkpoint
 from epsball.run.accuracies import splits
-from epsball.run.memory import reuse_memory
 from epsball.run.track import RecordTracker, Tracker, Trackers
+from epsball.storage import read_tensors, write_tensors
 from epsball.training.layers import Census, Tightness
 from epsball.training.loop import Epoch, Event, Finished, Metrics, Stepped, fit
 from epsball.training.parallel import await_leader, leading, team
+from epsball.training.state import TrainState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -98,7 +99,7 @@ def train(job: Job, folder: RunFolder, save: Save, tracker: Tracker) -> SummaryL
         heading = job.heading
         known = heading.known(folder.record, anyway=folder.anyway)
         done = _finished(folder, typed(known, folder.record))
-        state = checkpoint.load(folder.checkpoint) if folder.checkpoint.exists() else None
+        state = load_state(folder.checkpoint) if folder.checkpoint.exists() else None
     if team().some(done is not None) and done is not None:
         return done
     events = fit(job.net, job.recipe, job.data, job.config, job.evaluate, test=job.test, state=state)
@@ -126,7 +127,7 @@ def _consume(events: Iterator[Event], follow: Tracker, folder: RunFolder, interr
         if isinstance(event, Stepped):
             stop = team().some(interrupted())
             if event.due or stop:
-                checkpoint.save(folder.checkpoint, event.snapshot())
+                save_state(folder.checkpoint, event.snapshot())
             if stop:
                 raise KeyboardInterrupt
         elif isinstance(event, Finished):
@@ -151,7 +152,7 @@ def assist(job: Job, path: Path) -> None:
     await_leader()
     if team().some(False):
         return  # it was finished before
-    state = checkpoint.load(path) if path.exists() else None
+    state = load_state(path) if path.exists() else None
     events = fit(job.net, job.recipe, job.data, job.config, job.evaluate, test=job.test, state=state)
     with _interruptible() as interrupted:
         for event in events:
@@ -211,6 +212,25 @@ def _summary(last: Finished, job: Job) -> SummaryLine:
         splits=parts,
         seconds=last.seconds,
     )
+
+
+def save_state(path: Path, state: TrainState) -> None:
+    """Replace a run's checkpoint: one safetensors file, written whole and then renamed.
+
+    Raises:
+        DiskFull: the disk is full; the older checkpoint is whole.
+    """
+    write_tensors(path, *state.pack())
+
+
+def load_state(path: Path) -> TrainState:
+    """The state in a checkpoint. The file is data only: reading it executes nothing.
+
+    Raises:
+        BadFile: missing, truncated, foreign, or of another format.
+    """
+    tensors, described = read_tensors(path)
+    return TrainState.unpack(tensors, described, str(path))
 
 
 @contextlib.contextmanager

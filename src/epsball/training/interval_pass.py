@@ -16,6 +16,7 @@ from epsball.bounding.linear.losses import Losses
 from epsball.bounding.linear.walk import pull_back
 from epsball.forms.interval import Interval
 from epsball.forms.rows import Rows, node_flat
+from epsball.ops.operator import Affine
 
 if TYPE_CHECKING:
     from epsball.ops.prepared import Bound, Prepared
@@ -83,7 +84,7 @@ class Bounded:
         """The box as the first mixing operator sees it: clipped and normalised."""
         slot = 0
         for step in self.network.before_frontier:
-            if step.args != (slot,) or not getattr(step.op, "diagonal", False):
+            if step.args != (slot,) or not (isinstance(step.op, Affine) and step.op.diagonal):
                 break
             slot = step.slot
         return self.found[slot]

@@ -13,7 +13,6 @@ from epsball.bounding.budget.cost import TooLarge
 from epsball.bounding.linear.losses import Losses
 from epsball.bounding.linear.walk import pull_back
 from epsball.forms.rows import node_flat
-from epsball.ops.activations.relu import LeakyRelu
 from epsball.ops.elementwise import Elementwise
 from epsball.ops.operator import Nonlinear, Slope
 
@@ -54,7 +53,7 @@ def walk(
     reach = hull.magnitude.flatten(1)
     found, forms = {0: hull}, {0: AffineForm.of_input(input_set.centre, Numbering())}
     read = {slot for step in network.nonlinear for slot in step.args}
-    domain = {slot for step in network.nonlinear if not isinstance(step.op, LeakyRelu) for slot in step.args}
+    domain = {slot for step in network.nonlinear if isinstance(step.op, Nonlinear) and step.op.leak is None for slot in step.args}
     last = {slot: index for index, step in enumerate(network.before_frontier) for slot in step.args}
     for index, step in enumerate(network.before_frontier):
         pre = [found[slot] for slot in step.args]

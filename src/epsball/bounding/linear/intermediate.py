@@ -13,7 +13,6 @@ from epsball.bounding.linear.known import Known
 from epsball.bounding.linear.neurons import RowBounds, bounded, walked
 from epsball.device import recycle_memory
 from epsball.errors import BadConfig, did_you_mean
-from epsball.ops.activations.relu import LeakyRelu
 from epsball.ops.operator import Nonlinear, Slope
 
 if TYPE_CHECKING:
@@ -89,7 +88,7 @@ class Tightest:
             chosen = ~step.op.settled(*[known.found[s] for s in step.args])[step.args.index(slot)]
         leaving = not (self.alone or self.full)
         better = bounded(known, step, slot, chosen, self.rows_of, self.chunk_bytes, leaving=leaving).of(before)
-        return better if self.alone and isinstance(step.op, LeakyRelu) else better.intersect(before)
+        return better if self.alone and isinstance(step.op, Nonlinear) and step.op.leak is not None else better.intersect(before)
 
     def every(self, known: Known) -> Intervals:
         """Known intervals, met with rows of their own for every neuron that a non-linear operator reads."""

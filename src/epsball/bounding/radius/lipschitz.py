@@ -15,12 +15,11 @@ from epsball.bounding.linear.walk import pull_back
 from epsball.errors import BadConfig, UnsupportedOp
 from epsball.forms.interval import Interval
 from epsball.forms.rows import Rows, node_flat, node_sum
-from epsball.ops.activations.relu import LeakyRelu
 from epsball.ops.activations.s_shaped import SShaped
 from epsball.ops.affine.conv import Conv
 from epsball.ops.affine.linear import Linear
 from epsball.ops.elementwise import Elementwise
-from epsball.ops.operator import Affine, Operator
+from epsball.ops.operator import Affine, Nonlinear, Operator
 from epsball.problem.sets import Box, LpBall, Norm
 from epsball.rounding import SLACK, Rounding, gamma, unit
 from epsball.types import Float, Tensor
@@ -93,8 +92,8 @@ def slopes(op: Operator, pre: Interval, where: str) -> Interval:
     Raises:
         UnsupportedOp: the operator's derivative is not known here.
     """
-    if isinstance(op, LeakyRelu):
-        a, one = op.negative_slope, torch.ones_like(pre.lower)
+    if isinstance(op, Nonlinear) and op.leak is not None:
+        a, one = op.leak, torch.ones_like(pre.lower)
         return Interval(torch.where(pre.lower > 0, one, a * one), torch.where(pre.upper < 0, a * one, one))
     if isinstance(op, SShaped):
         ends = op.derivative(pre.lower), op.derivative(pre.upper)

@@ -27,6 +27,10 @@ class LeakyRelu(Elementwise):
 
     negative_slope: float = 0.01
 
+    @property
+    def leak(self) -> float:
+        return self.negative_slope
+
     @classmethod
     def of(cls, node: Node) -> LeakyRelu:
         """The operator of a node.

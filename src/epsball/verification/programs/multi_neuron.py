@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 from itertools import combinations
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from scipy import sparse
 from epsball.device import tolerance
 from epsball.errors import BadConfig
 from epsball.forms.rows import Rows
-from epsball.ops.activations.relu import LeakyRelu
+from epsball.ops.operator import Nonlinear, Operator
 from epsball.verification.programs.octahedron import directions, vertices
 from epsball.verification.programs.program import Array, Forms, Program
 from epsball.verification.programs.solvers import Session, Solver, open_session
@@ -54,8 +54,7 @@ class Group:
         corner = vertices(*ends)
         if len(corner) < 4:
             return None
-        op = cast("LeakyRelu", units.step.op)
-        image = op(torch.from_numpy(corner)).numpy()
+        image = units.step.op.value(torch.from_numpy(corner)).numpy()
         points = np.concatenate((corner, image), 1)
         scale = np.maximum(np.abs(points).max(0), 1e-12)
         points = points / scale
@@ -148,7 +147,7 @@ class MultiNeuron(TriangleLp):
         if at.v is None:
             return False
         for slot, units in relaxation.encoding.units.items():
-            if isinstance(units.step.op, LeakyRelu) and units.above is not None and len(units.index) >= 3:
+            if _kinked(units.step.op) and units.above is not None and len(units.index) >= 3:
                 self._choose(relaxation, slot, units, at)
         cuts = [(g, c) for g in relaxation.groups.values() if g is not None and (c := g.cut(at.v, math.inf)) is not None]
         if not cuts:
@@ -166,7 +165,7 @@ class MultiNeuron(TriangleLp):
         if at.v is None or units.above is None:
             return
         z, y = units.values(at.v)
-        graph = cast("LeakyRelu", units.step.op)(torch.from_numpy(z.copy())).numpy()
+        graph = units.step.op.value(torch.from_numpy(z.copy())).numpy()
         weight = (y - graph) * np.abs(at.multipliers[units.above : units.above + len(z)])
         chosen = np.argsort(-weight)[: self.units]
         seeds = int((weight[chosen] > 1e-9 * float(weight.max())).sum())
@@ -228,3 +227,8 @@ def bounds_of(known: Known, units: Units, places: np.ndarray, combination: Array
     positive, negative = combination.clip(min=0), combination.clip(max=0)
     low = np.maximum(low, box[0] @ positive.T + box[1] @ negative.T)
     return low, np.minimum(high, box[1] @ positive.T + box[0] @ negative.T)
+
+
+def _kinked(op: Operator) -> bool:
+    """Whether the hull of a group is known: two linear pieces that meet at 0."""
+    return isinstance(op, Nonlinear) and op.leak is not None

@@ -21,7 +21,7 @@ from epsball.bounding.linear.losses import Losses
 from epsball.bounding.linear.walk import pull_back
 from epsball.errors import BadConfig, UnsupportedOp
 from epsball.forms.rows import Rows, node_flat
-from epsball.ops.activations.relu import LeakyRelu
+from epsball.ops.operator import Nonlinear
 from epsball.types import Float, Tensor
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def lift(network: Prepared, input_set: InputSet, found: Intervals, rows: Rows) -
 
 
 def _unstable(step: Bound, found: Intervals) -> Tensor:
-    if not isinstance(step.op, LeakyRelu):
+    if not isinstance(step.op, Nonlinear) or step.op.leak is None:
         raise UnsupportedOp(
             f"no semidefinite relaxation of `{step.node.op}`", where=str(step.node.where), fix="use ReLU, or method crown"
         )
@@ -136,7 +136,7 @@ class _Walk:
         op, slot = step.op, step.args[0]
         low, high = (end[0].flatten().double() for end in found[slot])
         like = found[slot].lower
-        leak = op.negative_slope if isinstance(op, LeakyRelu) else 0.0
+        leak = op.leak or 0.0 if isinstance(op, Nonlinear) else 0.0
         read = torch.ones_like(bent) if leak else bent | (low >= 0)
         which = read.nonzero()[:, 0]
         unit = torch.zeros(len(which), len(bent), dtype=like.dtype, device=like.device).scatter_(1, which[:, None], 1.0)
