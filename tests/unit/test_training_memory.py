@@ -12,14 +12,13 @@ from torch.nn.functional import cross_entropy
 from epsball.errors import BadConfig, BadFile
 from epsball.examples import Examples
 from epsball.ops.network import Network
-from epsball.ops.prepared import prepare
 from epsball.problem.threat import Threat
 from epsball.training.base import Batch, Loss, Progress, Recipe, Schedule
 from epsball.training.config import TrainConfig
 from epsball.training.evaluate import IbpAccuracy, judged_at
-from epsball.training.interval_pass import Bounded, training_box
 from epsball.training.loop import Epoch, Finished, Stepped, fit
 from epsball.training.memory import Memory
+from epsball.training.quantities import Quantities
 from epsball.training.state import TrainState
 
 X = torch.rand(48, 4, generator=torch.Generator().manual_seed(0))
@@ -209,9 +208,9 @@ class Combined(Recipe):
         return self.eps * min(1.0, at.epoch / 2)
 
     def loss(self, net: Network, batch: Batch, at: Progress) -> Loss:
-        natural = cross_entropy(net.module(batch.x), batch.y)
-        box = training_box(batch.x, self.eps_at(at), None)
-        robust = Bounded.over(prepare(net.plan, net.params()), box).robust_loss(batch.y)
+        step = Quantities(net, batch, self.eps_at(at))
+        natural, robust = step.natural, cross_entropy(step.worst, batch.y)
+        assert step.bounded is step.bounded
         total = natural ** (1 - self.power) * robust**self.power + natural * robust
         return Loss(total, {"natural": natural.detach(), "robust": robust.detach()})
 

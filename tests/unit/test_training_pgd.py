@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from epsball.errors import BadConfig
 from epsball.ops.network import Network
 from epsball.training.base import Batch, Progress
+from epsball.training.quantities import Quantities
 from epsball.training.recipes.crown_ibp import CrownIbp
 from epsball.training.recipes.ibp import Ibp
 from epsball.training.recipes.mixture import Mixture
@@ -28,8 +29,8 @@ EPS = 0.1
 class Fixed(Pgd):
     """With the attack's answer given: what is left is the loss."""
 
-    def attacked(self, net: Network, params: Params, batch: Batch, eps: float) -> Tensor:
-        return perturbed(batch.x, eps)
+    def attacked(self, step: Quantities, seen: Params) -> Tensor:
+        return perturbed(step.batch.x, step.eps)
 
 
 def perturbed(x: Tensor, eps: float) -> Tensor:
@@ -81,7 +82,7 @@ def test_the_attack_raises_the_loss_and_stays_in_the_box() -> None:
     net = Network.capture(module, (2, 6, 6))
     for policy in ("clean", "adversarial"):
         recipe = Pgd(EPS, batch_norm=policy)
-        x = recipe.attacked(net, net.params(), data, EPS)
+        x = recipe.attacked(Quantities(net, data, EPS, recipe.clip, policy), net.params())
         assert not x.requires_grad
         assert (x - data.x).abs().max() <= EPS + 1e-12
         assert x.min() >= 0
@@ -97,7 +98,7 @@ def test_the_attack_follows_the_global_random_state() -> None:
 
     def found(seed: int) -> Tensor:
         torch.manual_seed(seed)
-        return Pgd(EPS, steps=1).attacked(net, net.params(), data, EPS)
+        return Pgd(EPS, steps=1).attacked(Quantities(net, data, EPS, (0.0, 1.0)), net.params())
 
     assert torch.equal(found(0), found(0))
     assert not torch.equal(found(0), found(1))

@@ -11,19 +11,19 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from epsball.attacks.climb import climb
 from epsball.attacks.pgd import PGD
 from epsball.errors import BadConfig
 from epsball.examples import Examples
 from epsball.ops.network import Network
 from epsball.problem.property import robust
 from epsball.problem.sets import Box
-from epsball.training.ascent import worst_inputs
 from epsball.training.base import Progress, Recipe
 from epsball.training.config import TrainConfig
 from epsball.training.evaluate import IbpAccuracy, Scores
 from epsball.training.interval_pass import training_box
 from epsball.training.loop import Metrics, fit
-from epsball.training.parallel import Team
+from epsball.training.parallel import Team, noise
 from epsball.training.recipes.crown_ibp import CrownIbp, FusedCrownIbp
 from epsball.training.recipes.fast_ibp import FastIbp
 from epsball.training.recipes.ibp import Ibp
@@ -293,6 +293,6 @@ def test_the_attack_of_a_step_is_the_attack(net: Network, decay: str) -> None:
     forward = net.prepare().forward
     box = Box(data.x, 0.1, clip)
     theirs = attack(forward, box, robust(data.y, 4, torch.float64)).x
-    ours = worst_inputs(forward, data.x, data.y, training_box(data.x, 0.1, clip), attack)
+    ours = climb(forward, data.x, data.y, training_box(data.x, 0.1, clip), attack, noise)
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
     assert not torch.equal(ours, data.x)

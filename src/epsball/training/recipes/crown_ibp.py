@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from epsball.errors import BadConfig
 from epsball.training.base import Progress, recipes
-from epsball.training.linear import fused_sum, linear_worst_logits
+from epsball.training.linear import fused_sum
 from epsball.training.recipes.ibp import Ibp
 from epsball.training.schedule import Ramp, check_weight
 from epsball.training.worst_case import forms
 
 if TYPE_CHECKING:
-    from epsball.training.interval_pass import Bounded
+    from epsball.training.quantities import Quantities
     from epsball.types import Tensor
 
 
@@ -46,16 +46,15 @@ class CrownIbp(Ibp):
     def knobs(self, at: Progress) -> dict[str, float]:
         return {**super().knobs(at), "beta": self.beta()(at)}
 
-    def robust_term(self, bounded: Bounded, y: Tensor, at: Progress) -> Tensor:
+    def robust_term(self, step: Quantities, at: Progress) -> Tensor:
         knobs = self.knobs(at)
         beta, share = knobs["beta"], at.value(knobs, "beta")
-        worst = bounded.worst_logits(y) if beta < 1 else None
-        if beta > 0:
-            linear = linear_worst_logits(bounded, y)
-            worst = linear if worst is None else share * linear + (1 - share) * worst
-        if worst is None:
-            raise ValueError("a share is below 1 or above 0")
-        return forms[self.form](worst, y)
+        if beta in (0, 1):
+            worst = step.linear if beta else step.worst
+        else:
+            plain = step.worst
+            worst = share * step.linear + (1 - share) * plain
+        return forms[self.form](worst, step.batch.y)
 
 
 @recipes.register("crown-ibp-fused")
@@ -80,11 +79,11 @@ class FusedCrownIbp(CrownIbp):
         if self.form != "cross-entropy":
             raise BadConfig(f"the {self.form} form cannot be fused", where="recipe.form", fix="use crown-ibp, or cross-entropy")
 
-    def robust_term(self, bounded: Bounded, y: Tensor, at: Progress) -> Tensor:
+    def robust_term(self, step: Quantities, at: Progress) -> Tensor:
         knobs = self.knobs(at)
         beta, share = knobs["beta"], at.value(knobs, "beta")
         if beta == 0:
-            return bounded.robust_loss(y)
-        fused, plain, shift = fused_sum(bounded, y)
+            return step.bounded.robust_loss(step.batch.y)
+        fused, plain, shift = fused_sum(step.bounded, step.batch.y)
         mixed = fused if beta == 1 else share * fused + (1 - share) * plain
         return (mixed.log() + shift).mean()

@@ -7,21 +7,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch.nn.functional import cross_entropy
 
 from epsball.errors import BadConfig, BadData
 from epsball.examples import Examples
-from epsball.ops.prepared import prepare
 from epsball.problem.threat import Threat
 from epsball.training.base import Batch, Loss, Policy, Progress, Recipe, Schedule, recipes
 from epsball.training.initialise import initialisations, initialise
-from epsball.training.interval_pass import Bounded, training_box
+from epsball.training.quantities import Quantities
 from epsball.training.schedule import Ramp, Shape, check_weight
-from epsball.training.statistics import check_policy, clean_pass
+from epsball.training.statistics import check_policy
 from epsball.training.worst_case import forms
 
 if TYPE_CHECKING:
     from epsball.ops.network import Network
+    from epsball.training.interval_pass import Bounded
     from epsball.types import Tensor
 
 
@@ -120,24 +119,20 @@ class Ibp(Recipe):
         knobs = self.knobs(at)
         eps, share, factor = (at.value(knobs, name) for name in ("eps", "kappa", "weight"))
         kappa, weight = knobs["kappa"], knobs["weight"]  # which terms there are never depends on what is on the device
-        params = net.params()
-        clean = clean_pass(net.plan, params, batch.x, logits=kappa > 0, detach=self.batch_norm == "detached")
+        step = Quantities(net, batch, eps, self.clip, self.batch_norm)
         terms: list[tuple[str, float | Tensor, Tensor]] = []
-        if clean.logits is not None:
-            terms.append(("natural", share, cross_entropy(clean.logits, batch.y)))
-        if kappa < 1 or weight > 0:
-            box = training_box(batch.x, eps, self.clip)
-            bounded = Bounded.over(prepare(net.plan, params | clean.statistics), box)
-            if kappa < 1:
-                terms.append(("robust", 1 - share, self.robust_term(bounded, batch.y, at)))
-            if weight > 0:
-                terms.extend((name, factor, term) for name, term in self.regularisers(bounded).items())
+        if kappa > 0:
+            terms.append(("natural", share, step.natural))
+        if kappa < 1:
+            terms.append(("robust", 1 - share, self.robust_term(step, at)))
+        if weight > 0:
+            terms.extend((name, factor, term) for name, term in self.regularisers(step.bounded).items())
         total = torch.stack([times * term for _, times, term in terms]).sum()
-        return Loss(total, {name: term.detach() for name, _, term in terms}, clean.running)
+        return Loss(total, {name: term.detach() for name, _, term in terms}, step.running)
 
-    def robust_term(self, bounded: Bounded, y: Tensor, at: Progress) -> Tensor:
+    def robust_term(self, step: Quantities, at: Progress) -> Tensor:
         """The robust loss, a scalar."""
-        return forms[self.form](bounded.worst_logits(y), y)
+        return forms[self.form](step.worst, step.batch.y)
 
     def weight_at(self, at: Progress) -> float:
         """The weight of the regularisers."""

@@ -6,16 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch.nn.functional import cross_entropy
 
 from epsball.attacks.pgd import PGD
 from epsball.ops.prepared import prepare
-from epsball.training.ascent import worst_inputs
 from epsball.training.base import Batch, Loss, Progress, recipes
-from epsball.training.interval_pass import training_box
+from epsball.training.quantities import Quantities
 from epsball.training.recipes.ibp import Ibp
 from epsball.training.schedule import Shape
-from epsball.training.statistics import Clean, check_policy, clean_pass
+from epsball.training.statistics import check_policy, clean_pass
 from epsball.training.worst_case import forms
 
 if TYPE_CHECKING:
@@ -62,19 +60,16 @@ class Pgd(Ibp):
         knobs = self.knobs(at)
         kappa, eps, share = knobs["kappa"], at.value(knobs, "eps"), at.value(knobs, "kappa")
         own = self.batch_norm == "adversarial"
-        params = net.params()
-        clean = Clean(None, {}, {})
-        if kappa > 0 or not own:
-            clean = clean_pass(net.plan, params, batch.x, logits=kappa > 0, detach=self.batch_norm == "detached")
+        step = Quantities(net, batch, eps, self.clip, self.batch_norm)
         terms: list[tuple[str, float | Tensor, Tensor]] = []
-        running = clean.running
-        if clean.logits is not None:
-            terms.append(("natural", share, cross_entropy(clean.logits, batch.y)))
+        if kappa > 0:
+            terms.append(("natural", share, step.natural))
+        running = {} if own and kappa == 0 else step.running
         if kappa < 1:
-            seen = params if own else params | clean.statistics
-            x = self.attacked(net, seen, batch, eps)
+            seen = step.params if own else step.params | step.statistics
+            x = self.attacked(step, seen)
             if own:
-                adversarial = clean_pass(net.plan, params, x)
+                adversarial = clean_pass(net.plan, step.params, x)
                 logits, running = adversarial.logits, adversarial.running
             else:
                 logits = prepare(net.plan, seen).forward(x)
@@ -85,7 +80,6 @@ class Pgd(Ibp):
         total = torch.stack([factor * term for _, factor, term in terms]).sum()
         return Loss(total, {name: term.detach() for name, _, term in terms}, running)
 
-    def attacked(self, net: Network, params: Params, batch: Batch, eps: float | Tensor) -> Tensor:
+    def attacked(self, step: Quantities, seen: Params) -> Tensor:
         """The inputs (B, *x) that the attack finds, without gradient."""
-        network = prepare(net.plan, {name: value.detach() for name, value in params.items()})
-        return worst_inputs(network.forward, batch.x, batch.y, training_box(batch.x, eps, self.clip), self.attack())
+        return step.attacked(self.attack(), seen)

@@ -1,6 +1,6 @@
-"""The attack inside a training step: PGD over a box without a check, and so without waiting for the device.
+"""The core of PGD over boxes, without a check, and so without waiting for the device: what a training step takes.
 
-It takes the steps of `epsball.attacks.pgd.PGD` and finds its points; that one checks its input and its answer, and reads both back.
+`epsball.attacks.pgd.PGD` takes the same steps on any set; it checks its input and its answer, and reads both back.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import torch
 
 from epsball.attacks.loss import losses
-from epsball.training.parallel import noise
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +19,14 @@ if TYPE_CHECKING:
     from epsball.types import Tensor
 
 
-def worst_inputs(forward: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, box: Interval, attack: PGD) -> Tensor:
+def climb(
+    forward: Callable[[Tensor], Tensor],
+    x: Tensor,
+    y: Tensor,
+    box: Interval,
+    attack: PGD,
+    noise: Callable[[Tensor], Tensor],
+) -> Tensor:
     """The inputs (B, *x) of least margin that one run of an attack finds, the nominal ones among them; without gradient.
 
     Args:
@@ -29,6 +35,7 @@ def worst_inputs(forward: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, box:
         y: labels.
         box: around them.
         attack: its steps, loss and start count; it has one run and no targets.
+        noise: gives uniform numbers in [0, 1] like a tensor, for a random start.
     """
 
     def margins(point: Tensor) -> Tensor:
