@@ -1,17 +1,23 @@
-"""The figure of the convex barrier: for each image its chain of margins, from CROWN to the attack."""
+"""The section of the convex barrier: for each input its chain of margins, from CROWN to the attack."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from epsball.record.lines import BarrierLine
+from epsball.reporting.csv import Sheet
 from epsball.reporting.drawing import ACCENT, ACCENT_2, GREY, INK, MUTED, draw
+from epsball.reporting.figures import Figure
+from epsball.reporting.section import Content, Section, given, sections
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from matplotlib.axes import Axes
 
-    from epsball.record.lines import BarrierLine
+    from epsball.reporting.csv import Cell
+    from epsball.reporting.runs import Run, Story
 
 _MARKS = {
     "crown": ("o", GREY, "CROWN"),
@@ -22,9 +28,66 @@ _MARKS = {
 }
 
 
-def barrier_figure(lines: Sequence[BarrierLine]) -> str:
-    """An SVG element from the lines of type "barrier" of a record, images in the order of their attacked margins."""
-    whole = sorted((_margins(line) for line in lines if line.gap is not None), key=lambda margins: margins["attack"])
+@sections.register("barrier")
+@dataclass(frozen=True)
+class BarrierSection(Section):
+    """What no relaxation of single neurons can prove, input by input."""
+
+    title: str = "The convex barrier"
+    short: str = "Barrier"
+    place: int = 950
+    missing: str = "No chains of margins in these runs."
+    command: str = "epsball analyse barrier {model} --data {data} --eps {eps}"
+
+    def content(self, story: Story) -> Content:
+        return given(barrier=[(run, barrier_panel(run)) for run in story.having(BarrierLine)])
+
+
+@dataclass(frozen=True)
+class BarrierPanel:
+    """The chains of one run.
+
+    Attributes:
+        figure: None where no chain is whole.
+        lines: one an input, ordered by index.
+        methods: that have a margin, from the first to the last link of the chain.
+        sheet: all of it.
+    """
+
+    figure: Figure | None
+    lines: tuple[BarrierLine, ...]
+    methods: tuple[str, ...]
+    sheet: Sheet
+
+
+def barrier_panel(run: Run) -> BarrierPanel:
+    """The chains of one run as a figure and a table."""
+    lines = sorted({line.index: line for line in run.of(BarrierLine)}.values(), key=lambda line: line.index)
+    methods = tuple(dict.fromkeys(name for line in lines for name in line.margins))
+    rows: tuple[tuple[Cell, ...], ...] = tuple(
+        (line.index, line.label, line.status, *(line.margins.get(name) for name in methods), line.gap, line.barrier, line.unstable)
+        for line in lines
+    )
+    sheet = Sheet(f"barrier-{run.id}.csv", ("input", "label", "status", *methods, "gap", "barrier", "unstable"), rows)
+    if not _whole(lines):
+        return BarrierPanel(None, tuple(lines), methods, sheet)
+    caption = (
+        "Margins that are proven, from CROWN upwards, and the least one that the attack found. Where the diamond lies above zero "
+        "the input is verified; what lies between it and the cross no relaxation of single neurons can close."
+    )
+    svg = barrier_figure(lines, f"barrier-{run.id}")
+    figure = Figure(f"figure-barrier-{run.id}", "Chains of margins", (svg,), sheet, caption)
+    return BarrierPanel(figure, tuple(lines), methods, sheet)
+
+
+def barrier_figure(lines: Sequence[BarrierLine], ident: str = "barrier") -> str:
+    """An SVG element from the lines of type "barrier" of a record, images in the order of their attacked margins.
+
+    Args:
+        lines: those whose chain is whole are drawn.
+        ident: prefix of the drawing's own ids, unique on the page.
+    """
+    whole = _whole(lines)
 
     def paint(axes: Axes) -> None:
         for place, margins in enumerate(whole):
@@ -37,11 +100,19 @@ def barrier_figure(lines: Sequence[BarrierLine]) -> str:
         axes.set_xlabel("image, by attacked margin")
         axes.set_ylabel("least margin")
         axes.set_title("What no relaxation of single neurons can prove")
-        axes.legend()
+        axes.locator_params(axis="x", integer=True)
+        if whole:
+            axes.legend()
 
-    shut = sum(margins["lp-tight"] <= 0 < margins["attack"] for margins in whole)
+    shut = sum("lp-tight" in margins and margins["lp-tight"] <= 0 < margins["attack"] for margins in whole)
     alt = f"Least margins of {len(whole)} images by method; {shut} lie above zero for the attack and not above it for the barrier."
-    return draw(paint, alt=alt, ident="barrier", size=(6.0, 3.4))
+    return draw(paint, alt=alt, ident=ident, size=(6.0, 3.4))
+
+
+def _whole(lines: Sequence[BarrierLine]) -> list[dict[str, float]]:
+    """The margins of the chains that have both ends, by their attacked margin."""
+    known = [_margins(line) for line in lines if line.gap is not None]
+    return sorted((m for m in known if "crown" in m and "attack" in m), key=lambda margins: margins["attack"])
 
 
 def _margins(line: BarrierLine) -> dict[str, float]:
