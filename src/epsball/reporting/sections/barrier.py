@@ -72,8 +72,8 @@ def barrier_panel(run: Run) -> BarrierPanel:
     if not _whole(lines):
         return BarrierPanel(None, tuple(lines), methods, sheet)
     caption = (
-        "Lower bounds of the margin, from CROWN upwards, and the least margin that the attack found. Above zero they prove the input. "
-        "What lies between the diamond and the cross no relaxation of single neurons can close."
+        "Lower bounds of the margin, from CROWN upwards, and the least margin that the attack found. Above zero they prove the "
+        "input. What lies between the diamond and the cross no relaxation of single neurons can close."
     )
     svg = barrier_figure(lines, f"barrier-{run.id}")
     figure = Figure(f"figure-barrier-{run.id}", "Chains of margins", (svg,), sheet, caption)
