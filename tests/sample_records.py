@@ -233,7 +233,7 @@ def last(folder: Path, kind: str) -> Line:
 
 
 EVIL = "<script>window.evil=1</script><img src=x onerror='window.evil=2'>\"'{{7*7}}</title></style>"
-_FIXED = ("type", "format", "verb", "status", "x", "adversarial")
+_FIXED = ("type", "format", "verb", "status", "x", "adversarial", "pixels")
 _NAMES = ("ibp", "crown", "robust", "torch", "machine")
 
 
@@ -245,15 +245,15 @@ def _poison(value: Any) -> Any:
     return [_poison(v) for v in value] if isinstance(value, list) else value
 
 
+def poison(lines: list[Line]) -> list[Line]:
+    """The lines with a hostile text in every place that the format leaves free."""
+    return [{k: v if k in _FIXED else _poison(v) for k, v in line.items()} for line in lines]
+
+
 def poisoned(folder: Path) -> list[Path]:
     """Runs in which every text that the format leaves free, and the folders' names, try to become part of a page."""
     parts = (train_lines(3), verify_lines(200), attack_lines(200), bounds_lines(), plane_lines())
-    return [
-        write(
-            folder / f"<b onclick=alert(1)>{i}", *({k: v if k in _FIXED else _poison(v) for k, v in line.items()} for line in lines)
-        )
-        for i, lines in enumerate(parts)
-    ]
+    return [write(folder / f"<b onclick=alert(1)>{i}", *poison(lines)) for i, lines in enumerate(parts)]
 
 
 def certify_lines(sigma: float = 0.5, count: int = 40) -> list[Line]:
@@ -275,3 +275,85 @@ def certify_lines(sigma: float = 0.5, count: int = 40) -> list[Line]:
         "noise": f"Gaussian(sigma={sigma})", "alpha": 0.001, "radius": None, "samples": 1000 * count,
     })  # fmt: skip
     return [*lines, {"type": "done"}]
+
+
+def smooth_attack_lines(sigma: float = 0.25, count: int = 40) -> list[Line]:
+    """An attack on a smoothed classifier: every tenth input is abstained from, every third attack succeeds, some silence."""
+    lines = [header("attack", "runs/x", "--sigma", str(sigma), "--eps", "0.5", "--norm", "l2")]
+    for index in range(count):
+        label = index % 3
+        line: Line = {"type": "smooth-attack", "index": index, "label": label, "predicted": label, "attacked": index % 10 != 9}
+        if line["attacked"]:
+            success, silenced = index % 3 == 0, index % 7 == 1
+            adversarial = None if silenced and not success else label + success
+            line |= {"adversarial": adversarial, "success": success, "distance": 0.5 - 0.01 * index}
+        else:
+            line["predicted"] = None
+        lines.append(line | {"seconds": 0.2})
+    tried = [line for line in lines[1:] if line["attacked"]]
+    won = sum(line["success"] for line in tried)
+    lines.append({
+        "type": "summary", "verb": "attack", "model": "runs/x", "data": "made-up", "count": count, "eps": 0.5, "norm": "l2",
+        "noise": f"Gaussian(sigma={sigma})", "sigma": sigma, "alpha": 0.001, "seconds": 8.0, "success": rate(won, len(tried)),
+        "accuracy": {"clean": rate(len(tried), count), "attacked": rate(len(tried) - won, count)},
+    })  # fmt: skip
+    return [*lines, {"type": "done"}]
+
+
+def radius_lines(count: int = 12) -> list[Line]:
+    """Radii by two methods, the second one twice the first; every fourth input is misclassified, and one has a box."""
+    lines = [header("analyse", "radius", "runs/x", norm="linf")]
+    for index in range(count):
+        wrong = index % 4 == 3
+        radii = {} if wrong else {"ibp": 0.01 * index, "crown": 0.02 * index}
+        lines.append({
+            "type": "radius", "index": index, "label": 0, "predicted": int(wrong), "status": "misclassified" if wrong else "done",
+            "radii": radii, "seconds": dict.fromkeys(radii, 0.5),
+        })  # fmt: skip
+    x = [0.1, 0.5, 0.9, 0.3]
+    lines[2]["box"] = {"uniform": 0.02, "gain": 0.5, "narrowest": 0.01, "widest": 0.06, "shape": [1, 2, 2], "radius": x, "x": x}
+    return [*lines, {"type": "done"}]
+
+
+def picture_lines() -> list[Line]:
+    """Two pictures of 2 x 2 pixels."""
+    shown = {"type": "picture", "group": "a digit", "row": "28 pixels", "shape": [1, 2, 2], "pixels": "AECA/w==", "note": "3 dB"}
+    return [header("analyse", "noise"), *(shown | {"column": f"sigma {s}"} for s in (0, 0.5)), {"type": "done"}]
+
+
+def estimate_lines(count: int = 10) -> list[Line]:
+    """Estimates whose margins rise from -0.4; the last input has a constant that is not finite."""
+    lines = [header("analyse", "estimate", "runs/x", "--eps", "0.1")]
+    for index in range(count):
+        least = 0.3 * ((index * 7) % count) - 0.4
+        outputs = [[-1.0 - index, 1.0], [0.0, 2.0 + index]]
+        lines.append({
+            "type": "estimate", "index": index, "label": index % 2, "status": "estimate", "least": least, "outputs": outputs,
+            "lipschitz": None if index == count - 1 else 12.5, "radius": max(0.0, least) / 12.5, "seconds": 0.3,
+        })  # fmt: skip
+    return [*lines, {"type": "done"}]
+
+
+def barrier_lines(count: int = 10) -> list[Line]:
+    """Chains from CROWN to the attack: every second one is exact, one input is misclassified and one ran out of time."""
+    lines = [header("analyse", "barrier", "runs/x", "--eps", "0.1")]
+    for index in range(count):
+        attack = 0.4 * index - 0.6
+        tight = attack if index % 2 else attack - 0.5
+        margins = {"clean": attack + 1.0, "crown": attack - 1.5, "lp": attack - 1.0, "lp-tight": tight, "attack": attack}
+        lines.append({
+            "type": "barrier", "index": 20 + index, "label": 1, "status": "done", "margins": margins, "exact": bool(index % 2),
+            "gap": 1.5, "barrier": attack - tight, "unstable": 30 + index, "seconds": dict.fromkeys(margins, 0.5),
+        })  # fmt: skip
+    none = {"exact": None, "gap": None, "barrier": None}
+    lines[-2] = {"type": "barrier", "index": 18 + count, "label": 1, "status": "misclassified", "margins": {"clean": -0.5}}
+    lines[-1] |= {"status": "timeout", "margins": {"clean": 4.0, "crown": 1.0, "attack": 3.0}, **none}
+    return [*lines, {"type": "done"}]
+
+
+RUNS = {
+    "train": lambda: train_lines(4), "verify": lambda: verify_lines(120, witnesses=2), "attack": lambda: attack_lines(120),
+    "bounds": bounds_lines, "plane": plane_lines, "regions": regions_lines, "certify": certify_lines, "radius": radius_lines,
+    "noise": picture_lines, "smooth-attack": smooth_attack_lines, "estimate": estimate_lines, "barrier": barrier_lines,
+}  # fmt: skip
+"""A run of every kind. Together they fill every section of a report: whoever adds a section adds what fills it."""

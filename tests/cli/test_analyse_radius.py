@@ -21,8 +21,8 @@ from epsball.problem.sets import Box
 from epsball.record.journal import read
 from epsball.record.lines import RadiusLine
 from epsball.reporting import write_report
-from epsball.reporting.radii import radii_panel
 from epsball.reporting.runs import read_runs
+from epsball.reporting.sections.radii import radii_panel
 
 
 @pytest.fixture(scope="module")

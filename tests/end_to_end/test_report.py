@@ -18,7 +18,7 @@ from epsball.analysis.tightness import layer_lines
 from epsball.ops.network import Network
 from epsball.problem.sets import LpBall
 from epsball.reporting import write_report
-from epsball.reporting.html import SECTIONS
+from epsball.reporting.section import ordered
 from html_page import Page
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "report_skeleton.txt"
@@ -147,11 +147,27 @@ def test_text_of_a_record_stays_text(poisoned, demo):
 @pytest.mark.parametrize("verb", ["train", "attack", "verify", "bounds", "demo"])
 def test_a_header_alone_makes_a_page_that_says_what_is_missing(tmp_path, verb):
     page = _render(tmp_path, sample.write(tmp_path / "run", sample.header(verb)))
-    assert [a["id"] for a in page.of("section")] == [section.id for section in SECTIONS]
-    for section in SECTIONS[:-1]:
-        assert section.missing in page.texts[section.id]
-        assert re.search(r"epsball (train|attack|verify|bounds|certify|analyse (noise|plane|radius)) ", page.texts[section.id])
+    assert _shown(page) == ["reproduce", "missing"]
+    said = page.texts["missing"]
+    offered = [button["data-copy"] for button in page.of("button")]
+    for name, section in ordered():
+        if name != "reproduce":
+            assert section.title in said
+            assert section.missing in said
+            made = section.command.format(model="MODEL", data="mnist", eps="0.1")
+            assert re.match(r"epsball (train|attack|verify|bounds|certify|analyse \w+) ", made)
+            assert made in said
+            assert offered.count(made) == 1
     assert "not finished" in page.texts["main"]
+
+
+def _shown(page: Page) -> list[str]:
+    """The sections of a page; its contents name the same ones."""
+    found = [a["id"] for a in page.of("section")]
+    assert [a["href"] for a in page.of("a") if "class" not in a and a["href"].removeprefix("#") in found] == [
+        f"#{i}" for i in found
+    ]
+    return found
 
 
 FILLED = (
@@ -166,7 +182,9 @@ FILLED = (
 @pytest.mark.parametrize(("keep", "filled"), enumerate(FILLED))
 def test_each_run_alone_makes_a_page(tmp_path, keep, filled):
     page = _render(tmp_path, sample.demo(tmp_path, 200)[keep])
-    assert [s.id for s in SECTIONS[:-1] if s.missing not in page.texts[s.id]] == filled
+    assert _shown(page) == [*filled, "reproduce", "missing"]
+    for name, section in ordered():
+        assert (section.missing in page.texts["missing"]) == (name not in [*filled, "reproduce"])
 
 
 def test_a_run_killed_at_any_line_makes_a_page(tmp_path):

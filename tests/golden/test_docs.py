@@ -73,7 +73,9 @@ RUNNABLE = [page for page in PAGES if _blocks(page, "python")]
 @pytest.fixture
 def private_registries(monkeypatch):
     """What a page registers is forgotten after it."""
-    for registry in (operators, relaxations, recipes, importlib.import_module("epsball.bounding.base").bounders):
+    bounders = importlib.import_module("epsball.bounding.base").bounders
+    sections = importlib.import_module("epsball.reporting.section").sections
+    for registry in (operators, relaxations, recipes, bounders, sections):
         assert isinstance(registry, Registry)
         len(registry)  # built-in entries are loaded before the copy is taken
         monkeypatch.setattr(registry, "_entries", dict(registry._entries))

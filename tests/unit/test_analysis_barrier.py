@@ -13,7 +13,7 @@ from epsball.errors import BadConfig, BadShape, Unsound
 from epsball.forms.rows import Rows
 from epsball.ops.network import Network
 from epsball.problem.sets import Box, LpBall
-from epsball.reporting.barrier import barrier_figure
+from epsball.reporting.sections.barrier import barrier_figure
 from epsball.verification.programs.triangle import TriangleLp
 from references import exact, random_mlp
 

@@ -19,6 +19,7 @@ from epsball.record.heading import Heading, Identity
 from epsball.record.journal import DEPTH, Record, read
 from epsball.reporting import tables
 from epsball.reporting.runs import read_runs
+from epsball.reporting.sections.funnel import funnels
 from epsball.run.identity import network_of, weights_of
 
 DEEP = 100_000
@@ -85,9 +86,9 @@ def test_a_record_of_the_older_version_is_read_as_this_one_would_have_written_it
     new = sample.write(tmp_path / "new", *lines)
     old = sample.write(tmp_path / "old", *_older(lines))
     one, two = (read_runs([folder]) for folder in (new, old))
-    assert tables.funnels(one)[0].status == tables.funnels(two)[0].status
-    assert tables.funnels(one)[0].steps == tables.funnels(two)[0].steps
-    assert tables.funnels(two)[0].status["misclassified"] > 0
+    assert funnels(one)[0].status == funnels(two)[0].status
+    assert funnels(one)[0].steps == funnels(two)[0].steps
+    assert funnels(two)[0].status["misclassified"] > 0
     assert [line.status for line in one.runs[0].instances] == [line.status for line in two.runs[0].instances]
     assert not tables.notices(two)
 

@@ -22,12 +22,16 @@ from epsball.record.lines import EpochLine, MetricsLine, Rate, WitnessLine
 from epsball.reporting import tables, write_report
 from epsball.reporting.csv import Sheet, duration, number, percent
 from epsball.reporting.drawing import ACCENT, draw
-from epsball.reporting.figures import eps_figure, margin_figure
-from epsball.reporting.layers_over_time import relu_figure, tightness_figures
-from epsball.reporting.pictures import difference, picture, png
-from epsball.reporting.results import results
+from epsball.reporting.pictures import png
 from epsball.reporting.runs import read_runs
-from epsball.reporting.training_curves import training_figures
+from epsball.reporting.sections.accuracies import results
+from epsball.reporting.sections.funnel import funnels
+from epsball.reporting.sections.gallery import difference, picture
+from epsball.reporting.sections.inequality import eps_figure
+from epsball.reporting.sections.layers_over_time import relu_figure, tightness_figures
+from epsball.reporting.sections.margins import margin_figure
+from epsball.reporting.sections.training import best_epoch
+from epsball.reporting.sections.training_curves import training_figures
 
 
 def _rows(sheet: Sheet) -> list[list[str]]:
@@ -110,7 +114,7 @@ def test_the_window_holds_every_limit(limits):
 
 def test_the_funnel_loses_nobody(tmp_path):
     story = read_runs(sample.demo(tmp_path, 500))
-    (funnel,) = tables.funnels(story)
+    (funnel,) = funnels(story)
     assert funnel.count == 500
     for one, following in zip(funnel.steps, funnel.steps[1:], strict=False):
         assert one.left == following.entered
@@ -122,7 +126,7 @@ def test_a_run_cut_short_is_counted_from_its_inputs(tmp_path):
     lines = sample.verify_lines(300, witnesses=0)
     whole = read_runs([sample.write(tmp_path / "whole", *lines)])
     cut = read_runs([sample.write(tmp_path / "cut", *lines[:-2])])
-    (one,), (two,) = tables.funnels(whole), tables.funnels(cut)
+    (one,), (two,) = funnels(whole), funnels(cut)
     assert two.counted
     assert {s.name: (s.verified, s.falsified) for s in one.steps} == {s.name: (s.verified, s.falsified) for s in two.steps}
     assert {k: v for k, v in one.status.items() if v} == dict(two.status)
@@ -167,7 +171,7 @@ def test_the_best_epoch_is_the_one_the_run_selected(tmp_path):
     epochs = [line for line in lines if line["type"] == "epoch"]
     epochs[2]["best"] = epochs[3]["best"] = True
     story.append(sample.write(tmp_path / "some", *lines))
-    assert [tables.best_epoch(run).epoch for run in read_runs(story).runs] == [6, 4]
+    assert [best_epoch(run).epoch for run in read_runs(story).runs] == [6, 4]
 
 
 def test_margins_of_every_method_are_all_in_the_sheet(tmp_path):

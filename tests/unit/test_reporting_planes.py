@@ -12,8 +12,8 @@ import sample_records as sample
 from epsball.errors import BadFile
 from epsball.record.lines import PlaneLine
 from epsball.reporting.class_map import borders, deepest
-from epsball.reporting.planes import plane_figure
 from epsball.reporting.runs import read_runs
+from epsball.reporting.sections.planes import plane_figure
 
 
 def _run(folder, *lines):

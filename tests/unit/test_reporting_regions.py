@@ -13,8 +13,8 @@ from epsball.errors import BadFile
 from epsball.record.lines import RegionsLine
 from epsball.reporting import write_report
 from epsball.reporting.class_map import away_from, colour_of
-from epsball.reporting.regions import region_figures
 from epsball.reporting.runs import read_runs
+from epsball.reporting.sections.regions import region_figures
 
 
 def _run(folder, *lines):
@@ -76,7 +76,7 @@ def test_names_keep_away_from_lines():
 def test_the_report_has_both_in_its_section_beside_certificates(tmp_path):
     runs = [sample.write(tmp_path / "r", *sample.regions_lines()), sample.write(tmp_path / "c", *sample.certify_lines())]
     page = write_report(runs, tmp_path / "r.html").read_text()
-    section = page[page.index('<section id="smoothing"') : page.index('<section id="noise"')]
+    section = page[page.index('<section id="smoothing"') : page.index('<section id="reproduce"')]
     for ident in ("figure-regions-run-1-1", "figure-region-votes-run-1-1", "figure-certified", "regions-panel-run-1"):
         assert section.count(f'id="{ident}"') == 1
     assert "No smoothing in these runs" not in section

@@ -11,6 +11,7 @@ import sample_records as sample
 from epsball.errors import BadConfig
 from epsball.reporting import tables, write_report
 from epsball.reporting.runs import read_runs
+from epsball.reporting.sections.funnel import funnels
 
 INDEX, COUNT, PARTS = "9f" * 32, 300, 3
 
@@ -36,10 +37,8 @@ def test_three_shards_have_the_headline_of_the_whole(tmp_path):
         got = getattr(found, name)
         assert (got.value, got.low, got.high) == pytest.approx((rate["value"], rate["low"], rate["high"]), abs=1e-12)
     assert found.open == wanted.open
-    assert tables.funnels(many)[0].status == tables.funnels(one)[0].status
-    flow = [
-        [(s.name, s.entered, s.verified, s.misclassified, s.falsified) for s in tables.funnels(x)[0].steps] for x in (one, many)
-    ]
+    assert funnels(many)[0].status == funnels(one)[0].status
+    flow = [[(s.name, s.entered, s.verified, s.misclassified, s.falsified) for s in funnels(x)[0].steps] for x in (one, many)]
     assert flow[0] == flow[1]
     assert many.runs[0].summary.count == COUNT
     for name, rate in sample.last(whole, "summary")["verified_by"].items():

@@ -22,7 +22,8 @@ from epsball.data.pictures import read_picture
 from epsball.errors import BadConfig, BadFile
 from epsball.reporting import write_report
 from epsball.reporting.runs import read_runs
-from epsball.reporting.smoothing import noise_tables, smoothing_page
+from epsball.reporting.sections.noise import noise_tables
+from epsball.reporting.sections.smoothing import smoothing_page
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ def _registries() -> dict[str, Registry[Any]]:
     from epsball.ops.elementwise import relaxations
     from epsball.ops.operator import operators
     from epsball.problem.sets.base import sets
+    from epsball.reporting.section import sections
     from epsball.smoothing.noises.continuous import noises
     from epsball.smoothing.noises.exact import enumerations
     from epsball.smoothing.statistics.procedures import procedures
@@ -33,7 +34,7 @@ def _registries() -> dict[str, Registry[Any]]:
     from epsball.verification.base import verifiers
 
     smoothing = (noises, enumerations, procedures)
-    every = (attacks, verifiers, bounders, sets, recipes, relaxations, operators, models, sources, *smoothing)
+    every = (attacks, verifiers, bounders, sets, recipes, relaxations, operators, models, sources, *smoothing, sections)
     return {registry.verb: registry for registry in every}
 
 
@@ -49,8 +50,8 @@ def list_(
     kind: Annotated[
         str,
         typer.Argument(
-            help="attacks, verifiers, bounders, sets, recipes, settings, relaxations, ops, models, data, noises, exact-noises "
-            "or procedures."
+            help="attacks, verifiers, bounders, sets, recipes, settings, relaxations, ops, models, data, noises, exact-noises, "
+            "procedures or sections."
         ),
     ],
     *,

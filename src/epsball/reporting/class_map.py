@@ -126,8 +126,8 @@ def _regions(axes: Axes, grid: Grid, window: Sequence[float], own: Sequence[int]
     for c, left, right, bottom, top in cell_runs(grid, window):
         cells.setdefault(c, []).append([(left, bottom), (right, bottom), (right, top), (left, top)])
     for c, shapes in cells.items():
-        colour, alpha = colour_of(c, own, others)
-        axes.add_collection(PolyCollection(shapes, facecolors=colour, alpha=alpha, linewidths=0))
+        colour, alpha = colour_of(c, own, others)  # by their id the page draws the edges of cells crisp
+        axes.add_collection(PolyCollection(shapes, facecolors=colour, alpha=alpha, linewidths=0, gid=f"cells-{c}"))
 
 
 def _names(axes: Axes, grid: Grid, window: Sequence[float], free: NDArray[np.bool_]) -> None:

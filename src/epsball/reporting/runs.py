@@ -11,19 +11,11 @@ from epsball.errors import BadConfig, BadFile
 from epsball.record.history import current
 from epsball.record.journal import read
 from epsball.record.lines import (
-    CertificateLine,
     DoneLine,
-    EpochLine,
     HeaderLine,
     InstanceLine,
-    LayerLine,
     Line,
-    MetricsLine,
-    PictureLine,
-    ReluLine,
     SummaryLine,
-    TightnessLine,
-    WitnessLine,
 )
 from epsball.record.read import typed
 from epsball.reporting.shards import merged
@@ -125,34 +117,9 @@ class Story:
         """Runs that only attacked."""
         return [run for run in self.runs if _verb(run) == "attack"]
 
-    @property
-    def trained(self) -> list[Run]:
-        """Runs with training curves."""
-        return [
-            run
-            for run in self.runs
-            if any(isinstance(line, (MetricsLine, EpochLine, ReluLine, TightnessLine)) for line in run.lines)
-        ]
-
-    @property
-    def layered(self) -> list[Run]:
-        """Runs with bounds of layers."""
-        return [run for run in self.runs if run.of(LayerLine)]
-
-    @property
-    def smoothed(self) -> list[Run]:
-        """Runs with certificates of randomized smoothing."""
-        return [run for run in self.runs if run.of(CertificateLine)]
-
-    @property
-    def shown(self) -> list[Run]:
-        """Runs with pictures side by side."""
-        return [run for run in self.runs if run.of(PictureLine)]
-
-    @property
-    def broken(self) -> list[Run]:
-        """Runs with adversarial examples."""
-        return [run for run in self.runs if run.of(WitnessLine)]
+    def having(self, *kinds: type[Line]) -> list[Run]:
+        """Runs with a line of any of these types."""
+        return [run for run in self.runs if any(isinstance(line, kinds) for line in run.lines)]
 
 
 def _verb(run: Run) -> str:

@@ -1,4 +1,4 @@
-"""The numbers of a report: the headline inequality, accuracies by method, the funnel, and what looks wrong in the records."""
+"""What several parts of a page tell: the headline inequality, and what looks wrong in the records."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from epsball.record.lines import STATUSES, EpochLine, HeaderLine, Rate, Status, StepTally
+from epsball.record.lines import STATUSES, HeaderLine, Rate, Status
 from epsball.reporting.csv import Cell, Sheet
 
 if TYPE_CHECKING:
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from epsball.record.lines import SummaryLine
     from epsball.reporting.runs import Run, Story
-
-_ANSWERS: tuple[Status, ...] = ("verified", "misclassified", "falsified")
 
 
 @dataclass(frozen=True)
@@ -98,129 +96,6 @@ def _key(summary: SummaryLine) -> tuple[Cell, ...]:
 
 
 @dataclass(frozen=True)
-class AccuracyRow:
-    """One row of the table of accuracies: `side` says whether the true robust accuracy lies above or below."""
-
-    name: str
-    side: str
-    rate: Rate
-    seconds: float | None
-    strong: bool = False
-
-
-@dataclass(frozen=True)
-class Accuracies:
-    """Every accuracy that a run found."""
-
-    run: Run
-    rows: tuple[AccuracyRow, ...]
-
-    @property
-    def sheet(self) -> Sheet:
-        rows = tuple((r.name, r.side, r.rate.value, r.rate.low, r.rate.high, r.seconds) for r in self.rows)
-        return Sheet(f"accuracy-{self.run.id}.csv", ("method", "side", "value", "low_95", "high_95", "seconds"), rows)
-
-
-def accuracies(story: Story) -> list[Accuracies]:
-    """The accuracies of every verification and attack."""
-    found = [Accuracies(run, tuple(_accuracy_rows(run.summary))) for run in (*story.judged, *story.attacked) if run.summary]
-    return [table for table in found if table.rows]
-
-
-def _accuracy_rows(summary: SummaryLine) -> list[AccuracyRow]:
-    seconds = {step.name: step.seconds for step in summary.steps}
-    accuracy = summary.accuracy
-    rows = []
-    if "clean" in accuracy:
-        rows.append(AccuracyRow("clean", "no perturbation", accuracy["clean"], seconds.get("clean")))
-    if "attacked" in accuracy:
-        spent = summary.seconds if summary.verb == "attack" else seconds.get("attack")
-        rows.append(AccuracyRow("attacked", "upper side", accuracy["attacked"], spent))
-    rows += [AccuracyRow(name, "lower side", rate, seconds.get(name)) for name, rate in summary.verified_by.items()]
-    if "verified" in accuracy:
-        rows.append(AccuracyRow("verified, all methods", "lower side", accuracy["verified"], summary.seconds, strong=True))
-    known = {"clean", "attacked", "verified"}
-    return rows + [AccuracyRow(name, "", rate, None) for name, rate in accuracy.items() if name not in known]
-
-
-@dataclass(frozen=True)
-class FunnelStep:
-    """One step of the ladder: how many inputs came in, and how many left with an answer."""
-
-    name: str
-    entered: int
-    verified: int
-    misclassified: int
-    falsified: int
-    seconds: float | None
-
-    @property
-    def left(self) -> int:
-        """Inputs handed on to the next step."""
-        return self.entered - self.verified - self.misclassified - self.falsified
-
-
-@dataclass(frozen=True)
-class Funnel:
-    """How a run came to its verdicts.
-
-    Attributes:
-        count: inputs.
-        steps: in the ladder's order.
-        status: how many ended in which status.
-        counted: whether the steps were counted from single inputs, because the run has no summary.
-    """
-
-    run: Run
-    count: int
-    steps: tuple[FunnelStep, ...]
-    status: Mapping[Status, int]
-    counted: bool
-
-    @property
-    def sheet(self) -> Sheet:
-        rows: list[tuple[Cell, ...]] = [
-            (s.name, s.entered, s.verified, s.misclassified, s.falsified, s.left, s.seconds) for s in self.steps
-        ]
-        rows += [(status, self.status.get(status, 0), *(None,) * 5) for status in ("unknown", "timeout", "error")]
-        columns = ("step", "entered", "verified", "misclassified", "falsified", "left", "seconds")
-        return Sheet(f"funnel-{self.run.id}.csv", columns, tuple(rows))
-
-
-def funnels(story: Story) -> list[Funnel]:
-    """The ladder of every verification; a run cut short is counted from its single inputs."""
-    found = []
-    for run in story.judged:
-        instances, summary = run.instances, run.summary
-        status: Mapping[Status, int] = Counter(line.status for line in instances)
-        count, steps, counted = len(instances), _counted_steps(run), True
-        if summary is not None and summary.steps:
-            status = summary.status or status
-            count, steps, counted = summary.count or sum(status.values()), summary.steps, False
-        found.append(Funnel(run, count, tuple(_flow(count, steps)), status, counted))
-    return [funnel for funnel in found if funnel.count]
-
-
-def _flow(count: int, steps: list[StepTally]) -> list[FunnelStep]:
-    flow, left = [], count
-    for step in steps:
-        flow.append(FunnelStep(step.name, left, step.verified, step.misclassified, step.falsified, step.seconds))
-        left = flow[-1].left
-    return flow
-
-
-def _counted_steps(run: Run) -> list[StepTally]:
-    answered = [line for line in run.instances if line.status in _ANSWERS]
-    steps = []
-    for name in dict.fromkeys(line.by for line in answered):
-        mine = [line for line in answered if line.by == name]
-        seconds = sum(line.seconds or 0.0 for line in mine)
-        counts = {status: sum(line.status == status for line in mine) for status in _ANSWERS}
-        steps.append(StepTally(name=name, settled=len(mine), seconds=seconds, **counts))
-    return steps
-
-
-@dataclass(frozen=True)
 class Notice:
     """Something that a reader must know before trusting a number; `grave` for a defect."""
 
@@ -265,13 +140,3 @@ def notices(story: Story) -> list[Notice]:
 
 def _differ(one: Mapping[Status, int], other: Mapping[Status, int]) -> bool:
     return any(one.get(status, 0) != other.get(status, 0) for status in STATUSES)
-
-
-def best_epoch(run: Run) -> EpochLine | None:
-    """The epoch that the run selected, or the one of highest accuracy where it selected none."""
-    chosen = [line for line in run.of(EpochLine) if line.best]
-    return (
-        chosen[-1]
-        if chosen
-        else max(run.of(EpochLine), key=lambda line: (line.verified or line.noisy or 0.0, line.clean or 0.0), default=None)
-    )

@@ -42,7 +42,7 @@ def barrier(
     with output.progress("bounding") as told:
         summary, lines = analyse(case, Barrier(groups=groups, seconds=seconds, seed=setup.seed), out, told)
     if figure:
-        from epsball.reporting.barrier import barrier_figure
+        from epsball.reporting.sections.barrier import barrier_figure
 
         save(figure, barrier_figure(lines))
     run = {"run": str(out) if out else None, "figure": str(figure) if figure else None}

@@ -77,7 +77,8 @@
   const number = (value, digits = 4) => (value === null || value === undefined ? "–" : String(Number(value.toPrecision(digits))).replace("-", "−"));
   const spent = (value) => (value === null ? "–" : value < 1 ? `${number(1000 * value, 3)} ms` : `${number(value, 3)} s`);
   const COLUMNS = ["Input", "Label", "Predicted", "Status", "Settled by", "Margin", "Attacked margin", "Time"];
-  const all = JSON.parse(document.getElementById("instances-data").textContent);
+  const stored = document.getElementById("instances-data");
+  const all = stored ? JSON.parse(stored.textContent) : {};
 
   const build = (root) => {
     const data = all[root.dataset.run];

@@ -1,7 +1,8 @@
-"""Decision boundaries in a plane through three inputs: regions of classes, the lines between them, and the balls' traces."""
+"""The section of decision boundaries in a plane through three inputs: regions of classes, and traces of balls."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from epsball.record.lines import PlaneLine
@@ -9,6 +10,7 @@ from epsball.reporting.class_map import away_from, cell_runs, grid_of, paint_cel
 from epsball.reporting.csv import Sheet, number
 from epsball.reporting.drawing import ALARM, INK, MUTED, draw
 from epsball.reporting.figures import Figure, short
+from epsball.reporting.section import Content, Section, given, sections
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,8 +18,24 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from epsball.reporting.csv import Cell
-    from epsball.reporting.runs import Run
+    from epsball.reporting.runs import Run, Story
+
 _ROOM = 0.04  # between the name of a class and any line, in widths of the window
+
+
+@sections.register("planes")
+@dataclass(frozen=True)
+class PlanesSection(Section):
+    """What networks make of a plane through three inputs."""
+
+    title: str = "Decision boundaries"
+    short: str = "Boundaries"
+    place: int = 800
+    missing: str = "No plane through inputs in these runs."
+    command: str = "epsball analyse plane {model}"
+
+    def content(self, story: Story) -> Content:
+        return given(planes=[(run, figure) for run in story.runs if (figure := plane_figure(run)) is not None])
 
 
 def plane_figure(run: Run) -> Figure | None:

@@ -1,4 +1,4 @@
-"""The pages of randomized smoothing: certified accuracy against radius, sure and unsure votes, the worst case of the proof."""
+"""The section of randomized smoothing: certified accuracy against radius, sure and unsure votes, the worst case of the proof."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import ndtri
 
-from epsball.record.lines import CertificateLine, PictureLine
+from epsball.record.lines import CertificateLine, RegionsLine
 from epsball.reporting.certified_curves import Curve, certified_figure
 from epsball.reporting.csv import Sheet
 from epsball.reporting.drawing import ACCENT, ALARM, INK, MUTED, SOFT, draw
 from epsball.reporting.figures import WIDE, Figure
-from epsball.reporting.pictures import PictureCell, PictureTable, png
+from epsball.reporting.section import Content, Section, given, sections
+from epsball.reporting.sections.regions import region_figures
 from epsball.smoothing.log import Row, abstentions, average_radius, curve
 
 if TYPE_CHECKING:
@@ -26,6 +27,21 @@ if TYPE_CHECKING:
 
 _GAUSSIAN = re.compile(r"Gaussian\(sigma=([\d.e-]+)\)")
 _TICKS = (0.5, 0.9, 0.99, 0.999, 0.9999)
+
+
+@sections.register("smoothing")
+@dataclass(frozen=True)
+class SmoothingSection(Section):
+    """Certificates of randomized smoothing, and the regions around single inputs."""
+
+    title: str = "Randomized smoothing"
+    short: str = "Smoothing"
+    place: int = 1100
+    missing: str = "No smoothing in these runs."
+    command: str = "epsball certify {model} --data {data} --sigma 0.25"
+
+    def content(self, story: Story) -> Content:
+        return given(smoothing=smoothing_page(story), regions=[(run, region_figures(run)) for run in story.having(RegionsLine)])
 
 
 @dataclass(frozen=True)
@@ -61,7 +77,7 @@ class SmoothingPage:
 
 def smoothing_page(story: Story) -> SmoothingPage | None:
     """The page, or None where no run certified by smoothing."""
-    runs = story.smoothed
+    runs = story.having(CertificateLine)
     if not runs:
         return None
     each = tuple((run, tuple(f for f in (_votes(run), _worst_case(run)) if f is not None)) for run in runs)
@@ -177,23 +193,3 @@ def _half_space(sigma: float, reach: float) -> Callable[[Axes], None]:
         axes.set_xlabel("distance from x along the worst direction")
 
     return paint
-
-
-def noise_tables(run: Run) -> list[PictureTable]:
-    """The pictures of a run by group, in the record's order of rows and columns."""
-    groups: dict[str, list[PictureLine]] = {}
-    for line in run.of(PictureLine):
-        groups.setdefault(line.group, []).append(line)
-    return [_noise_table(title, lines) for title, lines in groups.items()]
-
-
-def _noise_table(title: str, lines: list[PictureLine]) -> PictureTable:
-    columns = tuple(dict.fromkeys(line.column for line in lines))
-    rows = tuple(dict.fromkeys(line.row for line in lines))
-    cells = {(line.row, line.column): _cell(line) for line in lines}
-    return PictureTable(title, columns, tuple((row, tuple(cells.get((row, column)) for column in columns)) for row in rows))
-
-
-def _cell(line: PictureLine) -> PictureCell:
-    pixels = np.frombuffer(line.values, np.uint8).reshape(line.shape).transpose(1, 2, 0) / 255
-    return png(pixels), line.note, line.shape[2], line.shape[1]

@@ -26,7 +26,7 @@ _STATES = ("active", "unstable", "inactive")
 
 def relu_figure(story: Story) -> Figure | None:
     """Active, unstable and inactive ReLUs of whole networks by epoch, a curve a run: Figure 3.2 of the thesis."""
-    every = [(run.name, [(line.epoch, _whole(line)) for line in run.of(ReluLine) if line.layers]) for run in story.trained]
+    every = [(run.name, [(line.epoch, _whole(line)) for line in run.of(ReluLine) if line.layers]) for run in story.having(ReluLine)]
     shares = [(name, points) for name, points in every if points]
     if not shares:
         return None

@@ -11,6 +11,7 @@ import numpy as np
 from epsball.record.lines import RadiusLine
 from epsball.reporting.certified_curves import Curve, certified_figure
 from epsball.reporting.pictures import PictureTable, png
+from epsball.reporting.section import Content, Section, given, sections
 from epsball.smoothing.log import Row
 
 if TYPE_CHECKING:
@@ -18,9 +19,24 @@ if TYPE_CHECKING:
 
     from epsball.reporting.figures import Figure
     from epsball.reporting.pictures import PictureCell
-    from epsball.reporting.runs import Run
+    from epsball.reporting.runs import Run, Story
 
 _MOST_BOXES = 12
+
+
+@sections.register("radii")
+@dataclass(frozen=True)
+class RadiiSection(Section):
+    """The largest radii that were proven, by method, and boxes."""
+
+    title: str = "Certified radii"
+    short: str = "Radii"
+    place: int = 1000
+    missing: str = "No certified radii in these runs."
+    command: str = "epsball analyse radius {model} --data {data} --index :20 --method crown,ibp"
+
+    def content(self, story: Story) -> Content:
+        return given(radii=[(run, panel) for run in story.runs if (panel := radii_panel(run)) is not None])
 
 
 @dataclass(frozen=True)
