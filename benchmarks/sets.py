@@ -59,8 +59,8 @@ def main() -> None:
         if not name.startswith(options.only):
             continue
         start = time.process_time()
-        problem = Problem(network.prepare(), around(kind, x, size, (0.0, 1.0)), prop)
-        verdicts = Cells(cells, Ladder(function=network.module))(problem, Budget())
+        problem = Problem(network.prepare(), around(kind, x, size, (0.0, 1.0)), prop, network.module)
+        verdicts = Cells(cells, Ladder())(problem, Budget())
         count = Counter(v.status for v in verdicts)
         broken = count["falsified"] + count["misclassified"]
         rest = len(verdicts) - count["verified"] - broken

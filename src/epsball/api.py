@@ -181,8 +181,8 @@ def verify(  # noqa: PLR0913 - the public surface names every option
     network = captured(net, input_set.centre)
     labels = as_labels(y, count=len(input_set.centre)).to(input_set.centre.device)
     prop = robust(labels, network.classes, input_set.centre.dtype, threshold)
-    problem = Problem(network.prepare(), input_set, prop)
-    verifier = method if method is not None else Ladder(function=network.module)
+    problem = Problem(network.prepare(), input_set, prop, network.module)
+    verifier = method if method is not None else Ladder()
     if isinstance(verifier, Cells) and not isinstance(input_set, Divisible):
         raise BadConfig(
             f"a {type(input_set).__name__} has no cells", where="method", fix="give the ladder itself: method=cells.ladder"

@@ -15,9 +15,12 @@ Shapes are checked by beartype in the tests only; at run time an annotation cost
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from jaxtyping import Bool, Float, Int, Shaped
-from torch import Tensor
+from torch import Tensor, nn
 
 Params = dict[str, Tensor]
+Function = nn.Module | Callable[[Tensor], Tensor]  # a user's own network, from (B, *x) to (B, K)
 
-__all__ = ["Bool", "Float", "Int", "Params", "Shaped", "Tensor"]
+__all__ = ["Bool", "Float", "Function", "Int", "Params", "Shaped", "Tensor"]

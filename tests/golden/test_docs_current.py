@@ -15,7 +15,7 @@ from epsball.cli.show import _registries
 from epsball.ops.operator import operators
 from epsball.problem.sets.base import sets
 from epsball.training.base import recipes
-from epsball.verification.ladder import named_steps
+from epsball.verification.rungs import named_steps
 
 ROOT = Path(__file__).resolve().parents[2]
 CLI = (ROOT / "docs/reference/cli.md").read_text()

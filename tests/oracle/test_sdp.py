@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 
 import cvxpy as cp
 import numpy as np
@@ -180,7 +181,7 @@ def test_verdicts_are_verified_unknown_and_timeout():
     assert {v.method for v in verdicts} == {"sdp"}
     assert all(v.status == ("verified" if v.margin > 0 else "unknown") for v in verdicts)
     assert [v.status for v in SdpVerifier()(problem, Budget(seconds=1e-9))] == ["timeout", "timeout"]
-    ladder = Ladder(steps=("clean", "attack", "sdp"), function=module)(problem, Budget())
+    ladder = Ladder(steps=("clean", "attack", "sdp"))(replace(problem, function=module), Budget())
     assert [v.status for v in ladder] == [v.status for v in verdicts]
 
 

@@ -249,7 +249,7 @@ class Judged:
         if least == float("inf"):
             return
         allowance = ALLOWANCE[self.region.centre.dtype] * max(1.0, abs(least), self._scale(i))
-        proven = {k: v for k, v in verdict.stats.items() if k in bounders or k in SLOW}
+        proven = {k: v for k, v in verdict.proven.items() if k in bounders or k in SLOW}
         if verdict.status == "verified":
             proven["margin"] = verdict.margin
         for name, value in proven.items():

@@ -67,12 +67,13 @@ def check_known(case: Known, turn: int | None = None, only: Sequence[str] = ()) 
             where = f"{name} at {factor} r (r = {case.radius}): margin {verdict.margin:.9g}, exact {least:.9g}"
             if verdict.status == ("falsified" if factor < 1 else "verified"):
                 out.findings.append((f"{verdict.status} on the wrong side", where))
-            exact = [k for k in SLOW if verdict.stats.get(f"{k}.exact") == 1]
-            if exact and abs(verdict.stats[exact[0]] - least) > SOLVED[case.centre.dtype] * max(1, abs(least)):
-                out.findings.append(("exact, yet nothing attains it", f"{where}: {exact[0]} {verdict.stats[exact[0]]:.9g}"))
-            above = [k for k, v in verdict.stats.items() if k in (*bounders, *SLOW) and v > least + proven * max(1, abs(least))]
+            said = verdict.proven
+            exact = [one.method for one in verdict.evidence if one.exact]
+            if exact and abs(said[exact[0]] - least) > SOLVED[case.centre.dtype] * max(1, abs(least)):
+                out.findings.append(("exact, yet nothing attains it", f"{where}: {exact[0]} {said[exact[0]]:.9g}"))
+            above = [k for k, v in said.items() if k in (*bounders, *SLOW) and v > least + proven * max(1, abs(least))]
             if above:
-                out.findings.append(("margin above the exact one", f"{where}: {above} {verdict.stats[above[0]]:.9g}"))
+                out.findings.append(("margin above the exact one", f"{where}: {above} {said[above[0]]:.9g}"))
     return out
 
 

@@ -128,8 +128,8 @@ def check_pictures(case: Pictures) -> Outcome:
 
 def _exact(what: str, verdict: epsball.Verdict, least: float, out: Outcome) -> None:
     for name in SLOW:
-        value = verdict.stats.get(name, float("-inf"))
-        if verdict.stats.get(f"{name}.exact") == 1 and least - value > 0.02 * (1 + abs(least)):
+        value = verdict.proven.get(name, float("-inf"))
+        if value > float("-inf") and verdict.steps[name].exact and least - value > 0.02 * (1 + abs(least)):
             out.findings.append(("exact, yet nothing attains it", f"{what}: {name} {value:.6g}, found {least:.6g}"))
         if value > least + ALLOWANCE[torch.float64]:
             out.findings.append(("margin broken", f"{what}: {name} proves {value:.9g}, the module has {least:.9g}"))

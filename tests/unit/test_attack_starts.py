@@ -97,7 +97,7 @@ def test_the_ladder_attacks_a_sample_alike_in_every_chunk_and_slice(net):
 
     def found(part, chunk):
         ladder_ = Ladder(ladder.steps, ladder.attack, chunk=chunk)
-        return [v.stats["attack"] for v in epsball.verify(net, x[part], y[part], eps=0.3, method=ladder_)]
+        return [v.found for v in epsball.verify(net, x[part], y[part], eps=0.3, method=ladder_)]
 
     whole = found(slice(None), 256)
     assert found(slice(None), 7) == pytest.approx(whole, abs=1e-9)

@@ -95,8 +95,10 @@ def test_more_cells_prove_more_and_no_sample_contradicts(network, kind):
 def test_a_verdict_of_cells_says_so(network):
     verdict = next(v for v in Cells(3)(_problem(network, "photometric"), Budget()) if v.status == "verified")
     assert verdict.method == "cells"
-    assert verdict.stats["cells"] == verdict.margin > 0
-    assert {"clean", "attack", "cells.seconds"} <= set(verdict.stats)
+    assert verdict.proven == {"cells": verdict.margin}
+    assert verdict.margin > 0
+    assert list(verdict.steps) == ["clean", "attack", "cells"]
+    assert verdict.steps["cells"].seconds > 0
 
 
 def test_what_time_does_not_reach_is_no_answer(network):
@@ -141,7 +143,7 @@ class Told:
 
 
 @functools.cache
-def _pixel() -> tuple[nn.Module, Problem]:
+def _pixel() -> Problem:
     """One picture of one pixel whose margin is 0.02 less the change of its brightness."""
     module = nn.Sequential(nn.Flatten(), nn.Linear(1, 2), nn.ReLU(), nn.Linear(2, 2)).double()
     with torch.no_grad():
@@ -150,16 +152,15 @@ def _pixel() -> tuple[nn.Module, Problem]:
         module[3].weight.copy_(torch.tensor([[-1.0, -1.0], [0.0, 0.0]]))
         module[3].bias.copy_(torch.tensor([0.02, 0.0], dtype=F64))
     brighter = Transformed.within(torch.full((1, 1, 1, 1), 0.3, dtype=F64), Photometric(clip=None), brightness=0.5)
-    return module, Problem(Network.capture(module, (1, 1, 1)).prepare(), brighter, robust(torch.tensor([0]), 2, F64))
+    return Problem(Network.capture(module, (1, 1, 1)).prepare(), brighter, robust(torch.tensor([0]), 2, F64), module)
 
 
 def _bright(*says: str, before: float = -1.0) -> Verdict:
     """Its verdict from as many cells as there are statuses."""
-    module, problem = _pixel()
     own = {"falsified": -0.6, "error": math.nan, "timeout": math.nan, "unknown": -0.3, "verified": 0.01}
     told = Told(says, tuple(own[s] for s in says))
     first = Told(("unknown",) * len(says), (before,) * len(says), "first")
-    (verdict,) = Cells(len(says), Ladder(("clean", first, told), function=module))(problem, Budget())
+    (verdict,) = Cells(len(says), Ladder(("clean", first, told)))(_pixel(), Budget())
     return verdict
 
 
@@ -179,7 +180,7 @@ def test_the_worst_of_two_cells_decides(says):
     if "falsified" in says:
         x = float(verdict.witness.x)
         assert float(verdict.witness.y[0]) == pytest.approx(0.02 - abs(x - 0.3))  # of the module, not what the step said
-        assert verdict.stats["cells.found"] <= float(verdict.witness.y[0]) < 0
+        assert verdict.steps["cells"].found <= float(verdict.witness.y[0]) < 0
     elif "error" in says:
         assert verdict.note == "oops"
 
@@ -208,8 +209,8 @@ def test_a_program_that_falsifies_a_cell_falsifies_the_patch(network):
     """Every corner of every patch is the oracle: no patch is verified that one of them breaks."""
     x = _smooth(8).clamp(0, 1)
     labels = network.module(x).argmax(1)
-    verdicts = Cells(2, Ladder(("clean", "lp"), function=network.module))(
-        Problem(network.prepare(), Patch(x, 1, (-4.0, 4.0)), robust(labels, 3, F64)), Budget()
+    verdicts = Cells(2, Ladder(("clean", "lp")))(
+        Problem(network.prepare(), Patch(x, 1, (-4.0, 4.0)), robust(labels, 3, F64), network.module), Budget()
     )
     by_cells = 0
     for i, verdict in enumerate(verdicts):

@@ -55,7 +55,7 @@ def test_a_verdict_is_the_bound_methods_own_margin(network, name):
     assert [v.margin for v in verdicts] == pytest.approx(want.tolist(), rel=1e-12)
     assert [v.status for v in verdicts] == ["verified" if m > 1e-10 else "unknown" for m in want.tolist()]
     assert {v.status for v in verdicts} == {"verified", "unknown"}
-    assert all(v.method == name and v.stats[name] == v.margin and v.witness is None for v in verdicts)
+    assert all(v.method == name and v.proven == {name: v.margin} and v.found is v.witness is None for v in verdicts)
     assert all("float64" in v.arithmetic and v.seconds >= 0 for v in verdicts)
 
 
@@ -114,7 +114,7 @@ def test_an_error_of_the_caller_and_ctrl_c_are_raised(network):
 def test_what_the_budget_does_not_reach_is_a_timeout(network, monkeypatch):
     now = [0.0]
     clock = SimpleNamespace(monotonic=lambda: now[0], perf_counter=lambda: now[0])
-    monkeypatch.setattr("epsball.verification.incomplete.time", clock)
+    monkeypatch.setattr("epsball.verification.guarded.time", clock)
 
     def slow(network, _, rows):
         now[0] += 3.0

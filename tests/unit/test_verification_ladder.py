@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -62,26 +62,27 @@ def test_each_step_settles_what_it_can_and_the_union_is_verified(network):
     assert len({v.method for v in verdicts if v.status == "verified"}) > 1
     assert [v.method == "clean" for v in verdicts] == [i % 10 == 0 for i in range(60)]
     for i, v in enumerate(verdicts):
-        tried = [k for k in v.stats if not k.endswith(".seconds")]
+        tried = [one.method for one in v.evidence]
         order = ["clean", "attack", "ibp", "crown-ibp", "crown"]
         assert tried == order[: len(tried)]
         assert v.method == tried[-1]
         for method in tried[2:]:
-            assert v.stats[method] == pytest.approx(float(proven[method][i]), abs=1e-5)
-        assert sum(v.stats[f"{k}.seconds"] for k in tried) == pytest.approx(v.seconds)
+            assert v.proven[method] == pytest.approx(float(proven[method][i]), abs=1e-5)
+        assert sum(one.seconds for one in v.evidence) == pytest.approx(v.seconds)
+        assert [(one.found is None, one.proven is None) for one in v.evidence] == [(k in tried[2:], k in tried[:2]) for k in tried]
 
 
 def test_running_everywhere_changes_no_verdict_and_tries_everything(network):
     problem = _problem(network)
     plain, audited = Ladder()(problem, Budget()), Ladder(everywhere=STEPS)(problem, Budget())
     assert [(v.status, v.method) for v in plain] == [(v.status, v.method) for v in audited]
-    assert all({"clean", "ibp", "crown-ibp", "crown"} <= set(v.stats) for v in audited)
-    assert all("attack" in v.stats for v in audited if v.method != "clean")
+    assert all({"clean", "ibp", "crown-ibp", "crown"} <= set(v.steps) for v in audited)
+    assert all("attack" in v.steps for v in audited if v.method != "clean")
 
 
 def test_a_witness_breaks_the_users_own_module(network):
     problem = _problem(network)
-    for i, v in enumerate(Ladder(function=network.module)(problem, Budget())):
+    for i, v in enumerate(Ladder()(replace(problem, function=network.module), Budget())):
         assert (v.witness is not None) == (v.status in ("misclassified", "falsified"))
         if v.witness is not None:
             one = problem.take(torch.tensor([i]))
@@ -97,7 +98,7 @@ def test_a_witness_that_the_module_withstands_is_none(network):
     problem = _problem(network, 0.3)
     sure = nn.Sequential(network.module, Scaled(problem))
     attacked = [v.method for v in Ladder(steps=("attack", "ibp"))(problem, Budget())]
-    withstood = [v.method for v in Ladder(steps=("attack", "ibp"), function=sure)(problem, Budget())]
+    withstood = [v.method for v in Ladder(steps=("attack", "ibp"))(replace(problem, function=sure), Budget())]
     assert attacked.count("attack") > 10
     assert withstood.count("attack") == 0
 
@@ -137,7 +138,7 @@ def test_only_a_step_that_runs_everywhere_bounds_what_an_attack_settled(network)
     steps = ("clean", "attack", Incomplete(Optimist(1.0), label="optimist"))
     verdicts = Ladder(steps=steps, attack=attack)(attacked, Budget())
     assert {v.method for v in verdicts} == {"attack"}
-    assert all("optimist" not in v.stats for v in verdicts)
+    assert all("optimist" not in v.steps for v in verdicts)
     seen = Ladder(steps=steps, attack=attack, everywhere=("optimist",))(attacked, Budget())
     assert any(v.status == "error" and "'optimist' proves" in v.note for v in seen)
 
@@ -151,9 +152,10 @@ def test_exact_bounds_and_attacks_do_not_contradict_each_other(name, eps):
     with torch.no_grad():
         y = network.module(x).argmax(1)
     for dtype in (torch.float32, torch.float64):
-        problem = Problem(network.prepare(dtype), LpBall(x.to(dtype), eps), robust(y, 3, dtype))
-        verdicts = Ladder(everywhere=STEPS, function=network.module)(problem, Budget())
-        assert all(v.margin <= min(v.stats["clean"], v.stats["attack"]) + 1e-4 for v in verdicts)
+        problem = Problem(network.prepare(dtype), LpBall(x.to(dtype), eps), robust(y, 3, dtype), network.module)
+        verdicts = Ladder(everywhere=STEPS)(problem, Budget())
+        assert all({"clean", "attack"} <= set(v.steps) for v in verdicts)
+        assert all(v.margin <= v.found + 1e-4 for v in verdicts)
 
 
 def test_contradictions_by_hand():
@@ -203,7 +205,7 @@ def test_the_same_seed_gives_the_same_verdicts(network):
     first = Ladder(attack=PGD(steps=3))(problem, Budget())
     torch.manual_seed(2)
     again = Ladder(attack=PGD(steps=3))(problem, Budget())
-    assert [v.stats.get("attack") for v in first] == [v.stats.get("attack") for v in again]
+    assert [v.found for v in first] == [v.found for v in again]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,12 +18,13 @@ from epsball.problem.property import Property, robust
 from epsball.problem.sets import Box, Geometric, LpBall, Transformed
 from epsball.verification.base import verifiers
 from epsball.verification.incomplete import Incomplete
-from epsball.verification.ladder import Ladder, named_steps
+from epsball.verification.ladder import Ladder
 from epsball.verification.programs import triangle as engine
 from epsball.verification.programs.multi_neuron import MultiNeuron
 from epsball.verification.programs.solvers import Solution
 from epsball.verification.programs.triangle import TriangleLp
 from epsball.verification.programs.verifier import LpVerifier, MultiNeuronVerifier
+from epsball.verification.rungs import named_steps
 from epsball.verification.survey import survey
 from references import exact, random_mlp
 
@@ -60,7 +62,7 @@ def test_the_three_answers(network, name):
             y = problem.network.forward(v.witness.x[None])
             assert torch.allclose(y[0], v.witness.y)
             assert float(problem.prop.take(torch.tensor([i])).margins(y).amin()) <= 0
-            assert v.stats[f"{name}.found"] <= 0
+            assert v.found == v.steps[name].found <= 0
 
 
 def test_multi_neuron_proves_at_least_what_the_lp_does(network):
@@ -82,12 +84,12 @@ def test_the_exact_flag_means_exact():
         least = exact(weights, x[0].numpy(), 0.5, c)
         prop = Property(torch.tensor(c)[None, None], torch.full((1, 1), -least - 5.0, dtype=torch.float64))  # never proven by CROWN
         (verdict,) = LpVerifier()(Problem(prepared, Box(x, 0.5), prop), Budget())
-        flag = verdict.stats["lp.exact"]
+        flag = verdict.steps["lp"].exact
         flags.append(flag)
-        assert (verdict.margin == pytest.approx(-5.0, abs=1e-5)) == bool(flag)
+        assert (verdict.margin == pytest.approx(-5.0, abs=1e-5)) == flag
         assert verdict.margin <= -5.0 + 1e-7
         assert verdict.status == "falsified"
-    assert set(flags) == {0.0, 1.0}
+    assert set(flags) == {False, True}
 
 
 def test_nothing_is_exact_that_no_point_attains():
@@ -107,7 +109,7 @@ def test_nothing_is_exact_that_no_point_attains():
     C = torch.tensor([1.0, -1.0], dtype=torch.float64).expand(1, 8, 2)
     for v in LpVerifier()(Problem(network.prepare(), whole, Property(C, d)), Budget()):
         assert v.margin < 0.05 + 1e-6
-        assert not (v.stats.get("lp.exact") and v.margin < 0.05 - 1e-3)
+        assert not (v.steps["lp"].exact and v.margin < 0.05 - 1e-3)
         assert v.status != "falsified"
     # on a box the corner is a point of the set, and attains what is proven
     flat = Box(x[:3], 0.1)
@@ -115,7 +117,7 @@ def test_nothing_is_exact_that_no_point_attains():
     y = module(x[:3]).detach()
     d = 0.05 - (y[:, 0] - y[:, 1] - low.detach())[None]
     verdicts = LpVerifier()(Problem(network.prepare(), flat, Property(C[:, :3], d - 0.2)), Budget())
-    assert [v.stats["lp.exact"] for v in verdicts] == [1.0, 1.0, 1.0]
+    assert [v.steps["lp"].exact for v in verdicts] == [True, True, True]
     assert [v.status for v in verdicts] == ["falsified"] * 3
     assert [v.margin for v in verdicts] == pytest.approx([-0.15] * 3)
 
@@ -126,7 +128,7 @@ def test_no_time_is_a_timeout_and_never_an_answer(network, monkeypatch):
     assert {v.status for v in verdicts} == {"timeout"}
     assert all(math.isnan(v.margin) for v in verdicts)
     good = LpVerifier()(problem, Budget())
-    solved = ["lp.exact" in v.stats for v in good]
+    solved = [v.steps["lp"].exact is not None for v in good]
 
     def late(session, encoding, cost, offset, until):
         return engine.Optimum(-math.inf, "limit", None, np.zeros(0))
@@ -168,7 +170,7 @@ def test_multipliers_of_a_solver_that_did_not_finish_still_prove(network, monkey
     crown = [v.margin for v in Incomplete("crown")(problem, Budget())]
     gained = 0
     for before, proven, verdict in zip(crown, good, LpVerifier(method)(problem, Budget()), strict=True):
-        needed = "lp.exact" in proven.stats
+        needed = proven.steps["lp"].exact is not None
         assert ("did not finish" in verdict.note) == needed
         assert verdict.margin >= before - 1e-9
         if proven.status != "falsified":  # a witness ends the search, here it goes on
@@ -275,9 +277,9 @@ def test_steps_of_a_ladder(network):
     for before, after in zip(plain, verdicts, strict=True):
         if before.status != "unknown":
             assert (before.status, before.method) == (after.status, after.method)
-    climbed = [v for v in verdicts if "groups" in v.stats]
+    climbed = [v for v in verdicts if "groups" in v.steps]
     assert climbed
-    assert all(v.stats["crown"] <= v.stats["lp"] + 1e-7 <= v.stats["groups"] + 2e-7 for v in climbed)
+    assert all(v.proven["crown"] <= v.proven["lp"] + 1e-7 <= v.proven["groups"] + 2e-7 for v in climbed)
     with pytest.raises(BadConfig, match="did you mean 'lp'"):
         Ladder(steps=("clean", "lpp"))
 
@@ -286,10 +288,13 @@ def test_a_witness_of_the_lp_must_break_the_users_own_module(network):
     problem = _problem(network, 0.3)
     alone = Ladder(steps=("clean", "lp"))(problem, Budget())
     assert {v.method for v in alone if v.status == "falsified"} == {"lp"}
-    assert all(v.stats["lp.found"] >= v.stats["lp"] - 1e-9 for v in alone if "lp.found" in v.stats)
+    by_lp = [v.steps["lp"] for v in alone if "lp" in v.steps]
+    assert all(one.found >= one.proven - 1e-9 for one in by_lp if one.found is not None)
+    assert any(one.found is not None for one in by_lp)
 
     one = problem.take(torch.tensor([next(i for i, v in enumerate(alone) if v.status == "falsified")]))
-    (verdict,) = Ladder(steps=("clean", "lp"), function=lambda x: one.prop.C[:, 0].sum(0).expand(len(x), -1))(one, Budget())
+    sure = replace(one, function=lambda x: one.prop.C[:, 0].sum(0).expand(len(x), -1))
+    (verdict,) = Ladder(steps=("clean", "lp"))(sure, Budget())
     assert verdict.status == "unknown"
 
 
@@ -298,13 +303,11 @@ def test_a_survey_keeps_proofs_and_found_margins_apart(network):
     y = network.module(x).argmax(1)
     batch = [(torch.arange(6), x, y)]
     lines = [
-        line
-        for line in survey(network, batch, lambda t: LpBall(t, 0.3), Ladder(steps=("clean", "lp")))
-        if line["type"] == "instance"
+        line for line in survey(network, batch, lambda t: LpBall(t, 0.3), Ladder(steps=("clean", "lp"))) if line.kind == "instance"
     ]
     for line in lines:
-        assert set(line["bounds"]) <= {"lp"}
-        if line["by"] == "lp" and line["status"] == "falsified":
-            assert line["attacked_margin"] <= 0
-            assert line["exact"]["lp"] in (True, False)
-    assert any(line["status"] == "falsified" for line in lines)
+        assert set(line.bounds) <= {"lp"}
+        if line.by == "lp" and line.status == "falsified":
+            assert line.attacked_margin <= 0
+            assert line.exact["lp"] in (True, False)
+    assert any(line.status == "falsified" for line in lines)

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import torch
 
 from epsball.attacks.steps import step
-from epsball.attacks.untouched import Function, untouched
+from epsball.attacks.untouched import untouched
 from epsball.device import generator as seeded
 from epsball.errors import BadConfig, BadData, BadShape, SoftmaxOutput, Unsound
 from epsball.problem.property import Property
 from epsball.problem.sets import InputSet
 from epsball.registry import Registry
+from epsball.types import Function
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -16,10 +16,9 @@ if TYPE_CHECKING:
     import torch
 
     from epsball.attacks.base import Run, Task
-    from epsball.attacks.untouched import Function
     from epsball.problem.property import Property
     from epsball.problem.sets import InputSet
-    from epsball.types import Tensor
+    from epsball.types import Function, Tensor
 
 Decay = Literal["linear", "none"]
 Start = Literal["random", "nominal"]

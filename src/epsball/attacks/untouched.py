@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-Function = nn.Module | Callable[[Tensor], Tensor]
+    from epsball.types import Function
 
 
 @contextlib.contextmanager

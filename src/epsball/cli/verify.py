@@ -15,7 +15,7 @@ from epsball.errors import BadConfig, did_you_mean
 if TYPE_CHECKING:
     from epsball.bounding.base import Bounder
     from epsball.record.lines import SummaryLine
-    from epsball.verification.ladder import Step
+    from epsball.verification.rungs import Step
 
 
 _CELLS = 10
@@ -78,11 +78,12 @@ def verify(  # noqa: PLR0913 - one parameter an option
         raise typer.Exit(_gate(summary))
 
 
-def _steps(method: str) -> tuple[str | Step, ...]:
+def _steps(method: str) -> tuple[Step, ...]:
     """The ladder's steps from --method."""
-    from epsball.verification.ladder import STEPS, named_steps
+    from epsball.verification.ladder import STEPS
+    from epsball.verification.rungs import named_steps
 
-    chosen: list[str | Step] = []
+    chosen: list[Step] = []
     for name in (part.strip() for part in method.split(",")):
         known = ("auto", *named_steps())
         if name not in known:
@@ -93,7 +94,7 @@ def _steps(method: str) -> tuple[str | Step, ...]:
     return tuple(chosen)
 
 
-def _bounders(steps: tuple[str | Step, ...]) -> dict[str, Bounder]:
+def _bounders(steps: tuple[Step, ...]) -> dict[str, Bounder]:
     """The bound methods among the steps, for the estimate of what they take."""
     from epsball.bounding.base import bounders
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from epsball.errors import BadConfig, BadShape
 from epsball.ops.prepared import Prepared
 from epsball.problem.property import Property
 from epsball.problem.sets import InputSet
-from epsball.types import Tensor
+from epsball.types import Function, Tensor
 
 
 @dataclass(frozen=True)
@@ -19,21 +19,25 @@ class Budget:
     Attributes:
         seconds: wall time for the whole problem.
         bytes: memory for the rows of linear forms that are in flight at once.
-        nodes: sub-problems of a branch and bound.
     """
 
     seconds: float = math.inf
     bytes: int = 2 * 2**30
-    nodes: int = 2**62
 
     def __post_init__(self) -> None:
-        if not self.seconds > 0 or self.bytes <= 0 or self.nodes <= 0:
-            raise BadConfig("a budget must be positive", fix="give seconds > 0, bytes > 0 and nodes > 0")
+        if not self.seconds > 0 or self.bytes <= 0:
+            raise BadConfig("a budget must be positive", fix="give seconds > 0 and bytes > 0")
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
     """Does every point of the set satisfy the property? One question for each sample.
+
+    Attributes:
+        network: what is bounded.
+        input_set: one set a sample.
+        prop: one property a sample.
+        function: the user's own module: attacks climb it, and a witness counts if it breaks this one. None is the prepared network.
 
     Raises:
         BadShape: the set, the property and the network do not fit together.
@@ -42,6 +46,7 @@ class Problem:
     network: Prepared
     input_set: InputSet
     prop: Property
+    function: Function | None = None
 
     def __post_init__(self) -> None:
         if self.network.rounding is None:
@@ -59,7 +64,7 @@ class Problem:
 
     def take(self, index: Tensor) -> Problem:
         """The problems of some samples."""
-        return Problem(self.network, self.input_set.take(index), self.prop.take(index))
+        return replace(self, input_set=self.input_set.take(index), prop=self.prop.take(index))
 
 
 def check_input(x: Tensor, shape: tuple[int, ...]) -> None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, get_args
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 from epsball.errors import Unsound
 from epsball.registry import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from epsball.problem.problem import Budget, Problem
     from epsball.types import Tensor
@@ -40,6 +39,36 @@ class Witness:
     y: Tensor
 
 
+@dataclass(frozen=True)
+class Evidence:
+    """What one step says of one sample.
+
+    Attributes:
+        method: the step.
+        proven: the largest lower bound of the least margin that it proved; NaN where it proved none, None for a step that never
+            does.
+        found: the least margin of a point that it evaluated: an upper bound.
+        exact: whether a point of the set attains what is proven; None where that was not asked.
+        seconds: what it took.
+    """
+
+    method: str
+    proven: float | None = None
+    found: float | None = None
+    exact: bool | None = None
+    seconds: float = 0.0
+
+
+def proven_by(evidence: Iterable[Evidence]) -> dict[str, float]:
+    """The lower bounds, by method."""
+    return {one.method: one.proven for one in evidence if one.proven is not None}
+
+
+def found_by(evidence: Iterable[Evidence]) -> dict[str, float]:
+    """The margins that were found, by method."""
+    return {one.method: one.found for one in evidence if one.found is not None}
+
+
 @dataclass(frozen=True, eq=False)
 class Verdict:
     """What is known of one sample. The only thing a report reads.
@@ -52,10 +81,7 @@ class Verdict:
         arithmetic: what the bounds hold for: "float32, any order of sums", or "real"; and the dtype they were computed in.
         seconds: wall time of the batch, divided by its size.
         witness: only for "misclassified", where it is the nominal input, and "falsified".
-        proof: what a separate checker accepts, if the method writes one.
-        stats: by method the margin it found ("clean" and "attack": upper bounds of the true one; all others: proven lower
-            bounds), and by "<method>.seconds" what it took. Some say more: "<method>.found" is a margin that was found, an upper
-            bound; "<method>.exact" is 1 where the bound is known to be attained, 0 where it is not.
+        evidence: what each step said, in the order in which they were tried.
         note: what went wrong, for "error".
 
     Raises:
@@ -68,8 +94,7 @@ class Verdict:
     arithmetic: str
     seconds: float
     witness: Witness | None = None
-    proof: Path | None = None
-    stats: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    evidence: tuple[Evidence, ...] = ()
     note: str = ""
 
     def __post_init__(self) -> None:
@@ -79,15 +104,39 @@ class Verdict:
                 fix='report this as a defect of that verifier: without a margin above 0 the answer is "unknown"',
             )
 
+    @property
+    def steps(self) -> dict[str, Evidence]:
+        """The evidence by method."""
+        return {one.method: one for one in self.evidence}
 
-class Verifier(Protocol):
-    """A frozen dataclass whose fields are its options."""
+    @property
+    def proven(self) -> dict[str, float]:
+        """The lower bound that each method proved; NaN where it was tried and proved none."""
+        return proven_by(self.evidence)
 
-    complete: ClassVar[bool]
+    @property
+    def found(self) -> float | None:
+        """The least margin that was found at a point of the set."""
+        return min(found_by(self.evidence).values(), default=None)
 
+
+class Verifier(ABC):
+    """A frozen dataclass whose fields are its options, registered under the name that its verdicts give.
+
+    Attributes:
+        composed: it is made of a ladder's steps, and so is none itself.
+    """
+
+    composed: ClassVar[bool] = False
+
+    @property
+    def name(self) -> str:
+        """What verdicts call it."""
+        return verifiers.name_of(type(self))
+
+    @abstractmethod
     def __call__(self, problem: Problem, budget: Budget) -> list[Verdict]:
         """One verdict for each sample of the problem, in its order."""
-        ...
 
 
 verifiers: Registry[type[Verifier]] = Registry(

@@ -6,26 +6,21 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 
 from epsball.errors import BadConfig
 from epsball.problem.problem import Budget, Problem
-from epsball.problem.sets.base import Divisible, InputSet
-from epsball.types import Tensor
-from epsball.verification.base import Verdict, verifiers, worst
-from epsball.verification.ladder import FALSIFIERS, Ladder
+from epsball.problem.sets.base import Divisible
+from epsball.verification.base import Evidence, Verdict, Verifier, found_by, verifiers, worst
+from epsball.verification.ladder import Ladder
 from epsball.verification.soundness import contradiction
-
-_NAME = "cells"
-_FOUND = ".found"
 
 
 @verifiers.register("cells")
 @dataclass(frozen=True)
-class Cells:
+class Cells(Verifier):
     """The ladder over every cell of a set: verified when all cells are, falsified when one of them is.
 
     A proof over all parameters of a transform, or over all positions of a patch, is loose; its slack shrinks with the cell.
@@ -39,54 +34,43 @@ class Cells:
     Paper:   Balunovic et al. 2019, Certifying Geometric Robustness of Neural Networks (splits of the parameters).
     """
 
-    complete: ClassVar[bool] = False
+    composed: ClassVar[bool] = True
     count: int = 10
     ladder: Ladder = field(default_factory=Ladder)
 
     def __post_init__(self) -> None:
         if self.count < 1:
             raise BadConfig(f"{self.count} cells", where=repr(self), fix="give 1 or more")
-        falsify = [step in FALSIFIERS for step in self.ladder.steps]
-        if not any(falsify) or all(falsify):
+        if not all(self.ladder.parted()):
             raise BadConfig(
                 "cells need steps that falsify and steps that prove", fix='such as Ladder(("clean", "attack", "crown"))'
             )
 
     def __call__(self, problem: Problem, budget: Budget) -> list[Verdict]:
         """One verdict a sample; a set without cells is given to the ladder as it is."""
-        whole = problem.input_set
-        first = tuple(step for step in self.ladder.steps if step in FALSIFIERS)
-        rest = tuple(step for step in self.ladder.steps if step not in FALSIFIERS)
-        if not isinstance(whole, Divisible):
+        if not isinstance(problem.input_set, Divisible):
             return self.ladder(problem, budget)
+        first, rest = self.ladder.parted()
         began = time.monotonic()
         verdicts = replace(self.ladder, steps=first, everywhere=())(problem, budget)
         open_ = [i for i, verdict in enumerate(verdicts) if verdict.status == "unknown"]
         if not open_:
             return verdicts
-        index = torch.tensor(open_, dtype=torch.long, device=whole.centre.device)
-        part = problem.take(index)
-        cells, owner = _cells(part.input_set, self.count)
+        part = problem.take(torch.tensor(open_, dtype=torch.long, device=problem.input_set.centre.device))
+        cells, owner = cast("Divisible", part.input_set).cells(self.count)
         left = replace(budget, seconds=max(budget.seconds - (time.monotonic() - began), 1e-9))
-        parts = replace(self.ladder, steps=rest, everywhere=())(Problem(problem.network, cells, part.prop.take(owner)), left)
+        divided = replace(part, input_set=cells, prop=part.prop.take(owner))
+        parts = replace(self.ladder, steps=rest, everywhere=())(divided, left)
         each = len(parts) // len(open_)
         done = list(verdicts)
         for number, i in enumerate(open_):
-            done[i] = _together(parts[number * each : (number + 1) * each], verdicts[i])
-            found = {name: value for name, value in done[i].stats.items() if name in first or name.endswith(_FOUND)}
-            wrong = contradiction(found, {_NAME: done[i].margin}, dtype=problem.network.dtype)
-            if wrong:
-                done[i] = replace(done[i], status="error", note=wrong)
+            together = _together(self.name, parts[number * each : (number + 1) * each], verdicts[i])
+            wrong = contradiction(found_by(together.evidence), {self.name: together.margin}, dtype=problem.network.dtype)
+            done[i] = replace(together, status="error", note=wrong) if wrong else together
         return done
 
 
-def _cells(input_set: InputSet, count: int) -> tuple[InputSet, Tensor]:
-    if not isinstance(input_set, Divisible):
-        raise TypeError("a divisible set has divisible samples")
-    return input_set.cells(count)
-
-
-def _together(cells: Sequence[Verdict], before: Verdict) -> Verdict:
+def _together(name: str, cells: Sequence[Verdict], before: Verdict) -> Verdict:
     """The verdict of a whole from those of its cells: the worst decides, and brings its witness or its note.
 
     The margin is the least of all, for each cell has its own best method; so is what was found in a cell.
@@ -96,13 +80,6 @@ def _together(cells: Sequence[Verdict], before: Verdict) -> Verdict:
     seconds = sum(cell.seconds for cell in cells)
     margins = [cell.margin for cell in cells]
     margin = math.nan if any(map(math.isnan, margins)) else min(margins)
-    found = [value for cell in cells for name, value in cell.stats.items() if name.endswith(_FOUND) and not math.isnan(value)]
-    return replace(
-        deciding,
-        margin=margin,
-        method=_NAME,
-        seconds=before.seconds + seconds,
-        stats=MappingProxyType(
-            {**before.stats, _NAME: margin, f"{_NAME}.seconds": seconds} | ({f"{_NAME}{_FOUND}": min(found)} if found else {})
-        ),
-    )
+    found = [value for cell in cells for value in found_by(cell.evidence).values() if not math.isnan(value)]
+    evidence = Evidence(name, margin, min(found, default=None), seconds=seconds)
+    return replace(deciding, margin=margin, method=name, seconds=before.seconds + seconds, evidence=(*before.evidence, evidence))

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import math
-import time
-from dataclasses import dataclass, replace
-from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
 from epsball.bounding.base import Bounder, bounders, least_margins
 from epsball.bounding.budget.within import Within
 from epsball.device import exact_arithmetic
-from epsball.errors import BadConfig, EpsballError
+from epsball.errors import BadConfig
 from epsball.problem.problem import Budget, Problem
-from epsball.verification.base import Status, Verdict, verifiers
+from epsball.verification.base import Verdict, Verifier, verifiers
+from epsball.verification.guarded import Answer, guarded
 
 if TYPE_CHECKING:
     from epsball.types import Float, Tensor
 
 
 @dataclass(frozen=True)
-class Incomplete:
+class Incomplete(Verifier):
     """A sound bound: it proves, or it says nothing.
 
     Attributes:
@@ -31,10 +29,9 @@ class Incomplete:
         chunk: samples bounded together; the budget's seconds are looked at between chunks.
 
     Sound:   yes: a margin above 0 is a proof, in the arithmetic that the network covers.   Complete: no.
-    Raises:  BadConfig for an unknown method; BadShape, UnsupportedOp. Anything else is the verdict "error" of its chunk.
+    Raises:  BadConfig for an unknown method; BadShape, UnsupportedOp. Anything else is the verdict "error" of its sample.
     """
 
-    complete: ClassVar[bool] = False
     method: str | Bounder = "crown"
     label: str = ""
     chunk: int = 32
@@ -47,40 +44,22 @@ class Incomplete:
 
     @property
     def name(self) -> str:
-        """What verdicts call this method."""
+        """What verdicts call it: the bound method's name, if it has no label."""
         return self.label or (self.method if isinstance(self.method, str) else bounders.name_of(type(self.method)))
 
     def __call__(self, problem: Problem, budget: Budget) -> list[Verdict]:
         """One verdict a sample; "timeout" for what the budget did not reach."""
-        began = time.monotonic()
-        verdicts: list[Verdict] = []
-        everyone = torch.arange(len(problem), device=problem.input_set.centre.device)
-        for index in torch.split(everyone, self.chunk):
-            if time.monotonic() - began >= budget.seconds:
-                verdicts += [self._verdict(problem, "timeout", math.nan, 0.0)] * len(index)
-            else:
-                verdicts += self._chunk(problem.take(index), budget)
-        return verdicts
 
-    def _chunk(self, problem: Problem, budget: Budget) -> list[Verdict]:
-        start = time.perf_counter()
-        try:
-            margins = lower_margins(self._bounder(budget), problem).tolist()
-        except EpsballError:
-            raise
-        except Exception as error:  # noqa: BLE001 - one failed chunk is a verdict, the rest of a long run goes on
-            failed = self._verdict(problem, "error", math.nan, (time.perf_counter() - start) / len(problem))
-            return [replace(failed, note=told(error))] * len(problem)
-        seconds = (time.perf_counter() - start) / len(problem)
-        return [self._verdict(problem, "verified" if m > 0 else "unknown", m, seconds) for m in margins]
+        def decide(part: Problem, _: Budget) -> list[Answer]:
+            method = bounders[self.method]() if isinstance(self.method, str) else self.method
+            return [proof(margin) for margin in lower_margins(Within(method, budget), part).tolist()]
 
-    def _bounder(self, budget: Budget) -> Bounder:
-        method = bounders[self.method]() if isinstance(self.method, str) else self.method
-        return Within(method, budget)
+        return guarded(problem, budget, decide, name=self.name, chunk=self.chunk)
 
-    def _verdict(self, problem: Problem, status: Status, margin: float, seconds: float) -> Verdict:
-        stats = MappingProxyType({self.name: margin, f"{self.name}.seconds": seconds})
-        return Verdict(status, margin, self.name, problem.network.arithmetic, seconds, stats=stats)
+
+def proof(margin: float) -> Answer:
+    """What a lower bound of the least margin says: above 0 it is a proof, else nothing."""
+    return Answer("verified" if margin > 0 else "unknown", margin)
 
 
 def lower_margins(method: Bounder, problem: Problem) -> Float[Tensor, " B"]:
@@ -89,11 +68,6 @@ def lower_margins(method: Bounder, problem: Problem) -> Float[Tensor, " B"]:
     input_set, prop = problem.input_set.to(network.dtype, network.device), problem.prop.to(network.dtype)
     with torch.no_grad(), exact_arithmetic():
         return least_margins(method, network, input_set, prop)
-
-
-def told(error: Exception) -> str:
-    """An unexpected error in one line, for a verdict's note."""
-    return f"{type(error).__name__}: {(str(error).strip() or '(no message)').splitlines()[0]}"
 
 
 @verifiers.register("ibp")

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import nn
 
-from epsball.attacks.untouched import Function, untouched
+from epsball.attacks.untouched import untouched
 
 if TYPE_CHECKING:
     from epsball.problem.problem import Problem
-    from epsball.types import Bool, Float, Tensor
+    from epsball.problem.sets import InputSet
+    from epsball.types import Bool, Float, Function, Tensor
 
 
 class Replayed(NamedTuple):
@@ -36,23 +38,26 @@ class Replay:
     """The judge of one problem.
 
     Attributes:
-        problem: set and property.
-        function: the user's module; None is the prepared network.
+        problem: set, property, and the function that is evaluated: without one the prepared network.
     """
 
     problem: Problem
-    function: Function | None = None
 
     @property
     def runs(self) -> Function:
         """What is evaluated."""
-        return self.problem.network.forward if self.function is None else self.function
+        return self.problem.network.forward if self.problem.function is None else self.problem.function
 
     @property
     def dtype(self) -> torch.dtype:
         """The precision of its inputs."""
-        parameters = self.function.parameters() if isinstance(self.function, nn.Module) else ()
+        parameters = self.runs.parameters() if isinstance(self.runs, nn.Module) else ()
         return next((p.dtype for p in parameters if p.is_floating_point()), self.problem.network.dtype)
+
+    @cached_property
+    def inner(self) -> InputSet:
+        """The set rounded inwards, in the precision of the function's inputs: where a counterexample is looked for."""
+        return self.problem.input_set.to(self.dtype, self.problem.network.device).inner()
 
     def __call__(self, x: Tensor) -> Replayed:
         """Evaluate a batch, one input a sample of the problem."""

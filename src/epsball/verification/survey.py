@@ -17,8 +17,6 @@ from epsball.errors import BadConfig, BadShape
 from epsball.problem.problem import Budget, Problem
 from epsball.problem.property import robust
 from epsball.record.lines import InstanceLine, WitnessLine
-from epsball.verification.divided import Cells
-from epsball.verification.ladder import FALSIFIERS, Ladder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -47,7 +45,7 @@ def survey(
         network: the captured network; predictions and witnesses are evaluated on its module.
         batches: indices (B,) in the data set, inputs (B, *x) as floats, labels (B,).
         ball: inputs to their sets, such as `lambda x: LpBall(x, 0.1, clip=(0.0, 1.0))`.
-        verifier: a `Ladder` without a function of its own gets the network's module.
+        verifier: decides, such as `Ladder()`; attacks and witnesses are those of the network's module.
         budget: what may be spent on one instance; a batch may spend the seconds of all its instances. None is without limit.
         dtype: arithmetic of the bounds; None is the parameters' own.
         witnesses: at most so many lines of type "witness", with whole inputs, for the first attacks that succeed.
@@ -59,10 +57,6 @@ def survey(
         BadShape, BadData: inputs, labels and network do not fit together.
     """
     prepared, budget = network.prepare(dtype), budget or Budget()
-    if isinstance(verifier, Ladder) and verifier.function is None:
-        verifier = replace(verifier, function=network.module)
-    if isinstance(verifier, Cells) and verifier.ladder.function is None:
-        verifier = replace(verifier, ladder=replace(verifier.ladder, function=network.module))
     left = witnesses
     for index, x, y in batches:
         if not len(index) == len(x) == len(y):
@@ -70,7 +64,7 @@ def survey(
         if len(index) == 0:
             continue
         x_there, y_there = x.to(prepared.device, prepared.dtype), y.to(prepared.device)
-        problem = Problem(prepared, ball(x_there), robust(y_there, network.classes, prepared.dtype))
+        problem = Problem(prepared, ball(x_there), robust(y_there, network.classes, prepared.dtype), network.module)
         predicted = _predict(network, x_there)
         verdicts = verifier(problem, replace(budget, seconds=budget.seconds * len(index)))
         for i, verdict in enumerate(verdicts):
@@ -100,10 +94,7 @@ def _predict(network: Network, x: Tensor) -> Tensor:
 
 
 def _instance(index: int, label: int, predicted: int, verdict: Verdict) -> InstanceLine:
-    margins = {k: v for k, v in verdict.stats.items() if "." not in k}
-    found = [v for k, v in verdict.stats.items() if k in FALSIFIERS or k.endswith(".found")]
-    exact = {k.removesuffix(".exact"): bool(v) for k, v in verdict.stats.items() if k.endswith(".exact")}
-    times = {k.removesuffix(".seconds"): v for k, v in verdict.stats.items() if k.endswith(".seconds")}
+    exact = {one.method: one.exact for one in verdict.evidence if one.exact is not None}
     told: dict[str, Any] = ({"exact": exact} if exact else {}) | ({"note": verdict.note} if verdict.note else {})
     return InstanceLine(
         index=index,
@@ -112,10 +103,10 @@ def _instance(index: int, label: int, predicted: int, verdict: Verdict) -> Insta
         status=verdict.status,
         by=verdict.method,
         margin=verdict.margin,
-        bounds={k: v for k, v in margins.items() if k not in FALSIFIERS},
-        attacked_margin=min(found, default=None),
+        bounds=dict(verdict.proven),
+        attacked_margin=verdict.found,
         seconds=round(verdict.seconds, 6),
-        times={k: round(v, 6) for k, v in times.items()},
+        times={one.method: round(one.seconds, 6) for one in verdict.evidence},
         **told,
     )
 

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from epsball.bounding.budget.methods import limited
+from epsball.bounding.budget.within import Within
 from epsball.bounding.linear.crown import Crown
 from epsball.errors import BadConfig, BadShape
 from epsball.forms.rows import Rows
 from epsball.problem.problem import Budget, Problem
 from epsball.types import Float, Tensor
-from epsball.verification.base import Verdict, verifiers
-from epsball.verification.incomplete import Incomplete
+from epsball.verification.base import Verdict, Verifier, verifiers
+from epsball.verification.guarded import Answer, equal_share, guarded
+from epsball.verification.incomplete import lower_margins, proof
 from epsball.verification.programs.triangle import below
 from epsball.verification.semidefinite.ascent import climb
 from epsball.verification.semidefinite.dual import Dual
@@ -173,27 +175,35 @@ class _Timed:
 
 @verifiers.register("sdp")
 @dataclass(frozen=True)
-class SdpVerifier(Incomplete):
+class SdpVerifier(Verifier):
     """The semidefinite relaxation (Raghunathan et al. 2018, arXiv:1811.01057) of the forms that CROWN leaves open.
 
     A sample may use an equal share of the seconds that are left.
+
+    Attributes:
+        method: the bound and its options.
+        label: the name in verdicts; empty for the name that it is registered under.
+
+    Sound:   yes: as the bound.   Complete: no.
+    Raises:  BadConfig, BadShape, UnsupportedOp. Anything else is the verdict "error" of its sample.
     """
 
     method: Sdp = field(default_factory=lambda: Sdp(enough=1e-3))
-    label: str = "sdp"
-    chunk: int = 1
+    label: str = ""
+
+    @property
+    def name(self) -> str:
+        """What verdicts call it: the name it is registered under, if it has no label."""
+        return self.label or super().name
 
     def __call__(self, problem: Problem, budget: Budget) -> list[Verdict]:
         """One verdict a sample; "timeout" for what the budget did not reach or cut short."""
-        until, verdicts = time.monotonic() + budget.seconds, list[Verdict]()
-        for i in range(len(problem)):
-            now = time.monotonic()
-            if now >= until:
-                verdicts.append(self._verdict(problem, "timeout", math.nan, 0.0))
-                continue
-            one = problem.take(torch.tensor([i], dtype=torch.long, device=problem.input_set.centre.device))
-            hidden = limited(self.method.hidden, budget.bytes)
-            timed = _Timed(replace(self.method, hidden=hidden), now + (until - now) / (len(problem) - i))
-            (verdict,) = Incomplete(timed, self.name, chunk=1)(one, replace(budget, seconds=math.inf))
-            verdicts.append(replace(verdict, status="timeout") if timed.late and verdict.status == "unknown" else verdict)
-        return verdicts
+
+        def decide(one: Problem, share: Budget) -> list[Answer]:
+            method = replace(self.method, hidden=limited(self.method.hidden, share.bytes))
+            timed = _Timed(method, time.monotonic() + share.seconds)
+            (margin,) = lower_margins(Within(timed, share), one).tolist()
+            answer = proof(margin)
+            return [answer._replace(status="timeout") if timed.late and answer.status == "unknown" else answer]
+
+        return guarded(problem, budget, decide, name=self.name, spend=equal_share)
