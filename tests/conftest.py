@@ -7,16 +7,18 @@ import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
+import jaxtyping
 import pytest
+import shape_checks
 import torch
 from hypothesis import settings
-from jaxtyping import install_import_hook
 
 settings.register_profile("shared machine", deadline=None)  # a slow minute of a busy machine is no failure
 settings.load_profile("shared machine")
 
 # the shapes of the layers that everything else calls are checked here, and nowhere else
-install_import_hook(["epsball.forms.rows", "epsball.problem.property"], "beartype.beartype")
+jaxtyping.jaxtyped = shape_checks.jaxtyped
+jaxtyping.install_import_hook(["epsball.forms.rows", "epsball.problem.property"], "beartype.beartype")
 
 torch.set_num_threads(1)
 TESTS = Path(__file__).resolve().parent
