@@ -9,9 +9,10 @@ from pathlib import Path
 
 import jaxtyping
 import pytest
-import shape_checks
 import torch
 from hypothesis import settings
+
+import shape_checks
 
 settings.register_profile("shared machine", deadline=None)  # a slow minute of a busy machine is no failure
 settings.load_profile("shared machine")

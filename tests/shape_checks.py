@@ -14,34 +14,43 @@ import jaxtyping
 import torch
 from torch import Tensor
 
+PLAIN = frozenset((type(None), int, float, bool, str, type, torch.Size, torch.dtype))
 _decorate = jaxtyping.jaxtyped
 
 
 def kind(value: Any) -> object:
     """All that a shape annotation can tell apart: types, shapes and dtypes, also of what an object or a sequence holds."""
+    own = type(value)
+    if own is Tensor:
+        return value.shape, value.dtype
+    if own in PLAIN:
+        return own
     if isinstance(value, Tensor):
-        return type(value), value.shape, value.dtype
+        return own, value.shape, value.dtype
     if isinstance(value, list | tuple):
-        return type(value), *map(kind, value)
+        return own, *map(kind, value)
     held = getattr(value, "__dict__", None)
-    return (type(value), *map(kind, held.values())) if held and not isinstance(value, type) else type(value)
+    return (own, *map(kind, held.values())) if held and not isinstance(value, type) else own
 
 
 def remembering(checked: Callable[..., Any]) -> Callable[..., Any]:
     """The same function, which is checked where its arguments or its result are of a kind that was not seen before."""
-    plain, passed = checked.__wrapped__, set()  # type: ignore[attr-defined]
+    plain = checked.__wrapped__  # type: ignore[attr-defined]
+    passed: dict[tuple[object, ...], set[object]] = {}
 
     @functools.wraps(plain)
     def call(*args: Any, **kwargs: Any) -> Any:
         if torch.compiler.is_compiling():
             return checked(*args, **kwargs)
-        asked = (*map(kind, args), *((name, kind(value)) for name, value in kwargs.items()))
+        asked = tuple([kind(value) for value in args])
+        if kwargs:
+            asked += tuple([(name, kind(value)) for name, value in kwargs.items()])
         if asked in passed:
             out = plain(*args, **kwargs)
-            if (asked, kind(out)) in passed:
+            if kind(out) in passed[asked]:
                 return out
         out = checked(*args, **kwargs)
-        passed.update((asked, (asked, kind(out))))
+        passed.setdefault(asked, set()).add(kind(out))
         return out
 
     return call

@@ -6,11 +6,11 @@ import pytest
 import torch
 from beartype import beartype
 from jaxtyping import Float, TypeCheckError
-from shape_checks import jaxtyped
 from torch import Tensor
 
 from epsball.forms.rows import Rows, inner
 from epsball.problem.property import Property
+from shape_checks import jaxtyped
 
 
 def test_wrong_shapes_are_seen_after_right_ones():
