@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 import epsball
 import zoo
 from epsball.bounding.base import bounders
+from epsball.bounding.linear.alpha import AlphaCrown, AlphaCrownAll
 from epsball.forms.rows import Rows
 from epsball.ops.network import Network
 from epsball.problem.sets import Box
@@ -131,7 +132,8 @@ class Watched(TorchFunctionMode):
         return made
 
 
-METHODS = {**{name: make for name in bounders if (make := bounders[name])}, "lp": TriangleLp, "multi-neuron": MultiNeuron}
+METHODS = {name: method() for name, method in bounders.items()} | {"lp": TriangleLp(), "multi-neuron": MultiNeuron()}
+METHODS |= {"alpha-crown": AlphaCrown(steps=3), "alpha-crown-all": AlphaCrownAll(steps=2)}
 NETWORKS = ("conv", "shapes", "gated", "divided", "softplus")
 
 
@@ -148,7 +150,7 @@ def test_every_bound_has_the_same_bits_under_both_defaults(name, dtype):
         found = []
         for default in (torch.float32, torch.float64):
             with _default(default), Watched(dtype), torch.no_grad():
-                found.append(method()(network, Box(x, 0.02), rows))
+                found.append(method(network, Box(x, 0.02), rows))
         assert found[0].dtype == found[1].dtype == dtype, key
         assert torch.equal(found[0], found[1]), key
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 CHILD = Path(__file__).resolve().parents[1] / "hostile_programs.py"
-COUNT = 10_000 if os.environ.get("EPSBALL_TEST_ALL") else 300
+COUNT = 10_000 if os.environ.get("EPSBALL_TEST_ALL") else 100
 
 
 def _child(*arguments: str) -> dict[str, int]:
