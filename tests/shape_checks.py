@@ -35,7 +35,7 @@ def kind(value: Any) -> object:
 
 def remembering(checked: Callable[..., Any]) -> Callable[..., Any]:
     """The same function, which is checked where its arguments or its result are of a kind that was not seen before."""
-    plain = checked.__wrapped__  # type: ignore[attr-defined]
+    plain = checked.__wrapped__
     passed: dict[tuple[object, ...], set[object]] = {}
 
     @functools.wraps(plain)
@@ -64,7 +64,7 @@ def jaxtyped(*, typechecker: Any) -> Callable[[Any], Any]:
         if not isinstance(made, type):
             return remembering(made)
         if "__init__" in vars(made):
-            made.__init__ = remembering(made.__init__)  # type: ignore[misc]
+            made.__init__ = remembering(made.__init__)
         return made
 
     return decorate
