@@ -74,6 +74,7 @@ def _is_float(node: ast.AST) -> bool:
     return isinstance(node, ast.Constant) and isinstance(node.value, float)
 
 
+@pytest.mark.slow
 def test_no_tensor_takes_the_default_dtype():
     files = [f for place in PLACES for f in ([ROOT / place] if place.endswith(".py") else sorted((ROOT / place).rglob("*.py")))]
     assert len(files) > 80
@@ -137,6 +138,7 @@ METHODS |= {"alpha-crown": AlphaCrown(steps=3), "alpha-crown-all": AlphaCrownAll
 NETWORKS = ("conv", "shapes", "gated", "divided", "softplus")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_bound_has_the_same_bits_under_both_defaults(name, dtype):
@@ -155,6 +157,7 @@ def test_every_bound_has_the_same_bits_under_both_defaults(name, dtype):
         assert torch.equal(found[0], found[1]), key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("leak", [0.0, 0.1])
 def test_the_semidefinite_bound_has_the_same_bits_under_both_defaults(leak):
     torch.manual_seed(0)

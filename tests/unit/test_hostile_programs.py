@@ -25,6 +25,7 @@ def _child(solver: str) -> tuple[dict[str, int], dict[str, int]]:
     return programs, networks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", ["highspy", "scipy"])
 def test_hostile_programs_end_no_process_and_prove_nothing_false(solver):
     ended, _ = _child(solver)
@@ -33,6 +34,7 @@ def test_hostile_programs_end_no_process_and_prove_nothing_false(solver):
     assert ended["proven"] > COUNT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", ["highspy", "scipy"])
 def test_operators_without_finite_bounds_are_unknown_or_falsified(solver):
     assert _child(solver)[1].keys() <= {"unknown", "falsified"}

@@ -62,6 +62,7 @@ def final(recipe, config: TrainConfig, *, norm: bool = True) -> dict[str, torch.
     return last
 
 
+@pytest.mark.slow
 def test_l1_is_added_to_the_loss_and_shrinks_the_weights() -> None:
     config = replace(CONFIG, l1=1e-3, log_every=1, epochs=1)
     first = next(e for e in run(Standard(), config) if isinstance(e, Metrics))
@@ -79,6 +80,7 @@ def test_l1_is_added_to_the_loss_and_shrinks_the_weights() -> None:
     assert total(0.02) < 0.8 * total(0.0)
 
 
+@pytest.mark.slow
 def test_accumulated_gradients_are_those_of_the_whole_batch() -> None:
     whole, parts = (final(Ibp(0.05, warmup=1, ramp=2), replace(CONFIG, accumulate=n), norm=False) for n in (1, 5))
     for name, tensor in whole.items():
@@ -165,6 +167,7 @@ RECIPES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("recipe", "options"), RECIPES, ids=lambda v: type(v).__name__ if not isinstance(v, dict) else "")
 def test_a_run_goes_on_bit_for_bit(recipe, options) -> None:
     config = replace(CONFIG, **options)
