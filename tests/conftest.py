@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+import jaxtyping
 import pytest
 import torch
 from hypothesis import settings
-from jaxtyping import install_import_hook
+
+import capture_cache
+import shape_checks
 
 settings.register_profile("shared machine", deadline=None)  # a slow minute of a busy machine is no failure
 settings.load_profile("shared machine")
 
 # the shapes of the layers that everything else calls are checked here, and nowhere else
-install_import_hook(["epsball.forms.rows", "epsball.problem.property"], "beartype.beartype")
+jaxtyping.jaxtyped = shape_checks.jaxtyped
+jaxtyping.install_import_hook(["epsball.forms.rows", "epsball.problem.property"], "beartype.beartype")
 
 torch.set_num_threads(1)
 TESTS = Path(__file__).resolve().parent
@@ -78,6 +83,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.hook.pytest_deselected(items=out)
 
 
+def pytest_collection_finish() -> None:
+    from epsball.ops import network
+
+    network.capture = capture_cache.remembering(network.capture)
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """A worker of xdist tells its controller what it left out."""
     if hasattr(session.config, "workeroutput"):
@@ -94,6 +105,17 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("left out on this machine")
         for line in _left_out:
             terminalreporter.write_line(line)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _captures(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A graph is made once, but where the capture is what is tested."""
+    from epsball.graph.capture import capture
+
+    with pytest.MonkeyPatch.context() as patch:
+        if request.path.stem.startswith("test_capture"):
+            patch.setattr("epsball.ops.network.capture", capture)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,10 @@
 """A child process: linear programs that are made to break a solver. If one ends the process, it ends this one.
 
     python hostile_programs.py SOLVER FIRST LAST
-    python hostile_programs.py SOLVER networks
 
 Program i is made from the seed i. A point is chosen first and every finite row is written around it, so that the point is feasible
-and no bound may lie above its value, which is summed in fractions. Prints how the programs ended, and fails by an exception. The
-networks have operators without finite bounds on their set; some points of it are the oracle.
+and no bound may lie above its value, which is summed in fractions. The networks have operators without finite bounds on their set;
+some points of it are the oracle. Prints how the programs ended, then how the networks did, and fails by an exception.
 """
 
 from __future__ import annotations
@@ -143,16 +142,14 @@ def networks(solver: str) -> Counter:
     return ended
 
 
-def main(solver: str, *what: str) -> None:
+def main(solver: str, first: str, last: str) -> None:
     warnings.simplefilter("ignore")
     np.seterr(all="ignore")
     ended: Counter = Counter()
-    if what == ("networks",):
-        ended = networks(solver)
-    else:
-        for seed in range(*map(int, what)):
-            one(seed, solver, ended)
-    sys.stdout.write(json.dumps(ended) + "\n")
+    for seed in range(int(first), int(last)):
+        one(seed, solver, ended)
+    for counts in (ended, networks(solver)):
+        sys.stdout.write(json.dumps(counts) + "\n")
 
 
 if __name__ == "__main__":

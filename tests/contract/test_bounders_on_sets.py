@@ -8,13 +8,14 @@ from torch import nn
 
 from epsball.attacks.pgd import PGD
 from epsball.bounding.base import bounders
-from epsball.bounding.linear.alpha import AlphaCrownAll
+from epsball.bounding.linear.alpha import AlphaCrown, AlphaCrownAll
 from epsball.bounding.radius.lipschitz import Lipschitz
 from epsball.ops.network import Network
 from epsball.problem.property import robust
 from set_zoo import PARAMETRISED, SETS, pictures
 
 METHODS = {name: method() for name, method in bounders.items()} | {
+    "alpha-crown": AlphaCrown(steps=5, lr=0.4),
     "alpha-crown-all": AlphaCrownAll(steps=2),
     "lipschitz": Lipschitz(),
 }

@@ -57,6 +57,7 @@ def _sampled(module: zoo.Fn) -> tuple[Tensor, Tensor]:
     return torch.stack(least), torch.stack(most)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("meet", MEET)
 def test_pairs_of_operators_on_one_input(meet):
     module = _module(meet)

@@ -117,6 +117,7 @@ def _holds(network: Network, names: set[str]) -> None:
                     assert bool(((found.upper - found.lower) / width < 1e3).all()), (name, kind, own)  # no bound at all
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_operators_of_one_number_at_any_rank(shape):
     network = _captured(_numbers(shape))
@@ -125,6 +126,7 @@ def test_operators_of_one_number_at_any_rank(shape):
     _holds(network, set(METHODS) if shape == () else set(METHODS) - SLOW)
 
 
+@pytest.mark.slow
 def test_operators_that_know_their_axes_at_length_one():
     network = _captured(_structured())
     shapes = {node.name: node.shape for node in network.graph.nodes}

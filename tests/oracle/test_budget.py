@@ -27,12 +27,13 @@ from epsball.problem.property import robust
 
 TESTS = Path(__file__).resolve().parents[1]
 METHODS = {name: method() for name, method in bounders.items()} | {
+    "alpha-crown": AlphaCrown(steps=4),
     "crown-forward": Crown(intermediate="forward"),
     "alpha-crown-all": AlphaCrown(optimise="all", steps=4),
 }
 
 
-def _case(name: str, count: int = 5):
+def _case(name: str, count: int = 3):
     network = zoo.network(name)
     x = torch.rand(count, *network.input_shape, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
     return network, x, robust(network.module(x).argmax(1), network.classes, torch.float64).rows()

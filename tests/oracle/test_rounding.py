@@ -17,15 +17,16 @@ from tests.float_orders import ORDERS, Sums
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_no_evaluation_lies_outside_any_bound(dtype):
+@pytest.mark.parametrize(("dtype", "first"), [(np.float32, 0), (np.float64, len(FAMILIES))])
+def test_no_evaluation_lies_outside_any_bound(dtype, first):
+    """A network of each family; a thousand of them are held in `benchmarks.rounding`."""
     tally, families = Tally(), Counter()
-    for seed in range(3 * len(FAMILIES)):
+    for seed in range(first, first + len(FAMILIES)):
         family, found = compare(seed, dtype)
         tally.join(found)
         families[family] += 1
     assert not tally.outside, "\n".join(tally.outside[:20])
-    assert families == dict.fromkeys(FAMILIES, 3)
+    assert families == dict.fromkeys(FAMILIES, 1)
 
 
 def test_the_same_comparison_finds_bounds_that_give_nothing_away():

@@ -25,7 +25,7 @@ def test_exact_lp_alpha_crown_and_crown(seed):
     rows = Property(torch.tensor(c)[None, None]).rows()
     least = exact(weights, x[0].numpy(), 0.4, c)
     for options in OPTIONS:
-        crown, alpha = Crown(**options), AlphaCrown(**options)
+        crown, alpha = Crown(**options), AlphaCrown(**options, steps=8, lr=0.25)
         lp = triangle_lp(weights, x[0].numpy(), 0.4, c, preactivations(network, crown, Box(x, 0.4)))
         low, high = (float(m(network, Box(x, 0.4), rows)) for m in (crown, alpha))
         assert low <= high <= lp + 1e-7

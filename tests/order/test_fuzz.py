@@ -1,4 +1,4 @@
-"""A hundred random cases of the fuzzer, and the proof that it would see a bound that is too good, NaN, or out of order."""
+"""Thirty random cases of the fuzzer, and the proof that it would see a bound that is too good, NaN, or out of order."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import torch
 from benchmarks import fuzz
 
 
-def test_a_hundred_random_cases_break_nothing():
+def test_thirty_random_cases_break_nothing():
     tally = Counter()
-    failures = list(fuzz.run(seed=7, first=0, count=100, draws=50, steps=1, tally=tally))
+    failures = list(fuzz.run(seed=7, first=0, count=30, draws=15, steps=1, tally=tally))
     assert not failures, failures
-    assert tally["cases"] == 100
-    assert tally["bounds"] >= 100 * len(fuzz.METHODS) * 2
+    assert tally["cases"] == 30
+    assert tally["bounds"] >= 30 * len(fuzz.METHODS) * 2
     assert {key.split()[1] for key in tally if key.startswith("set ")} >= {"linf", "l2", "l1", "l0", "box", "product"}
 
 

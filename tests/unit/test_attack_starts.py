@@ -33,6 +33,7 @@ SETS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SETS)
 @pytest.mark.parametrize("stop", ["never", "success"])
 def test_a_sample_is_attacked_alike_in_every_slice_and_order(net, name, stop):
@@ -89,6 +90,7 @@ def test_fingerprints_tell_near_inputs_apart():
     assert len(set(fingerprints(pairs))) == len(pairs)
 
 
+@pytest.mark.slow
 def test_the_ladder_attacks_a_sample_alike_in_every_chunk_and_slice(net):
     x = torch.rand(30, 1, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
@@ -104,6 +106,7 @@ def test_the_ladder_attacks_a_sample_alike_in_every_chunk_and_slice(net):
     assert found(slice(1, None, 2), 4) == pytest.approx(whole[1::2], abs=1e-9)
 
 
+@pytest.mark.slow
 def test_starts_are_fast():
     """A start is a small part of the gradients that follow it: 500 pictures within half a second of this thread."""
     x = torch.rand(500, 3, 32, 32)

@@ -14,6 +14,7 @@ from epsball.ops.network import Network
 from epsball.problem.sets import Box
 
 
+@pytest.mark.slow
 def test_parameters_stay_live():
     module, shape = zoo.build("conv")
     network = Network.capture(module, shape)
@@ -22,6 +23,7 @@ def test_parameters_stay_live():
     assert network.prepare().dtype == torch.float64
 
 
+@pytest.mark.slow
 def test_mode_gradients_and_random_state_are_left_alone():
     module, shape = zoo.build("conv")
     module.train()
@@ -42,6 +44,7 @@ def test_wrapped_modules_are_unwrapped():
     assert network.module is module
 
 
+@pytest.mark.slow
 def test_operator_names_of_a_residual_network_are_golden():
     module, shape = zoo.build("residual")
     assert Network.capture(module, shape).graph.operators() == (
@@ -88,6 +91,7 @@ class Batched(nn.Module):
         return self.norm(x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", [Mixes(), Freezes(), Batched()], ids=lambda m: type(m).__name__)
 def test_a_network_that_mixes_its_batch_is_refused(module):
     with pytest.raises(BadCapture, match=r"batch"):

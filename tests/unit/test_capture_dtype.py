@@ -28,10 +28,12 @@ class Bare(nn.Module):
         return torch.stack((0.3 - z, 0 * z), 1)
 
 
+@pytest.mark.slow
 def test_a_parameter_that_nothing_reads_says_the_precision():
     assert Network.capture(Unused(), (4,)).prepare().dtype == torch.float64
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_inputs_say_the_precision_of_a_module_without_parameters(dtype):
     x = torch.full((1, 2), 0.25, dtype=dtype)

@@ -43,6 +43,7 @@ CASTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASTS)
 def test_a_cast_is_refused_by_name_and_line(name):
     dtype, then, found = CASTS[name]
@@ -51,6 +52,7 @@ def test_a_cast_is_refused_by_name_and_line(name):
     assert f"{__file__}:" in raised.value.where
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("then", [lambda h: h.to(h.dtype), lambda h: h.clone().to("cpu"), lambda h: h * torch.tensor(0.5)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_what_casts_nothing_is_captured(then, dtype):
@@ -78,6 +80,7 @@ NOISE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NOISE)
 def test_noise_in_the_forward_pass_is_named(name):
     then, op = NOISE[name]

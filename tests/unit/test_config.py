@@ -67,6 +67,7 @@ def test_round_trip_and_fingerprint() -> None:
     assert set(config.as_dict()["recipe"]) == {"name", *(f.name for f in fields(FastIbp))}, "every default is written out"
 
 
+@pytest.mark.slow
 @given(st.text(), st.floats(allow_nan=False), st.booleans(), st.integers(-(2**60), 2**60))
 def test_any_value_survives_the_emitter(text: str, number: float, flag: bool, count: int) -> None:
     options = {"text": text, "number": number, "flag": flag, "count": count, "list": [number, -number]}

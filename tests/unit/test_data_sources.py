@@ -142,6 +142,7 @@ def test_digits_without_scikit_learn_name_the_extra(monkeypatch):
     assert caught.value.fix == "pip install 'epsball[demo]'"
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_mnist_is_the_published_one(shared, monkeypatch):
     monkeypatch.setenv("EPSBALL_DATA", str(shared / "data"))

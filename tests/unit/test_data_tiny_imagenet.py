@@ -234,6 +234,7 @@ def test_pillow_is_asked_for_by_name(tmp_path, monkeypatch):
     assert "pip install" in caught.value.fix
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_the_real_part_is_read(shared):
     data = TinyImageNet().load(shared / "data" / "tiny-imagenet-subset")

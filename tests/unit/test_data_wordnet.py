@@ -88,6 +88,7 @@ def test_unknown_choices_are_refused(folder, options):
         synonyms(folder, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 @pytest.mark.wordnet
 def test_the_real_wordnet_covers_the_words_of_film_reviews(shared):

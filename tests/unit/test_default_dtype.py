@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 import epsball
 import zoo
 from epsball.bounding.base import bounders
+from epsball.bounding.linear.alpha import AlphaCrown, AlphaCrownAll
 from epsball.forms.rows import Rows
 from epsball.ops.network import Network
 from epsball.problem.sets import Box
@@ -73,6 +74,7 @@ def _is_float(node: ast.AST) -> bool:
     return isinstance(node, ast.Constant) and isinstance(node.value, float)
 
 
+@pytest.mark.slow
 def test_no_tensor_takes_the_default_dtype():
     files = [f for place in PLACES for f in ([ROOT / place] if place.endswith(".py") else sorted((ROOT / place).rglob("*.py")))]
     assert len(files) > 80
@@ -131,10 +133,12 @@ class Watched(TorchFunctionMode):
         return made
 
 
-METHODS = {**{name: make for name in bounders if (make := bounders[name])}, "lp": TriangleLp, "multi-neuron": MultiNeuron}
+METHODS = {name: method() for name, method in bounders.items()} | {"lp": TriangleLp(), "multi-neuron": MultiNeuron()}
+METHODS |= {"alpha-crown": AlphaCrown(steps=3), "alpha-crown-all": AlphaCrownAll(steps=2)}
 NETWORKS = ("conv", "shapes", "gated", "divided", "softplus")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_bound_has_the_same_bits_under_both_defaults(name, dtype):
@@ -148,11 +152,12 @@ def test_every_bound_has_the_same_bits_under_both_defaults(name, dtype):
         found = []
         for default in (torch.float32, torch.float64):
             with _default(default), Watched(dtype), torch.no_grad():
-                found.append(method()(network, Box(x, 0.02), rows))
+                found.append(method(network, Box(x, 0.02), rows))
         assert found[0].dtype == found[1].dtype == dtype, key
         assert torch.equal(found[0], found[1]), key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("leak", [0.0, 0.1])
 def test_the_semidefinite_bound_has_the_same_bits_under_both_defaults(leak):
     torch.manual_seed(0)

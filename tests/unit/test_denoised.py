@@ -30,6 +30,7 @@ def both() -> Denoised:
     return Denoised(build("denoiser", SHAPE, 3, width=3, depth=3), build("mlp", SHAPE, 3, hidden=(8,)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("reconstruction", "stability"), [(2.0, 0.0), (0.0, 0.5), (1.0, 3.0)])
 def test_the_loss_is_the_plain_formula(both, reconstruction, stability):
     data = Batch(torch.rand(5, *SHAPE), torch.tensor([0, 1, 2, 0, 1]))
@@ -53,6 +54,7 @@ def test_the_loss_is_the_plain_formula(both, reconstruction, stability):
     assert all(p.grad is None for p in both.classifier.parameters())
 
 
+@pytest.mark.slow
 def test_the_classifier_stays_in_evaluation_mode_with_its_weights(both):
     before = {name: value.clone() for name, value in both.state_dict().items()}
     both.train()

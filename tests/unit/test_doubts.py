@@ -55,6 +55,7 @@ def _data(y: torch.Tensor) -> Dataset:
     return Dataset("made", part, part, 3, "ours", (0.0,), (1.0,), (0.0, 1.0), digest(part, part))
 
 
+@pytest.mark.slow
 def test_a_run_that_ends_at_chance_says_so():
     """Labels that have nothing to do with the inputs cannot be learned by a linear layer that starts at 0 and hardly moves."""
     y = torch.randint(3, (300,), generator=torch.Generator().manual_seed(1))
@@ -67,6 +68,7 @@ def test_a_run_that_ends_at_chance_says_so():
     assert _warned(lambda: fit(0.1, x[:, :3].argmax(1))) == []
 
 
+@pytest.mark.slow
 def test_the_command_line_tells_in_one_line(tmp_path, capsys):
     line = [
         "train",
@@ -97,6 +99,7 @@ def test_warnings_share_a_base():
     assert issubclass(EpsballWarning, UserWarning)
 
 
+@pytest.mark.slow
 def test_a_softmax_at_the_end_is_named_and_logits_are_not():
     torch.manual_seed(0)
     x = torch.rand(8, 4)
@@ -132,6 +135,7 @@ def test_a_seed_that_no_generator_holds_is_refused(seed, capsys):
     assert "seed" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.bool])
 def test_training_labels_of_every_integer_type(dtype):
     y = (torch.arange(60) % 2).to(dtype)

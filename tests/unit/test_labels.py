@@ -108,6 +108,7 @@ def test_a_property_is_never_empty():
         robust(torch.tensor([0]), 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threshold", [0.0, 0.25])
 def test_one_output_is_a_binary_classifier_by_its_sign(score, threshold):
     """2 x0 - x1 moves by 3 eps over a linf ball: whether it can cross the threshold is a sum."""
@@ -135,6 +136,7 @@ def test_one_output_under_noise(score):
     assert [p.label for p in found] == [1, 0]
 
 
+@pytest.mark.slow
 def test_one_output_is_trained_by_its_logistic_loss():
     generator = torch.Generator().manual_seed(1)
     x = torch.rand(400, 2, generator=generator)

@@ -97,6 +97,7 @@ def test_pictures_of_one_channel_have_one_order(tmp_path, declared):
     assert np.allclose(module(x).detach().numpy(), answer(model, x.numpy()), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_normalisation_is_a_layer_in_front_of_the_layout(last, pictures):
     mean, std = (0.5, 0.4, 0.3), (0.2, 0.3, 0.25)
     net = epsball.load(last, layout="nhwc", mean=mean, std=std)
@@ -135,6 +136,7 @@ VERBS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb[-1] if verb[0] == "analyse" else verb[0])
 def test_every_verb_asks_for_the_layout_and_takes_it(verb, data, last, tmp_path, capsys):
     name = verb[:2] if verb[0] == "analyse" else verb[:1]
@@ -147,6 +149,7 @@ def test_every_verb_asks_for_the_layout_and_takes_it(verb, data, last, tmp_path,
         assert found["accuracy"]["clean"]["value"] == 1.0  # as the labels were made
 
 
+@pytest.mark.slow
 def test_a_normalised_file_from_the_command_line(data, last, capsys):
     """Weights and labels are of plain pictures: a normalisation that undoes nothing changes answers, the identity does not."""
     line = ["attack", str(last), "--data", data, "--layout", "nhwc", "--eps", "0"]
@@ -158,6 +161,7 @@ def test_a_normalised_file_from_the_command_line(data, last, capsys):
     assert run([*line, "--mean", "a", "--std", "1"]) == 2
 
 
+@pytest.mark.slow
 def test_one_output_from_the_command_line(tmp_path, monkeypatch, capsys):
     """Labels are 1 where the score is above 0.5; the exact radius of a linear score is |score - 0.5| / |w|_1."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

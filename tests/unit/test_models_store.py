@@ -212,6 +212,7 @@ def test_wong_and_kolters_networks_load(shared, file, classes):
     assert described.name == "cnn-small"
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_wong_and_kolters_mnist_network_has_its_published_error(shared, monkeypatch):
     from epsball.data.find import load

@@ -119,6 +119,7 @@ def test_lenet_is_what_the_docs_define():
     assert count("lenet", MNIST, channels=(3,), hidden=()) == 26 * 3 + (14 * 14 * 3 + 1) * 10
 
 
+@pytest.mark.slow
 def test_the_pooling_of_lenet_is_that_of_torch():
     for shape in ((2, 3, 7, 6), (1, 1, 2, 9)):
         x = torch.randn(shape)

@@ -35,6 +35,7 @@ def file(tmp_path_factory):
     return save(classifier(), tmp_path_factory.mktemp("onnx") / "net.onnx")
 
 
+@pytest.mark.slow
 def test_a_file_with_a_fixed_batch_is_loaded_bounded_and_verified(file):
     net = epsball.load(file)
     assert net.input_shape == (1, 8, 8)
@@ -284,6 +285,7 @@ def test_files_that_are_no_networks(tmp_path, content):
         load_onnx(tmp_path / "net.onnx.gz")
 
 
+@pytest.mark.slow
 def test_damaged_bytes_are_an_error_or_another_network(file, tmp_path):
     """Every error is this package's own, whatever byte is damaged."""
     whole = file.read_bytes()

@@ -97,12 +97,14 @@ def test_bounds_hold_for_every_form(name):
                 assert bool(got.contains(y, slack=1e-10).all())
 
 
+@pytest.mark.slow
 def test_capture_leaves_attention_as_it_was():
     module = nn.MultiheadAttention(4, 2, batch_first=True)
     Network.capture(Fn(lambda m, x: m.a(x, x, x)[0].sum(1), a=module), (3, 4))
     assert "forward" not in vars(module)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("outside", [torch.log, torch.sqrt, torch.rsqrt, torch.reciprocal, lambda x: x**1.5, lambda x: x**-2])
 @pytest.mark.parametrize("method", ["ibp", "crown-ibp", "crown"])
 def test_outside_its_domain_nothing_is_proven_and_other_samples_keep_their_bounds(outside, method):
@@ -117,6 +119,7 @@ def test_outside_its_domain_nothing_is_proven_and_other_samples_keep_their_bound
     assert bool(torch.isfinite(got.lower[1]).all() & torch.isfinite(got.upper[1]).all())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fn", "parts", "names"),
     [
@@ -137,6 +140,7 @@ def test_what_is_refused_names_the_line_and_the_nearest_form(fn, parts, names):
     assert type(caught.value).__module__ == UnsupportedOp.__module__
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("centred", [True, False])
 def test_the_interval_of_a_normalised_tensor_is_that_of_its_corners(centred):
     """Exact without the centring: against a fine sample of the box; with it, never wider, and within sqrt(n - 1)."""

@@ -75,6 +75,7 @@ class Scaled(nn.Module):
         return self.factor * torch.relu(x)
 
 
+@pytest.mark.slow
 def test_intervals_need_no_forms():
     x = torch.rand(2, 200_000) - 0.5
     with torch.no_grad():

@@ -44,6 +44,7 @@ def trained():
     return network, data.test.inputs(slice(0, 32)), data.test.y[:32]
 
 
+@pytest.mark.slow
 def test_train_attack_bound_and_verify_fit_together(trained):
     network, x, y = trained
     assert (network.module(x).argmax(1) == y).double().mean() > 0.7
@@ -103,6 +104,7 @@ def test_bad_input_is_one_error(trained):
         epsball.verify(network, x * float("nan"), y, eps=0.1)
 
 
+@pytest.mark.slow
 def test_a_network_keeps_its_mode(trained):
     module, shape = zoo.build("conv")
     module.train()

@@ -68,6 +68,7 @@ def test_cells_of_a_set_without_cells_are_refused():
     assert len(epsball.verify(net, Patch(x, 1), y, method=Cells(2))) == 2
 
 
+@pytest.mark.slow
 def test_cells_of_a_ball_are_refused_on_the_command_line(tmp_path, capsys):
     model = str(tmp_path / "m")
     assert run(["train", "standard", "--data", "digits", "--model", "mlp", "--epochs", "1", "--out", model, "--quiet"]) == 0

@@ -40,6 +40,7 @@ def test_it_reaches_the_plane_and_not_before(plane):
     assert not bool(inside.success.any())
 
 
+@pytest.mark.slow
 def test_certificates_and_attack_bracket_the_boundary():
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 3)).eval()

@@ -82,6 +82,7 @@ def test_no_noise_is_used_twice_where_a_stage_cuts_a_block(network, x, monkeypat
     assert any(size not in (100, 128) for *_, size in seen)
 
 
+@pytest.mark.slow
 def test_linear_classifier_gets_its_distance():
     x = torch.tensor([[0.6, 0.3]])  # 0.4 from the plane
     smoothed = Smoothed(HalfSpace(), 0.25, 3)
@@ -103,6 +104,7 @@ def test_radius_zero_certifies_the_prediction():
     assert tie.abstained
 
 
+@pytest.mark.slow
 def test_sequential_agrees_with_fixed(network, x):
     smoothed = Smoothed(network, 0.25, 10)
     fixed = smoothed.certify(x, procedure=Fixed(20_000))

@@ -71,6 +71,7 @@ def test_a_damaged_file_is_one_error(folder, content, what):
         Sst2().fetch(folder, print)
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_the_real_set(shared):
     data = Sst2().load(shared / "data/sst2")
@@ -79,6 +80,7 @@ def test_the_real_set(shared):
     assert float((data.test.x == 1).double().sum() / (data.test.x > 0).double().sum()) < 0.1  # unknown words
 
 
+@pytest.mark.slow
 def test_a_model_takes_words_or_vectors_and_is_bounded_from_the_vectors():
     torch.manual_seed(0)
     module = build("transformer-small", (5,), 2, vocabulary=20, width=8, heads=2, hidden=8)
@@ -99,6 +101,7 @@ def test_a_model_takes_words_or_vectors_and_is_bounded_from_the_vectors():
             assert all(bool(bounds.contains(module(box.sample(generator)), slack=1e-5).all()) for _ in range(20)), method
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_a_text_model_is_loaded_with_its_words(tmp_path):
     made = architecture("transformer-small", (5,), 2, vocabulary=20, width=8, heads=2)
     module = made.build().eval()

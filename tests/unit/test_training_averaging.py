@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch import nn
 from epsball.errors import BadConfig
 from epsball.examples import Examples
 from epsball.ops.network import Network
+from epsball.ops.plan import Plan
 from epsball.training.averaging import population_statistics
 from epsball.training.base import Progress
 from epsball.training.config import TrainConfig
@@ -28,9 +30,18 @@ from epsball.training.state import TrainState
 CONFIG = TrainConfig(epochs=6, batch=10, lr=1e-2, log_every=8, checkpoint_every=100, seed=1, validation=0.2)
 
 
+def module(*, norm: bool) -> nn.Module:
+    return nn.Sequential(nn.Linear(6, 8), *([nn.BatchNorm1d(8)] if norm else []), nn.ReLU(), nn.Linear(8, 3))
+
+
+@cache
+def plan(*, norm: bool) -> Plan:
+    """It holds no weights: they are read from the module."""
+    return Network.capture(module(norm=norm), (6,)).plan
+
+
 def network(*, norm: bool = True) -> Network:
-    layers = [nn.Linear(6, 8), *([nn.BatchNorm1d(8)] if norm else []), nn.ReLU(), nn.Linear(8, 3)]
-    return Network.capture(nn.Sequential(*layers), (6,))
+    return Network(module(norm=norm), plan(norm=norm))
 
 
 def examples() -> Examples:
@@ -52,6 +63,7 @@ def final(recipe, config: TrainConfig, *, norm: bool = True) -> dict[str, torch.
     return last
 
 
+@pytest.mark.slow
 def test_l1_is_added_to_the_loss_and_shrinks_the_weights() -> None:
     config = replace(CONFIG, l1=1e-3, log_every=1, epochs=1)
     first = next(e for e in run(Standard(), config) if isinstance(e, Metrics))
@@ -69,6 +81,7 @@ def test_l1_is_added_to_the_loss_and_shrinks_the_weights() -> None:
     assert total(0.02) < 0.8 * total(0.0)
 
 
+@pytest.mark.slow
 def test_accumulated_gradients_are_those_of_the_whole_batch() -> None:
     whole, parts = (final(Ibp(0.05, warmup=1, ramp=2), replace(CONFIG, accumulate=n), norm=False) for n in (1, 5))
     for name, tensor in whole.items():
@@ -81,15 +94,15 @@ def test_accumulated_gradients_are_those_of_the_whole_batch() -> None:
 
 def test_population_statistics_are_those_of_all_values() -> None:
     torch.manual_seed(0)
-    module = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 4), nn.BatchNorm1d(4)).double()
-    net = Network.capture(module, (6,))
+    layers = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 4), nn.BatchNorm1d(4)).double()
+    net = Network.capture(layers, (6,))
     batches = [torch.rand(10, 6, dtype=torch.float64) + i for i in range(4)]
     found = population_statistics(net, batches)
-    before = module[0](torch.cat(batches))
+    before = layers[0](torch.cat(batches))
     torch.testing.assert_close(found["1.running_mean"], before.mean(0))
     torch.testing.assert_close(found["1.running_var"], before.var(0, unbiased=False))
-    module.train()
-    second = torch.cat([module[:4](x) for x in batches])
+    layers.train()
+    second = torch.cat([layers[:4](x) for x in batches])
     torch.testing.assert_close(found["4.running_var"], second.var(0, unbiased=False))
     assert population_statistics(network(norm=False), batches) == {}
 
@@ -155,6 +168,7 @@ RECIPES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("recipe", "options"), RECIPES, ids=lambda v: type(v).__name__ if not isinstance(v, dict) else "")
 def test_a_run_goes_on_bit_for_bit(recipe, options) -> None:
     config = replace(CONFIG, **options)

@@ -25,6 +25,7 @@ from plain_formulas import assert_equal, batch, gradient_norm, naive, naive_crow
 AT = Progress(15, 100, 10)  # half of a ramp of one epoch after a warm-up of one
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("beta_end", [0.0, 1.0])
 def test_crown_ibp_is_the_plain_formula(dtype: torch.dtype, beta_end: float) -> None:
@@ -53,6 +54,7 @@ def bounded(net: Network, data: Batch, eps: float) -> Bounded:
     return Bounded.over(prepare(net.plan, params | found.statistics if found else params), training_box(data.x, eps, (0.0, 1.0)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("beta_end", [0.0, 1.0])
 def test_loss_fusion_is_the_plain_formula(dtype: torch.dtype, beta_end: float) -> None:
@@ -68,6 +70,7 @@ def test_loss_fusion_is_the_plain_formula(dtype: torch.dtype, beta_end: float) -
     torch.testing.assert_close(gradient_norm(ours, module), gradient_norm(theirs, module), rtol=1e-5, atol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", [CrownIbp, FusedCrownIbp])
 def test_at_eps_0_it_is_cross_entropy(recipe: type[CrownIbp]) -> None:
     module, data = network(), batch()
@@ -82,6 +85,7 @@ def test_at_eps_0_it_is_cross_entropy(recipe: type[CrownIbp]) -> None:
     torch.testing.assert_close((fused.log() + shift).mean(), theirs, rtol=1e-6, atol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mlp", "conv", "residual", "tanh", "leaky", "pools"])
 def test_the_linear_and_the_fused_bound_hold_on_random_nets(name: str) -> None:
     """Above the loss at every point of the box, random or attacked. The two are not ordered: chords lie above the exponentials,
@@ -104,6 +108,7 @@ def test_the_linear_and_the_fused_bound_hold_on_random_nets(name: str) -> None:
         torch.testing.assert_close(plain.log() + shift, over.worst_logits(y).logsumexp(1))
 
 
+@pytest.mark.slow
 def test_gradients_are_finite_where_nothing_is_unstable_and_logits_are_large() -> None:
     module, data = network(), batch()
     with torch.no_grad():
@@ -116,6 +121,7 @@ def test_gradients_are_finite_where_nothing_is_unstable_and_logits_are_large() -
             assert gradient_norm(loss, module).isfinite()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["margin", "hinge"])
 @pytest.mark.parametrize("recipe", [Ibp, CrownIbp])
 def test_margin_forms(recipe: type[Ibp], form: str) -> None:

@@ -66,6 +66,7 @@ class Shared(nn.Module):
         return self.last(F.relu(self.three(self.act(self.two(self.act(self.one(x)))))))
 
 
+@pytest.mark.slow
 def test_every_relu_has_a_name_of_its_own():
     net = Network.capture(Shared(), (4,))
     layers = census(net, _examples(), 0.1, None)
@@ -81,6 +82,7 @@ def _events(eps: float) -> list:
     return list(fit(net, Ibp(0.1, warmup=1, ramp=1), _examples(50), config, IbpAccuracy(eps)))
 
 
+@pytest.mark.slow
 def test_tightness_is_measured_before_the_first_step_and_after_each_epoch_at_one_radius():
     events = _events(0.02)
     found = [e for e in events if isinstance(e, Tightness)]

@@ -55,6 +55,7 @@ class Scripted(Evaluation):
         return Scores(*self.scores[len(self.calls) - 1])
 
 
+@pytest.mark.slow
 def test_events_of_a_run() -> None:
     net = network()
     events = list(fit(net, Ibp(0.05, warmup=1, ramp=1), examples(), CONFIG, IbpAccuracy(0.05)))

@@ -165,6 +165,7 @@ def captured() -> Network:
     return Network.capture(network(), (2, 6, 6))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("point", [HALF, FULL], ids=["half", "full"])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize(("name", "kind", "options", "formula"), CASES, ids=[f"{c[0]}-{c[2].get('robust', '')}" for c in CASES])

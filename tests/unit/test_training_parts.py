@@ -28,6 +28,7 @@ from epsball.training.regularise import balance, tightness
 from epsball.training.statistics import check_batch_norm, clean_pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fan_in", [27, 576, 1152])
 @pytest.mark.parametrize("initialisation", [Default(), IbpInitialisation()])
 def test_difference_gain_over_100_trials(initialisation, fan_in: int) -> None:
@@ -40,6 +41,7 @@ def test_difference_gain_over_100_trials(initialisation, fan_in: int) -> None:
     assert sum(gains) / 100 == pytest.approx(initialisation.gain(fan_in), rel=0.01)
 
 
+@pytest.mark.slow
 def test_ibp_initialisation_by_layer() -> None:
     torch.manual_seed(0)
     module, shape = zoo.build("residual")
@@ -58,6 +60,7 @@ def test_ibp_initialisation_by_layer() -> None:
     assert head.abs().max() <= 0.5, "the last layer keeps PyTorch's default"
 
 
+@pytest.mark.slow
 def test_initialisation_follows_a_transposed_weight_and_refuses_a_reparametrised_one() -> None:
     class Plain(nn.Module):
         def __init__(self) -> None:
@@ -76,6 +79,7 @@ def test_initialisation_follows_a_transposed_weight_and_refuses_a_reparametrised
         IbpInitialisation()(Network.capture(normed, (4,)))
 
 
+@pytest.mark.slow
 def test_keep_changes_nothing_and_unknown_names_are_refused() -> None:
     module, shape = zoo.build("mlp")
     before = module[0].weight.clone()
@@ -93,6 +97,7 @@ def normed(dtype: torch.dtype = torch.float64) -> nn.Module:
     ).to(dtype)  # fmt: skip
 
 
+@pytest.mark.slow
 def test_clean_pass_is_the_module_in_training_mode() -> None:
     module, x = normed(), torch.rand(6, 1, 7, 7, dtype=torch.float64)
     net = Network.capture(module, (1, 7, 7))
@@ -132,6 +137,7 @@ def test_without_batch_norm_the_clean_pass_is_empty() -> None:
     assert (clean.logits, clean.statistics, clean.running) == (None, {}, {})
 
 
+@pytest.mark.slow
 def test_batch_norms_that_cannot_be_trained() -> None:
     net = Network.capture(normed(), (1, 7, 7))
     with pytest.raises(BadConfig, match="more than one value a channel"):
@@ -193,6 +199,7 @@ def test_regularisers_of_a_zero_width_layer_are_finite() -> None:
     assert low.grad.isfinite().all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mlp", "conv", "residual", "pools", "max_pool_last", "affine_only", "shapes"])
 @pytest.mark.parametrize("batch", [2, 6])
 def test_worst_logits_are_the_bounders_margins(name: str, batch: int) -> None:

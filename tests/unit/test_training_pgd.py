@@ -53,6 +53,7 @@ def with_statistics_of(module: nn.Sequential, x: Tensor, other: Tensor, *, detac
     return other
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["clean", "detached", "adversarial", "population"])
 @pytest.mark.parametrize("kappa", [0.0, 0.3])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
@@ -77,6 +78,7 @@ def test_adversarial_training_is_the_plain_formula(policy: str, kappa: float, dt
     assert len(ours.buffers) == 6
 
 
+@pytest.mark.slow
 def test_the_attack_raises_the_loss_and_stays_in_the_box() -> None:
     module, data = network(), batch()
     net = Network.capture(module, (2, 6, 6))
@@ -93,6 +95,7 @@ def test_the_attack_raises_the_loss_and_stays_in_the_box() -> None:
     assert all(p.grad is None for p in module.parameters())
 
 
+@pytest.mark.slow
 def test_the_attack_follows_the_global_random_state() -> None:
     net, data = Network.capture(network(), (2, 6, 6)), batch()
 
@@ -104,6 +107,7 @@ def test_the_attack_follows_the_global_random_state() -> None:
     assert not torch.equal(found(0), found(1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("robust", ["ibp", "crown-ibp", "pgd"])
 def test_a_mixture_without_robust_loss_is_standard_training_to_the_bit(robust: str) -> None:
     def weights(recipe) -> dict[str, Tensor]:
@@ -123,6 +127,7 @@ def test_a_mixture_without_robust_loss_is_standard_training_to_the_bit(robust: s
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weight", [0.3, 1.0])
 @pytest.mark.parametrize("robust", ["ibp", "crown-ibp"])
 def test_a_mixture_is_the_proportion_it_says(weight: float, robust: str) -> None:
@@ -136,6 +141,7 @@ def test_a_mixture_is_the_proportion_it_says(weight: float, robust: str) -> None
     assert ("natural" in ours.parts) == (weight < 1)
 
 
+@pytest.mark.slow
 def test_detached_statistics_change_the_gradient_and_not_the_loss() -> None:
     module, data = network(), batch()
     net = Network.capture(module, (2, 6, 6))
@@ -146,6 +152,7 @@ def test_detached_statistics_change_the_gradient_and_not_the_loss() -> None:
     assert not torch.isclose(gradient_norm(clean, module), gradient_norm(detached, module), rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_clean_and_adversarial_statistics_differ_where_they_should() -> None:
     module, data = network(), batch()
     net = Network.capture(module, (2, 6, 6))

@@ -18,6 +18,7 @@ from epsball.training.recipes.standard import Standard
 from plain_formulas import assert_equal, batch, gradient_norm, naive, naive_regularisers, network
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [10, 15, 19, 25])
 def test_ibp_is_the_plain_formula(step: int) -> None:
     module, data = network(), batch()
@@ -31,6 +32,7 @@ def test_ibp_is_the_plain_formula(step: int) -> None:
     assert ("robust" in loss.parts) == (share > 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("step", "eps"), [(0, 1e-6), (13, None), (30, 0.1)])
 @pytest.mark.parametrize("tau", [0.5, 0.9])
 def test_fast_ibp_is_the_plain_formula(step: int, eps: float | None, tau: float) -> None:
@@ -53,6 +55,7 @@ def test_fast_ibp_is_the_plain_formula(step: int, eps: float | None, tau: float)
     assert_equal(module, loss.total, (natural if step == 0 else robust) + weight * (tight + balance))
 
 
+@pytest.mark.slow
 def test_float32_parity() -> None:
     module, data = network().float(), batch()
     data = Batch(data.x.float(), data.y)
@@ -65,6 +68,7 @@ def test_float32_parity() -> None:
     torch.testing.assert_close(gradient_norm(ours, module), gradient_norm(theirs, module), rtol=1e-5, atol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", [Ibp(0.1, warmup=0, ramp=1, kappa_end=1.0), Ibp(0.1, warmup=2), Ibp(0.0, warmup=0, ramp=0)])
 def test_kappa_1_and_eps_0_are_standard_training(recipe: Ibp) -> None:
     module, data, at = network(), batch(), Progress(10, 1000, 10)
@@ -82,6 +86,7 @@ def wide() -> Network:
     return Network.capture(nn.Sequential(*layers), (64,))
 
 
+@pytest.mark.slow
 def test_ibp_initialisation_needs_no_tightness_at_the_first_step() -> None:
     # The input is no ReLU's output, so the first layer doubles the mean width: its ratio is 1/2 = tau up to chance.
     net, at = wide(), Progress(0, 100, 10)
@@ -149,6 +154,7 @@ def test_refused_runs() -> None:
     assert set(recipes) >= {"standard", "ibp", "fast-ibp"}
 
 
+@pytest.mark.slow
 def test_a_network_without_relus_has_no_regularisers() -> None:
     net = Network.capture(nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3)), (4,))
     data = Batch(torch.rand(6, 4), torch.arange(6) % 3)

@@ -37,6 +37,7 @@ def test_smooth_is_the_published_formula(first: int, length: int, eps: float) ->
         assert ramp(at(step, per_epoch=1)) == pytest.approx(published(step, first, first + length, eps), rel=1e-9, abs=1e-15)
 
 
+@pytest.mark.slow
 @given(st.sampled_from(["linear", "smooth"]), st.floats(0, 20), st.floats(0, 20), st.integers(1, 37))
 def test_a_ramp_rises_from_start_to_end(shape: str, warmup: float, ramp: float, per_epoch: int) -> None:
     schedule = Ramp(0.3, 0.1, warmup, ramp, shape)

@@ -71,6 +71,7 @@ def plain(module, x, noise, y) -> tuple[np.ndarray, float]:
     return p, float(np.mean([-math.log(p[j, b, int(y[b])]) for j in range(len(noise)) for b in range(B)]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("samples", [1, 3])
 def test_gaussian_is_the_plain_formula(module, batch, samples):
     noise, _ = drawn(samples)
@@ -201,6 +202,7 @@ def test_a_constant_network_is_consistent(module, batch):
     assert with_entropy.parts["regulariser"].item() == pytest.approx(-0.5 * (p * np.log(p)).sum(), rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", [SmoothAdv(SIGMA, ramp=0), SmoothMix(SIGMA, ramp=0)])
 def test_the_attack_leaves_batch_norm_alone(batch, recipe):
     torch.manual_seed(0)

@@ -104,6 +104,7 @@ def test_what_a_read_is() -> None:
         assert reads.found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_step_reads_nothing_back(net: Network, name: str, optimizer: str) -> None:
@@ -143,6 +144,7 @@ def test_a_phase_is_which_terms_there_are() -> None:
     assert knobs(Mixture(0.1, weight=0.0, **RAMPED), RAMP) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "backend"), [("standard", "aot_eager"), ("fast-ibp", "eager"), ("pgd-adversarial", "aot_eager")])
 def test_a_compiled_step_is_the_step(net: Network, name: str, backend: str) -> None:
     found = []

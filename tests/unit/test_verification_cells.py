@@ -52,6 +52,7 @@ def _problem(network: Network, kind: str, count: int = 6) -> Problem:
     return Problem(network.prepare(), KINDS[kind](x), robust(labels, 3, F64))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 2])
 def test_a_patch_in_known_places_is_a_box(network, size):
     """Cells as small as positions prove what boxes prove, and together hold every square."""
@@ -72,6 +73,7 @@ def test_a_patch_in_known_places_is_a_box(network, size):
     assert all(b.margin > a.margin for a, b in zip(few, many, strict=True) if b.method == "cells")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_more_cells_prove_more_and_no_sample_contradicts(network, kind):
     problem = _problem(network, kind)
@@ -205,6 +207,7 @@ def test_no_verdict_is_verified_without_a_positive_margin(margin):
     assert Verdict("verified", 5e-324, "mine", "", 0.0).status == "verified"
 
 
+@pytest.mark.slow
 def test_a_program_that_falsifies_a_cell_falsifies_the_patch(network):
     """Every corner of every patch is the oracle: no patch is verified that one of them breaks."""
     x = _smooth(8).clamp(0, 1)

@@ -143,6 +143,7 @@ def test_only_a_step_that_runs_everywhere_bounds_what_an_attack_settled(network)
     assert any(v.status == "error" and "'optimist' proves" in v.note for v in seen)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["affine_only", "conv", "leaky", "residual"])
 @pytest.mark.parametrize("eps", [0.0, 1e-6, 0.05])
 def test_exact_bounds_and_attacks_do_not_contradict_each_other(name, eps):

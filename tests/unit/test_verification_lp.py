@@ -41,6 +41,7 @@ def _problem(network: Network, eps: float, count: int = 12) -> Problem:
     return Problem(network.prepare(), LpBall(x, eps, clip=(0.0, 1.0)), robust(y, 3, torch.float64))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["lp", "multi-neuron"])
 def test_the_three_answers(network, name):
     problem = _problem(network, 0.2, 20)
@@ -65,6 +66,7 @@ def test_the_three_answers(network, name):
             assert v.found == v.steps[name].found <= 0
 
 
+@pytest.mark.slow
 def test_multi_neuron_proves_at_least_what_the_lp_does(network):
     problem = _problem(network, 0.2, 20)
     lp, cut = (v(problem, Budget()) for v in (LpVerifier(), MultiNeuronVerifier()))
@@ -74,6 +76,7 @@ def test_multi_neuron_proves_at_least_what_the_lp_does(network):
     assert sum(v.status == "verified" for v in cut) > sum(v.status == "verified" for v in lp)
 
 
+@pytest.mark.slow
 def test_the_exact_flag_means_exact():
     flags = []
     for seed in range(10):
@@ -92,6 +95,7 @@ def test_the_exact_flag_means_exact():
     assert set(flags) == {False, True}
 
 
+@pytest.mark.slow
 def test_nothing_is_exact_that_no_point_attains():
     """A linear layer on rotated pictures: nothing is unstable, and yet the bound over the set is no picture's value."""
     torch.manual_seed(0)
@@ -122,6 +126,7 @@ def test_nothing_is_exact_that_no_point_attains():
     assert [v.margin for v in verdicts] == pytest.approx([-0.15] * 3)
 
 
+@pytest.mark.slow
 def test_no_time_is_a_timeout_and_never_an_answer(network, monkeypatch):
     problem = _problem(network, 0.2)
     verdicts = LpVerifier()(problem, Budget(seconds=1e-9))
@@ -153,6 +158,7 @@ def test_what_a_solver_does_not_finish_proves_nothing(network, monkeypatch, solv
             assert "did not finish" in verdict.note
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("outcome", ["failed", "limit"])
 @pytest.mark.parametrize("solver", ["scipy", "highspy"])
 def test_multipliers_of_a_solver_that_did_not_finish_still_prove(network, monkeypatch, solver, outcome):
@@ -204,6 +210,7 @@ def test_rows_that_contradict_each_other_by_rounding_prove_nothing(network, monk
     assert relaxation.least(forms, 0).bound < least
 
 
+@pytest.mark.slow
 def test_groups_keep_what_was_proven_before_a_program_failed(network, monkeypatch):
     problem = _problem(network, 0.2, 20)
     real, calls = MultiNeuron().open(problem.network, problem.take(torch.tensor([0])).input_set).session, 0
@@ -233,6 +240,7 @@ def test_groups_keep_what_was_proven_before_a_program_failed(network, monkeypatc
     assert seen >= 3
 
 
+@pytest.mark.slow
 def test_time_runs_out_inside_a_solver():
     """A program that takes longer than it may is stopped, whatever was solved before it."""
     module, _ = random_mlp(0, (40, 60, 60, 2))
@@ -267,6 +275,7 @@ def test_errors_of_the_caller_are_raised_and_others_are_verdicts(network, monkey
         LpVerifier()(_problem(network, 0.1, 2), Budget())
 
 
+@pytest.mark.slow
 def test_steps_of_a_ladder(network):
     problem = _problem(network, 0.2, 20)
     assert {"lp", "multi-neuron", "crown"} <= set(named_steps())
@@ -284,6 +293,7 @@ def test_steps_of_a_ladder(network):
         Ladder(steps=("clean", "lpp"))
 
 
+@pytest.mark.slow
 def test_a_witness_of_the_lp_must_break_the_users_own_module(network):
     problem = _problem(network, 0.3)
     alone = Ladder(steps=("clean", "lp"))(problem, Budget())

@@ -211,6 +211,7 @@ def test_of_cells_of_which_one_was_not_bounded_no_margin_is_known(order: int) ->
     assert _together("cells", cells[::2], before).margin == 0.25
 
 
+@pytest.mark.slow
 def test_the_ladders_seed_decides_where_its_attack_starts() -> None:
     module = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 2))
     x = torch.rand(3, 2, generator=torch.Generator().manual_seed(0))

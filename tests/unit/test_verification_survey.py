@@ -56,6 +56,7 @@ def _survey(network, data, verifier=None, indices=range(COUNT), **options):
     return list(survey(network, _batches(data, list(indices)), _ball, verifier or Ladder(), **options))
 
 
+@pytest.mark.slow
 def test_lines_are_what_a_record_holds(network, data):
     lines = _survey(network, data, witnesses=3)
     instances = [line for line in lines if line.kind == "instance"]
@@ -107,6 +108,7 @@ def test_the_summary_counts_the_lines(network, data):
     assert set(found.verified_by) == {"ibp"}, "later steps did not see every instance"
 
 
+@pytest.mark.slow
 def test_running_everywhere_knows_every_methods_own_accuracy(network, data):
     lines = _survey(network, data, Ladder(everywhere=STEPS))
     found = summarise(lines)
