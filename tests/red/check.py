@@ -68,7 +68,7 @@ def check(case: Case, *, whole: bool = True) -> Outcome:
     """The questions to the package about a case: all of them, or bounds and the ladder with one of each kind by turns."""
     out = Outcome()
     shape = tuple(case.region.centre.shape[1:])
-    network = out.asked("capture", lambda: Network.capture(case.module, shape))
+    network = out.asked("capture", lambda: Network.capture(case.module, shape, case.region.centre.dtype))
     if not isinstance(network, Network):
         return out
     function = evaluated(case.module)
