@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -12,8 +12,10 @@ from torch import nn
 from epsball.ops.network import Network
 from epsball.problem.problem import Budget, Problem
 from epsball.problem.property import robust
-from epsball.problem.sets import Box
-from epsball.verification.base import verifiers
+from epsball.problem.sets import Box, Patch
+from epsball.verification.base import Verdict, verifiers
+from epsball.verification.divided import Cells
+from epsball.verification.ladder import Ladder
 from epsball.verification.replay import Replay
 from epsball.verification.rungs import named_steps
 
@@ -121,6 +123,28 @@ def test_a_module_that_breaks_where_its_network_does_not_is_falsified(name):
     assert verdict.steps[name].exact is False, "no point attains what is proven of the captured network"
 
 
-def test_samples_of_a_problem_keep_its_function():
-    problem = _problem(0.1, 0.3)
+@dataclass(frozen=True)
+class Asked:
+    """A step that keeps what it was asked, and nearly proves it."""
+
+    problems: list[Problem]
+    name: str = "asked"
+
+    def __call__(self, problem: Problem, budget: Budget) -> list[Verdict]:
+        self.problems.append(problem)
+        return [Verdict("unknown", -1e-6, self.name, "", 0.0)] * len(problem)
+
+
+def test_every_problem_that_is_made_of_one_has_its_function():
+    """Some of its samples, the second look in float64, and the cells of its sets."""
+    problem, asked = _problem(0.1, 0.3), Asked([])
     assert problem.take(torch.tensor([1])).function is problem.function
+    net = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
+    x = torch.rand(2, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    single = Problem(Network.capture(net, (1, 4, 4)).prepare(), Patch(x, 1), robust(net(x).argmax(1), 2), net)
+    Ladder((asked,))(single, Budget())
+    assert [p.network.dtype for p in asked.problems] == [torch.float32, F64]
+    Cells(2, Ladder(("clean", asked)))(single, Budget())
+    assert len(asked.problems) == 4
+    assert len(asked.problems[-1]) > 2
+    assert all(p.function is single.function for p in asked.problems)

@@ -20,6 +20,7 @@ from epsball.ops.network import Network
 from epsball.problem.problem import Budget, Problem
 from epsball.problem.property import robust
 from epsball.problem.sets import LpBall
+from epsball.verification.base import Verdict, Witness
 from epsball.verification.incomplete import Incomplete
 from epsball.verification.ladder import STEPS, Ladder
 from epsball.verification.soundness import contradiction
@@ -103,12 +104,45 @@ def test_a_witness_that_the_module_withstands_is_none(network):
     assert withstood.count("attack") == 0
 
 
-class Scaled(nn.Module):
-    """Answers with each sample's label, whatever comes in."""
+@dataclass(frozen=True)
+class Claims:
+    """A step that calls the nominal input a counterexample."""
 
-    def __init__(self, problem: Problem) -> None:
+    name: str = "claims"
+
+    def __call__(self, problem, budget):
+        return [Verdict("falsified", -1.0, self.name, "", 0.0, Witness(x, torch.zeros(3))) for x in problem.input_set.centre]
+
+
+def test_a_steps_witness_is_judged_on_the_module_alone(network):
+    problem = _problem(network)
+    sure, never = (nn.Sequential(network.module, Scaled(problem, by)) for by in (1.0, -1.0))
+    for i in (0, 1):  # the captured network is wrong on the first and right on the second
+        one = problem.take(torch.tensor([i]))
+        for judge, status in ((sure, "unknown"), (never, "falsified")):
+            module = nn.Sequential(judge, Row(i))
+            (verdict,) = Ladder((Claims(),))(replace(one, function=module), Budget())
+            assert verdict.status == status
+            assert (verdict.witness is None) == (status == "unknown")
+            assert verdict.found == (1.0 if status == "unknown" else -1.0)
+            assert verdict.witness is None or torch.equal(verdict.witness.y, -judge[1].answer[i].abs())
+
+
+class Row(nn.Module):
+    def __init__(self, at: int) -> None:
         super().__init__()
-        self.register_buffer("answer", (problem.prop.C > 0).any(0).float())
+        self.at = at
+
+    def forward(self, y: torch.Tensor) -> torch.Tensor:
+        return y[self.at : self.at + 1]
+
+
+class Scaled(nn.Module):
+    """Answers with each sample's label, whatever comes in; by a negative scale never with it."""
+
+    def __init__(self, problem: Problem, by: float = 1.0) -> None:
+        super().__init__()
+        self.register_buffer("answer", by * (problem.prop.C > 0).any(0).float())
 
     def forward(self, y: torch.Tensor) -> torch.Tensor:
         return self.answer + 0 * y
