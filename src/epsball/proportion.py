@@ -15,8 +15,11 @@ def clopper_pearson(count: int, total: int, confidence: float = 0.95) -> tuple[f
     Raises:
         BadConfig: count outside 0..total, or a confidence outside (0, 1).
     """
-    if not 0 < confidence < 1:
-        raise BadConfig(f"no interval at a confidence of {confidence}", fix="give a confidence inside (0, 1)")
+    if not 0 <= count <= total or not 0 < confidence < 1:
+        raise BadConfig(
+            f"no interval for {count} of {total} at a confidence of {confidence}",
+            fix="give 0 <= count <= total and a confidence in (0, 1)",
+        )
     tail = (1 - confidence) / 2
     return lower_bound(count, total, tail), upper_bound(count, total, tail)
 

@@ -164,20 +164,25 @@ def test_the_report_draws_curves_and_boxes(measured, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "says"),
     [
-        {"status": "fine"},
-        {"radii": {"crown": -0.1}},
-        {"radii": {"crown": float("inf")}},
-        {"box": {"uniform": 0.1, "narrowest": 0.1, "widest": 0.2, "shape": [1, 2, 2], "radius": [0.1] * 3}},
+        ({"status": "fine"}, "malformed 'radius' line"),
+        ({"radii": {"crown": -0.1}}, "malformed 'radius' line"),
+        ({"radii": {"crown": 1e31}}, "malformed 'radius' line"),
+        ({"radii": {"crown": float("inf")}}, "malformed line in a run record: Infinity is no finite number"),
+        (
+            {"box": {"uniform": 0.1, "narrowest": 0.1, "widest": 0.2, "shape": [1, 2, 2], "radius": [0.1] * 3}},
+            "malformed 'radius' line",
+        ),
     ],
 )
-def test_a_malformed_line_is_refused(tmp_path, change):
+def test_a_malformed_line_is_refused(tmp_path, change, says):
     line = {"type": "radius", "index": 0, "label": 1, "predicted": 1, "status": "done", "radii": {"crown": 0.1}}
     whole = sample.write(tmp_path / "a", sample.header("radius"), line)
     assert read_runs([whole]).runs[0].of(RadiusLine)[0].radii == {"crown": 0.1}
     record = sample.write(tmp_path / "b", sample.header("radius"), line) / "record.jsonl"
     head = record.read_text().splitlines()[0]
     record.write_text(head + "\n" + json.dumps(line | change) + "\n")
-    with pytest.raises(BadFile, match="malformed 'radius' line"):
+    with pytest.raises(BadFile, match=says) as caught:
         read_runs([tmp_path / "b"])
+    assert caught.value.where == f"{record}:2"

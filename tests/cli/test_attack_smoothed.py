@@ -90,12 +90,12 @@ def test_an_abstention_is_no_success(model):
             return SmoothResult(x, torch.zeros(len(x)), (unsure != y) & (unsure != ABSTAINED), unsure)
 
     summary, lines = smooth_assault(case, Smoothed(case.network.module, 0.25, 10), Undecided(votes=200), None)
-    tried = [line for line in lines if line["attacked"]]
+    tried = [line for line in lines if line.attacked]
     assert tried
-    assert all(line["adversarial"] is None and not line["success"] for line in tried)
-    assert summary["abstained_under_attack"] == len(tried)
-    assert summary["success"]["value"] == 0
-    assert summary["accuracy"]["attacked"] == summary["accuracy"]["clean"]
+    assert all(line.adversarial is None and not line.success for line in tried)
+    assert summary.abstained_under_attack == len(tried)
+    assert summary.success.value == 0
+    assert summary.accuracy["attacked"] == summary.accuracy["clean"]
 
 
 @pytest.mark.parametrize(

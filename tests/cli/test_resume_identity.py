@@ -207,3 +207,29 @@ def test_every_verb_writes_the_hashes_and_the_report_shows_them(capsys, net, tmp
     assert headers["verify"]["identity"] == headers["attack"]["identity"]
     assert headers["verify"]["identity"]["property"] != headers["certify"]["identity"]["property"]
     assert len(_lines(net)[0]["identity"]["data"]) == 64
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ({"type": "opinion", "index": 3}, "unknown type 'opinion'"),
+        ({"type": "instance", "index": 39, "label": 0, "status": "unknown", "mood": "good"}, "malformed 'instance' line"),
+    ],
+)
+def test_a_line_that_is_not_known_is_one_error_of_report_and_resume(capsys, net, tmp_path, line, says):
+    """It was left out of the report without a word, and gone on with."""
+    options = ("verify", net, *VERIFY, "--out", tmp_path / "v")
+    assert call(capsys, *options)[0] == 0
+    _cut(tmp_path / "v", 4)
+    for folder in (tmp_path / "v", net):
+        record = folder / "record.jsonl"
+        record.write_text(record.read_text() + json.dumps(line) + "\n")
+    held = {folder: (folder / "record.jsonl").read_bytes() for folder in (tmp_path / "v", net)}
+    page = tmp_path / "r.html"
+    fails(capsys, 2, says, "report", tmp_path / "v", "-o", page)
+    assert not page.exists()
+    fails(capsys, 2, says, *options, "--resume")
+    where = json.loads(call(capsys, *options, "--resume", "--json")[1])["error"]["where"]
+    assert where.endswith("record.jsonl:5")
+    fails(capsys, 2, says, "train", "--resume", net)
+    assert held == {folder: (folder / "record.jsonl").read_bytes() for folder in held}, "no record is touched"

@@ -179,8 +179,9 @@ def test_a_run_killed_at_any_line_makes_a_page(tmp_path):
 def test_layers_of_a_real_network_make_a_page(tmp_path):
     network = Network.capture(*zoo.build("conv"))
     lines = layer_lines(network, LpBall(torch.rand(2, *network.input_shape), 0.05))
-    page = _render(tmp_path, sample.write(tmp_path / "b", sample.header("bounds"), *lines, {"type": "done"}))
-    assert page.data["layers-table-run-1"] == [number for line in lines for number in (line["width"], line["unstable"])]
+    written = (line.written() for line in lines)
+    page = _render(tmp_path, sample.write(tmp_path / "b", sample.header("bounds"), *written, {"type": "done"}))
+    assert page.data["layers-table-run-1"] == [number for line in lines for number in (line.width, line.unstable)]
 
 
 def test_ten_thousand_inputs_stay_under_three_megabytes(tmp_path):

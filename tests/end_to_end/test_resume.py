@@ -18,6 +18,8 @@ import torch
 
 from epsball.record.history import current
 from epsball.record.journal import read
+from epsball.record.lines import EpochLine, MetricsLine
+from epsball.record.read import typed
 from epsball.run import checkpoint
 from epsball.storage import read_tensors
 
@@ -69,8 +71,8 @@ def check_record(path: Path) -> None:
 
 
 def epochs(path: Path) -> list[dict[str, object]]:
-    lines = [line for line in current(read(path / "record.jsonl")) if line["type"] == "epoch"]
-    return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+    lines = current(typed(read(path / "record.jsonl"), path))
+    return [line.model_dump(exclude={"seconds"}) for line in lines if isinstance(line, EpochLine)]
 
 
 def test_killed_at_20_moments(server: ForkServerContext, tmp_path: Path) -> None:
@@ -101,7 +103,7 @@ def test_killed_at_20_moments(server: ForkServerContext, tmp_path: Path) -> None
     lines = read(killed / "record.jsonl")
     assert lines[-1]["type"] == "done"
     assert sum(line["type"] == "resume" for line in lines) >= KILLS - 5  # a kill may come before the record is open
-    steps = [line["step"] for line in current(lines) if line["type"] == "metrics"]
+    steps = [line.step for line in current(typed(lines, killed)) if isinstance(line, MetricsLine)]
     assert steps == sorted(set(steps))
 
 

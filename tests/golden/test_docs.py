@@ -24,7 +24,11 @@ from epsball.graph.aten.table import TABLE
 from epsball.ops.elementwise import relaxations
 from epsball.ops.operator import operators
 from epsball.record.heading import Heading, Identity
-from epsball.record.journal import FORMAT, Record
+from epsball.record.journal import FORMAT, Journal
+from epsball.record.lines import KINDS, AccuracyPart, Rate, StepTally
+from epsball.record.page import meanings
+from epsball.record.page import page as record_page
+from epsball.record.read import typed
 from epsball.registry import Registry
 from epsball.rounding import ULPS, Rounding
 from epsball.training.base import recipes
@@ -131,16 +135,33 @@ def test_every_error_is_in_the_reference_with_its_exit_code():
 
 
 def test_every_field_of_the_header_is_in_the_reference(tmp_path):
-    with Record(tmp_path / "record.jsonl") as record:
-        Heading("verify", {}, Identity(None, None, None, "float32"), 0, "cpu", "float32").open(record)
+    with Journal(tmp_path / "record.jsonl") as journal:
+        Heading("verify", {}, Identity(None, None, None, "float32"), 0, "cpu", "float32").open(journal)
     header = json.loads((tmp_path / "record.jsonl").read_text())
     text = (DOCS / "reference/record.md").read_text()
     section = text.split("## `header`")[1].split("\n## ")[0]
     assert FORMAT in section
-    assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == {
+    assert set(re.findall(r"^\| `(\w+)`\?? \|", section, re.MULTILINE)) == {
         *header,
         "anyway",
     }  # the last one only after a resumption by other code
+
+
+def test_the_page_of_the_record_is_the_one_that_its_models_make():
+    text = (DOCS / "reference/record.md").read_text()
+    assert text == record_page(), "python -m epsball.record.page > docs/reference/record.md"
+    for name in KINDS:
+        assert f"\n## `{name}`\n" in text
+    rows = re.findall(r"^\| `(\w+)`\?? \| (.*) \|(.*)\|$", text, re.MULTILINE)
+    assert [name for name, kind, meaning in rows if name != "type" and not (kind.strip() and meaning.strip())] == []
+    (example,) = _blocks(DOCS / "reference/record.md", "json")
+    (line,) = typed([json.loads(example)], DOCS)
+    assert line.kind == "instance"
+
+
+@pytest.mark.parametrize("model", [*KINDS.values(), Rate, AccuracyPart, StepTally], ids=lambda model: model.__name__)
+def test_docstrings_of_lines_name_their_fields_and_no_others(model):
+    assert set(meanings(model)) - {"kind"} == set(model.model_fields)
 
 
 def test_the_page_on_rounding_states_what_is_assumed_and_claimed():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -18,7 +20,8 @@ from epsball.forms.rows import Rows
 from epsball.ops.network import Network
 from epsball.ops.operator import Nonlinear
 from epsball.problem.sets import LpBall
-from epsball.record.lines import LayerLine
+from epsball.record.lines import SummaryLine
+from epsball.record.read import typed
 
 
 def _network(name: str) -> tuple[Network, LpBall]:
@@ -33,22 +36,22 @@ def test_every_layer_has_a_line_and_its_shares_add_up(name):
     lines = layer_lines(network, ball)
     assert len(lines) == 2 * len(network.prepare().nonlinear)
     for line in lines:
-        assert line["active"] + line["inactive"] + line["unstable"] == pytest.approx(1)
-        LayerLine.model_validate(line)  # what a report accepts
+        assert line.active + line.inactive + line.unstable == pytest.approx(1)
+        assert typed([line.written()], Path("record")) == [line]  # what a report accepts
 
 
 @pytest.mark.parametrize("name", ["mlp", "conv", "residual"])
 def test_crown_is_never_wider_than_ibp(name):
     network, ball = _network(name)
-    ibp, crown = ({line["name"]: line for line in layer_lines(network, ball, [m])} for m in ("ibp", "crown"))
+    ibp, crown = ({line.name: line for line in layer_lines(network, ball, [m])} for m in ("ibp", "crown"))
     assert ibp.keys() == crown.keys()
     for key, line in ibp.items():
-        assert crown[key]["width"] <= line["width"] + 1e-12
-        assert crown[key]["unstable"] <= line["unstable"]
+        assert crown[key].width <= line.width + 1e-12
+        assert crown[key].unstable <= line.unstable
 
 
 def _layers(method: str, network: Network, ball: LpBall) -> list[float]:
-    return [line["width"] for line in layer_lines(network, ball, [method])]
+    return [line.width for line in layer_lines(network, ball, [method])]
 
 
 @pytest.mark.parametrize("name", ["mlp", "tanh", "conv", "residual"])
@@ -99,11 +102,11 @@ def test_the_first_layer_is_exact():
     radius = 0.1 * layer.weight.detach().abs().sum(1)
     centre = layer(x).detach()
     for line in layer_lines(network, LpBall(x, 0.1)):
-        assert line["width"] == pytest.approx(2 * float(radius.mean()), rel=1e-5)
-        assert line["active"] == pytest.approx(float((centre >= radius).float().mean()))
-        assert line["inactive"] == pytest.approx(float((centre <= -radius).float().mean()))
-        assert line["neurons"] == 5
-        assert line["seconds"] > 0
+        assert line.width == pytest.approx(2 * float(radius.mean()), rel=1e-5)
+        assert line.active == pytest.approx(float((centre >= radius).float().mean()))
+        assert line.inactive == pytest.approx(float((centre <= -radius).float().mean()))
+        assert line.neurons == 5
+        assert line.seconds > 0
 
 
 def test_layers_refuse_unknown_methods_and_foreign_shapes():
@@ -120,8 +123,10 @@ def test_layers_refuse_unknown_methods_and_foreign_shapes():
 
 
 def test_a_curve_needs_two_radii_and_is_ordered():
-    lines = [sample.verify_lines(60, eps, witnesses=0)[-2] for eps in (0.3, 0.1)]
-    lines[1]["accuracy"]["verified"]["value"] = 0.99
+    raw = [sample.verify_lines(60, eps, witnesses=0)[-2] for eps in (0.3, 0.1)]
+    raw[1]["accuracy"]["verified"]["value"] = 0.99
+    lines = typed(raw, Path("record"))
+    assert [type(line) for line in lines] == [SummaryLine] * 2
     curves = verified_against_eps(lines)
     assert {name for _, name in curves} == {"ibp", "crown-ibp", "crown", "verified"}
     points = curves["runs/demo/train mnist linf", "verified"]

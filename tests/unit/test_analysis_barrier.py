@@ -39,52 +39,52 @@ def lines(case):
 @pytest.mark.slow
 def test_the_chain_is_ordered_and_holds_the_exact_margin(case, lines):
     _, weights, samples = case
-    assert [line["index"] for line in lines] == [10, 11, 12, 13, 14, 15]
+    assert [line.index for line in lines] == [10, 11, 12, 13, 14, 15]
     gaps = 0
     for line, (_, x, y) in zip(lines[:5], samples, strict=False):
-        m = line["margins"]
+        m = line.margins
         c = np.array([1.0, -1.0]) * (1 if int(y) == 0 else -1)
         least = exact(weights, x[0].numpy(), EPS, c)
         assert m["crown"] <= m["lp"] + 1e-8 <= m["lp-tight"] + 2e-8 <= m["multi-neuron"] + 3e-8 <= least + 1e-7
         assert least <= m["attack"] + 1e-7 <= m["clean"] + 1e-7
-        assert line["gap"] == pytest.approx(m["attack"] - m["crown"])
-        assert line["exact"] == (m["attack"] - m["lp-tight"] <= 1e-5 * (1 + abs(m["attack"])))
-        assert line["barrier"] == (0.0 if line["exact"] else pytest.approx(m["attack"] - m["lp-tight"]))
-        gaps += not line["exact"]
+        assert line.gap == pytest.approx(m["attack"] - m["crown"])
+        assert line.exact == (m["attack"] - m["lp-tight"] <= 1e-5 * (1 + abs(m["attack"])))
+        assert line.barrier == (0.0 if line.exact else pytest.approx(m["attack"] - m["lp-tight"]))
+        gaps += not line.exact
     assert gaps
-    assert lines[5]["status"] == "misclassified"
-    assert "gap" not in lines[5]
+    assert lines[5].status == "misclassified"
+    assert "gap" not in lines[5].written()
 
 
 def test_the_minimisers_of_the_programs_attack_too(case, lines):
     network, _, samples = case
     weak = Barrier(groups=True, attack=FGSM()).lines(network, samples[:5], lambda x, _: Box(x, EPS), torch.float64)
     for line, strong in zip(weak, lines, strict=False):
-        assert line["margins"]["attack"] >= strong["margins"]["lp-tight"] - 1e-9
-        if strong["exact"]:
-            assert line["margins"]["attack"] == pytest.approx(strong["margins"]["attack"], abs=1e-5)
+        assert line.margins["attack"] >= strong.margins["lp-tight"] - 1e-9
+        if strong.exact:
+            assert line.margins["attack"] == pytest.approx(strong.margins["attack"], abs=1e-5)
 
 
 def test_means_are_over_whole_chains_only(lines):
     summary = summarise(lines)
     whole = lines[:5]
-    assert (summary["count"], summary["whole"], summary["misclassified"], summary["timeout"]) == (6, 5, 1, 0)
-    assert summary["gap"] == pytest.approx(np.mean([line["gap"] for line in whole]))
-    assert summary["share"] == pytest.approx(sum(line["barrier"] for line in whole) / sum(line["gap"] for line in whole))
-    assert list(summary["margins"].values()) == sorted(summary["margins"].values())
-    positive = summary["positive"]
+    assert (summary.count, summary.whole, summary.misclassified, summary.timeout) == (6, 5, 1, 0)
+    assert summary.gap == pytest.approx(np.mean([line.gap for line in whole]))
+    assert summary.share == pytest.approx(sum(line.barrier for line in whole) / sum(line.gap for line in whole))
+    assert list(summary.margins.values()) == sorted(summary.margins.values())
+    positive = summary.positive
     assert positive["crown"] <= positive["lp"] <= positive["lp-tight"] <= positive["multi-neuron"] <= positive["attack"]
     nothing = summarise(lines[5:])
-    assert nothing["share"] is None
-    assert nothing["margins"] == {}
+    assert nothing.share is None
+    assert nothing.margins == {}
 
 
 def test_a_chain_that_is_cut_off_says_so_and_counts_nowhere(case):
     network, _, samples = case
     found = list(Barrier(seconds=1e-9).lines(network, samples[:2], lambda x, _: Box(x, EPS), torch.float64))
-    assert {line["status"] for line in found} == {"timeout"}
-    assert all(line["gap"] is None and line["exact"] is None for line in found)
-    assert summarise(found)["whole"] == 0
+    assert {line.status for line in found} == {"timeout"}
+    assert all(line.gap is None and line.exact is None for line in found)
+    assert summarise(found).whole == 0
 
 
 def test_where_a_later_program_is_looser_the_better_of_both_counts(case, monkeypatch):
@@ -97,9 +97,9 @@ def test_where_a_later_program_is_looser_the_better_of_both_counts(case, monkeyp
         Barrier().lines(network, samples[:5], lambda x, _: Box(x, EPS), torch.float64), samples, strict=False
     ):
         c = torch.tensor([[[1.0, -1.0]]], dtype=torch.float64) * (1 if int(y) == 0 else -1)
-        looser += float(wide(network.prepare(), Box(x, EPS), Rows(c))) < line["margins"]["lp"] - 1e-4
-        assert line["margins"]["lp-tight"] >= line["margins"]["lp"]
-        assert line["margins"]["lp-tight"] <= exact(weights, x[0].numpy(), EPS, c.flatten().numpy()) + 1e-9
+        looser += float(wide(network.prepare(), Box(x, EPS), Rows(c))) < line.margins["lp"] - 1e-4
+        assert line.margins["lp-tight"] >= line.margins["lp"]
+        assert line.margins["lp-tight"] <= exact(weights, x[0].numpy(), EPS, c.flatten().numpy()) + 1e-9
     assert looser
 
 

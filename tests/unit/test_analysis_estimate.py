@@ -17,6 +17,7 @@ from epsball.errors import BadConfig
 from epsball.ops.network import Network
 from epsball.problem.property import robust
 from epsball.problem.sets import Box, LpBall
+from epsball.record.lines import InstanceLine
 from epsball.verification.base import STATUSES
 from epsball.verification.summary import summarise
 
@@ -95,8 +96,9 @@ def test_a_seed_is_the_estimate():
 def test_an_estimate_is_no_status_of_a_verdict_and_no_summary_counts_it():
     _, prepared, x, prop = _case("mlp")
     lines = Estimator(5, 4, 3)(prepared, Box(x, 0.1), prop).lines([0, 1], [0, 0])
-    assert {line["status"] for line in lines} == {"estimate"}
+    assert {line.status for line in lines} == {"estimate"}
     assert "estimate" not in STATUSES
-    one = {"type": "instance", "index": 5, "label": 0, "predicted": 0, "status": "unknown", "by": "ibp", "margin": -1.0,
-           "bounds": {"ibp": -1.0}, "attacked_margin": 0.5, "seconds": 0.0}  # fmt: skip
-    assert summarise([one, *lines])["count"] == 1
+    one = InstanceLine(
+        index=5, label=0, predicted=0, status="unknown", by="ibp", margin=-1.0, bounds={"ibp": -1.0}, attacked_margin=0.5
+    )
+    assert summarise([one, *lines]).count == 1

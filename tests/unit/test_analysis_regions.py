@@ -18,7 +18,7 @@ from epsball.errors import BadConfig, BadData
 from epsball.ops.network import Network
 from epsball.proportion import lower_bound
 from epsball.record.journal import read
-from epsball.record.lines import RegionsLine
+from epsball.record.read import typed
 from epsball.run.case import Case
 from epsball.smoothing.core import Smoothed
 from epsball.smoothing.sampling.sampler import Stream
@@ -56,12 +56,12 @@ def test_of_two_half_spaces_the_circle_touches_the_line_between_them():
     bias = -float(w @ x) - distance * float(w.norm())
     module = _linear(torch.stack((torch.zeros(6), w)), torch.tensor([0.0, bias]))
     line = Regions(_case(module, x), SIGMA, n=40_000, resolution=40).line()
-    assert (line["smoothed"], line["towards"]) == (0, [1, None])
-    assert 0.95 * distance < line["radius"] <= distance
+    assert (line.smoothed, line.towards) == (0, [1, None])
+    assert 0.95 * distance < line.radius <= distance
     half = REACH * SIGMA
     s = -half + (np.arange(40) + 0.5) / 40 * 2 * half
-    assert line["classes"] == np.tile((s > distance).astype(int), (40, 1)).ravel().tolist()  # a half-plane, in the first axis alone
-    assert line["votes"][0] / 40_000 == pytest.approx(0.5 * (1 + math.erf(math.sqrt(0.5))), abs=0.005)
+    assert line.classes == np.tile((s > distance).astype(int), (40, 1)).ravel().tolist()  # a half-plane, in the first axis alone
+    assert line.votes[0] / 40_000 == pytest.approx(0.5 * (1 + math.erf(math.sqrt(0.5))), abs=0.005)
 
 
 def test_the_axes_lead_to_the_rivals_and_cells_are_the_networks_own():
@@ -71,12 +71,12 @@ def test_the_axes_lead_to_the_rivals_and_cells_are_the_networks_own():
     case = _case(module, x, classes=3)
     smoothed = Smoothed(module, SIGMA, 3, seed=5)
     line = Regions(case, SIGMA, n=512, resolution=16).line()
-    assert line["towards"] == [1, 2]
+    assert line.towards == [1, 2]
     (found,) = smoothed.certify(x[None], images=[0])
     plane, rivals = falling(smoothed, x[None], 0, found, image=0)
     assert rivals == [1, 2]
-    grid = np.array(line["classes"]).reshape(16, 16)
-    left, right, bottom, top = line["window"]
+    grid = np.array(line.classes).reshape(16, 16)
+    left, right, bottom, top = line.window
     for row in range(16):
         for column in range(16):
             s, t = left + (column + 0.5) / 16 * (right - left), bottom + (row + 0.5) / 16 * (top - bottom)
@@ -94,12 +94,12 @@ def test_votes_match_a_direct_count_and_limits_are_those_of_clopper_and_pearson(
     for block, size in enumerate((128, 128, 44)):
         noise = torch.empty(size, 6).normal_(generator=generator(torch.device("cpu"), 5, 0, int(Stream.ESTIMATION), block))
         counts += torch.bincount(module(x + SIGMA * noise).argmax(1), minlength=5)
-    assert line["votes"] == counts.tolist()
-    assert sum(line["votes"]) == 300
-    top = line["top"]
-    assert line["p_a"] == line["low"][top] == lower_bound(int(counts[top]), 300, 0.01)
-    assert all(low <= count / 300 <= high for low, count, high in zip(line["low"], line["votes"], line["high"], strict=True))
-    RegionsLine.model_validate(line)  # what a report accepts
+    assert line.votes == counts.tolist()
+    assert sum(line.votes) == 300
+    top = line.top
+    assert line.p_a == line.low[top] == lower_bound(int(counts[top]), 300, 0.01)
+    assert all(low <= count / 300 <= high for low, count, high in zip(line.low, line.votes, line.high, strict=True))
+    assert typed([line.written()], Path("record")) == [line]  # what a report accepts
     assert line == Regions(_case(module, x, classes=5), SIGMA, n=300, alpha=0.01, resolution=8).line()
 
 
@@ -134,9 +134,9 @@ def test_without_any_slope_the_directions_are_drawn():
     """A constant classifier has no gradient: two orthonormal directions by chance, the same ones for the same seed."""
     module, x = _linear(torch.zeros(3, 6), torch.tensor([1.0, 0.0, 0.0])), torch.full((6,), 0.5)
     line = Regions(_case(module, x, classes=3), SIGMA, n=128, resolution=8).line()
-    assert line["towards"] == [None, None]
-    assert set(line["classes"]) == {0}
-    assert line["votes"] == [128, 0, 0]
+    assert line.towards == [None, None]
+    assert set(line.classes) == {0}
+    assert line.votes == [128, 0, 0]
 
 
 def test_a_plane_along_two_directions_is_orthonormal():
@@ -156,7 +156,7 @@ def test_it_is_written_once_and_refuses_what_cannot_be_drawn(tmp_path):
     line = Regions(case, SIGMA, n=128, resolution=8).write(tmp_path / "r")
     header, written, done = read(tmp_path / "r" / "record.jsonl")
     assert (header["verb"], header["config"]["samples"], done["type"]) == ("analyse", 128, "done")
-    assert written == line
+    assert written == line.written()
     with pytest.raises(BadConfig, match="already"):
         Regions(case, SIGMA, n=128, resolution=8).write(tmp_path / "r")
     with pytest.raises(BadConfig, match="2 inputs"):

@@ -16,7 +16,7 @@ from epsball.errors import BadConfig, BadFile
 from epsball.ops.network import Network
 from epsball.record.hashes import hashed
 from epsball.record.heading import Heading, Identity
-from epsball.record.journal import DEPTH, Record, read
+from epsball.record.journal import DEPTH, Journal, read
 from epsball.reporting import tables
 from epsball.reporting.runs import read_runs
 from epsball.run.identity import network_of, weights_of
@@ -96,13 +96,13 @@ def test_a_record_of_the_older_version_is_never_gone_on_with(tmp_path):
     folder = sample.write(tmp_path / "old", *_older(sample.verify_lines(20)))
     before = (folder / "record.jsonl").read_bytes()
     heading = Heading("verify", {}, Identity("a", "b", "c", "float32"), 0, "cpu", "float32")
-    with pytest.raises(BadConfig, match=r"format epsball.run/1"), Record(folder / "record.jsonl") as record:
-        heading.open(record, anyway=True)
+    with pytest.raises(BadConfig, match=r"format epsball.run/1"), Journal(folder / "record.jsonl") as journal:
+        heading.open(journal, anyway=True)
     assert (folder / "record.jsonl").read_bytes() == before
 
 
 def test_the_command_is_the_one_that_was_typed(tmp_path):
-    script = "from epsball.record.journal import command; import json; print(json.dumps(command()))\n"
+    script = "from epsball.record.origin import command; import json; print(json.dumps(command()))\n"
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / "measure.py").write_text(script)
     (tmp_path / "epsball").write_text(script)

@@ -11,6 +11,7 @@ import pytest
 import sample_records as sample
 from epsball.errors import BadFile
 from epsball.record.lines import PlaneLine
+from epsball.record.read import typed
 from epsball.reporting.class_map import borders, deepest
 from epsball.reporting.planes import plane_figure
 from epsball.reporting.runs import read_runs
@@ -56,6 +57,6 @@ def test_a_name_stands_deep_inside_its_region():
 ])  # fmt: skip
 def test_a_malformed_plane_is_refused(tmp_path, change):
     head, line, *_ = sample.plane_lines()
-    PlaneLine.model_validate(line)
+    assert isinstance(typed([line], tmp_path)[0], PlaneLine)
     with pytest.raises(BadFile, match="malformed 'plane'"):
         _run(tmp_path / "p", head, line | change)

@@ -11,6 +11,7 @@ import pytest
 import sample_records as sample
 from epsball.errors import BadFile
 from epsball.record.lines import RegionsLine
+from epsball.record.read import typed
 from epsball.reporting import write_report
 from epsball.reporting.class_map import away_from, colour_of
 from epsball.reporting.regions import region_figures
@@ -90,7 +91,7 @@ def test_the_report_has_both_in_its_section_beside_certificates(tmp_path):
     {"towards": [2]}, {"p_a": 1.5}, {"radius": -1.0}, {"classes": [-1] * 400}, {"samples": 0},
 ])  # fmt: skip
 def test_a_malformed_line_is_refused(tmp_path, change):
-    RegionsLine.model_validate(sample.regions_lines()[1])
+    assert isinstance(typed([sample.regions_lines()[1]], tmp_path)[0], RegionsLine)
     with pytest.raises(BadFile, match="malformed 'regions'"):
         _run(tmp_path / "r", *_changed(**change))
 

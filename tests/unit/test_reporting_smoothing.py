@@ -85,15 +85,15 @@ def test_noise_has_the_scale_that_is_asked_for_and_averaging_divides_it():
 def test_a_gallery_compares_sizes_after_averaging():
     picture = torch.rand(1, 32, 32, generator=torch.Generator().manual_seed(0))
     lines = list(gallery([("32", picture), ("8", picture[:, ::4, ::4])], [0.0, 0.5], "g"))
-    assert [(line["row"], line["column"]) for line in lines] == [
+    assert [(line.row, line.column) for line in lines] == [
         ("32", "sigma 0"),
         ("32", "sigma 0.5"),
         ("8", "sigma 0"),
         ("8", "sigma 0.5"),
     ]
-    pixels = np.frombuffer(base64.b64decode(lines[0]["pixels"]), np.uint8).reshape(lines[0]["shape"])
+    pixels = np.frombuffer(base64.b64decode(lines[0].pixels), np.uint8).reshape(lines[0].shape)
     assert np.abs(pixels / 255 - picture.numpy()).max() <= 0.5 / 255 + 1e-6
-    large, small = (float(lines[i]["note"].removesuffix(" dB")) for i in (1, 3))
+    large, small = (float(lines[i].note.removesuffix(" dB")) for i in (1, 3))
     assert large == pytest.approx(signal_to_noise(picture, 0.5) + 20 * math.log10(4), abs=0.06)
     assert small == pytest.approx(signal_to_noise(picture[:, ::4, ::4], 0.5), abs=0.06)
 

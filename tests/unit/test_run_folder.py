@@ -20,7 +20,8 @@ from epsball.errors import BadConfig, BadFile, DiskFull, RunInUse
 from epsball.ops.network import Network
 from epsball.record.folder import RunFolder
 from epsball.record.history import current
-from epsball.record.journal import read
+from epsball.record.journal import FORMAT, read
+from epsball.record.lines import EpochLine, HeaderLine, Line, MetricsLine, ReluLine, ResumeLine, SummaryLine
 from epsball.run import checkpoint
 from epsball.run.accuracies import interval
 from epsball.run.memory import reuse_memory
@@ -51,7 +52,7 @@ def save(path: Path, module: nn.Module, description: dict) -> None:
     write_tensors(path, module.state_dict(), description)
 
 
-def go(path: Path, what: Job | None = None, *, resume: bool = False) -> dict:
+def go(path: Path, what: Job | None = None, *, resume: bool = False) -> SummaryLine:
     with RunFolder(path, resume=resume) as folder:
         return train(what or job(), folder, save, screen(quiet=True))
 
@@ -63,14 +64,14 @@ def test_a_run_and_its_record(tmp_path: Path) -> None:
     assert kinds[0] == "header"
     assert kinds[-2:] == ["summary", "done"]
     assert kinds.count("epoch") == kinds.count("relu") == 3
-    assert lines[-2] == summary
-    assert summary["verb"] == "train"
-    assert summary["data"] == "random"
-    assert summary["count"] == 12
-    accuracy = summary["accuracy"]["clean"]
-    assert accuracy["low"] < accuracy["value"] < accuracy["high"]
+    assert lines[-2] == summary.written()
+    assert summary.verb == "train"
+    assert summary.data == "random"
+    assert summary.count == 12
+    accuracy = summary.accuracy["clean"]
+    assert accuracy.low < accuracy.value < accuracy.high
     tensors, described = read_tensors(tmp_path / "run" / "model.safetensors")
-    assert described["training"]["selected"] == summary["selected"]
+    assert described["training"] == summary.written()
     assert "0.weight" in tensors
     again = go(tmp_path / "run", resume=True)
     assert again == summary
@@ -209,8 +210,8 @@ def test_a_fault_on_the_test_set_keeps_the_model(tmp_path: Path) -> None:
     state = checkpoint.load(tmp_path / "run" / "checkpoint.safetensors")
     assert state.step == state.steps
     summary = go(tmp_path / "run", what, resume=True)
-    assert summary["splits"]["test"]["count"] == 7
-    assert summary["selected"] == described["training"]["selected"]
+    assert summary.splits["test"].count == 7
+    assert summary.selected.model_dump() == described["training"]["selected"]
     again, _ = read_tensors(tmp_path / "run" / "model.safetensors")
     assert all(torch.equal(again[name], tensors[name]) for name in again)
 
@@ -241,8 +242,8 @@ def test_ctrl_c_is_acted_on_between_two_steps(tmp_path: Path) -> None:
     class Interrupting:
         def start(self, task: str, total: int, done: int = 0) -> None: ...
 
-        def log(self, line: dict) -> None:
-            if line.get("step") == 6:
+        def log(self, line: Line) -> None:
+            if getattr(line, "step", None) == 6:
                 os.kill(os.getpid(), signal.SIGINT)
 
         def finish(self) -> None: ...
@@ -256,26 +257,25 @@ def test_ctrl_c_is_acted_on_between_two_steps(tmp_path: Path) -> None:
 
 def test_history_drops_what_was_taken_again() -> None:
     lines = [
-        {"type": "header"},
-        {"type": "metrics", "step": 5},
-        {"type": "epoch", "epoch": 1, "step": 8},
-        {"type": "relu", "epoch": 1},
-        {"type": "metrics", "step": 10},
-        {"type": "resume", "step": 6},
-        {"type": "epoch", "epoch": 1, "step": 8},
+        HeaderLine(format=FORMAT, verb="train"),
+        MetricsLine(step=5),
+        EpochLine(epoch=1, step=8),
+        ReluLine(epoch=1, layers=[]),
+        MetricsLine(step=10),
+        ResumeLine(step=6),
+        EpochLine(epoch=1, step=8),
     ]
     assert current(lines) == [lines[0], lines[1], lines[5], lines[6]]
     assert current(lines[:5]) == lines[:5]
 
 
 def test_screens() -> None:
-    line = {"type": "epoch", "epoch": 2, "step": 8, "clean": 0.5, "verified": 0.25, "verifier": "ibp"}
-    line.update(split="validation", best=True)
+    line = EpochLine(epoch=2, step=8, clean=0.5, verified=0.25, verifier="ibp", split="validation", best=True)
     plain = io.StringIO()
     tracker = screen(stream=plain)
     assert isinstance(tracker, PlainTracker)
     tracker.start("training", 16, 4)
-    tracker.log({"type": "metrics", "step": 8, "loss": 1.0, "eps": 0.1})
+    tracker.log(MetricsLine(step=8, loss=1.0, eps=0.1))
     tracker.log(line)
     tracker.finish()
     assert plain.getvalue() == "training: step 4 of 16\nepoch   2  clean 50.00%  verified 25.00% (ibp, validation)  best\n"
@@ -288,7 +288,7 @@ def test_screens() -> None:
     tracker = screen(stream=terminal)
     assert isinstance(tracker, RichTracker)
     tracker.start("training", 16)
-    tracker.log({"type": "metrics", "step": 8, "loss": 1.0, "eps": 0.1})
+    tracker.log(MetricsLine(step=8, loss=1.0, eps=0.1))
     tracker.log(line)
     tracker.finish()
     assert "8/16" in terminal.getvalue()
@@ -304,7 +304,7 @@ def test_interval_is_clopper_pearson() -> None:
     for right, count in ((0, 7), (7, 7), (3, 10), (940, 1000)):
         exact = binomtest(right, count).proportion_ci(0.95, "exact")
         found = interval(right / count, count)
-        assert (found["low"], found["high"]) == pytest.approx((exact.low, exact.high), abs=1e-12)
+        assert (found.low, found.high) == pytest.approx((exact.low, exact.high), abs=1e-12)
 
 
 def test_memory_is_kept_on_linux() -> None:

@@ -12,6 +12,8 @@ from epsball.cli.common import Output
 from epsball.cli.results import show_results
 from epsball.errors import BadConfig
 from epsball.ops.network import Network
+from epsball.record.lines import AccuracyPart, SummaryLine
+from epsball.record.lines.summary import Selection
 from epsball.run.accuracies import interval, splits
 from epsball.run.seeds import summarise
 from epsball.training.base import Examples
@@ -41,9 +43,10 @@ Y = torch.tensor([0, 0, 1, 0])  # proven, right, right, wrong
 def test_train_and_test_are_judged_and_the_selection_is_kept():
     found = splits(_net(), _finished(Examples(X, Y), "validation"), Examples(X[:2], Y[:2]), TrainConfig(), IbpAccuracy(0.1))
     assert list(found) == ["train", "validation", "test"]
-    assert found["train"] == {"clean": interval(0.75, 4), "verified": interval(0.25, 4), "count": 4, "of": 4, "verifier": "ibp"}
-    assert (found["validation"]["clean"]["value"], found["validation"]["count"]) == (0.75, 8)
-    assert (found["test"]["clean"]["value"], found["test"]["verified"]["value"]) == (1.0, 0.5)
+    want = AccuracyPart(clean=interval(0.75, 4), verified=interval(0.25, 4), count=4, of=4, verifier="ibp")
+    assert found["train"] == want
+    assert (found["validation"].clean.value, found["validation"].count) == (0.75, 8)
+    assert (found["test"].clean.value, found["test"].verified.value) == (1.0, 0.5)
 
 
 def test_a_test_set_that_was_selected_on_is_not_judged_again():
@@ -59,7 +62,7 @@ def test_a_test_set_that_was_selected_on_is_not_judged_again():
     found = splits(_net(), _finished(Examples(X, Y), "test"), Examples(X[:2], Y[:2]), TrainConfig(), Spy())
     assert asked == [4]
     assert list(found) == ["train", "test"]
-    assert (found["test"]["count"], found["train"]["verifier"]) == (8, "spy")
+    assert (found["test"].count, found["train"].verifier) == (8, "spy")
 
 
 @pytest.mark.parametrize(("wanted", "judged"), [(5, 5), (0, 40), (1000, 40)])
@@ -114,24 +117,25 @@ def test_the_loop_hands_over_exactly_what_it_trained_on():
     assert set(last.trained.x.flatten().tolist()) < set(data.x.flatten().tolist())
 
 
-def _run(verified: float, count: int = 8, split: str = "validation") -> dict:
+def _run(verified: float, count: int = 8, split: str = "validation") -> SummaryLine:
     parts = splits(_net(), _finished(Examples(X, Y), split), None, TrainConfig(), IbpAccuracy(0.1))
-    parts[split]["verified"]["value"] = verified
-    return {
-        "model": "m", "data": "d", "epochs": 4, "examples": 4, "protocol": "validation", "split": split, "count": count, "eps": 0.1,
-        "norm": "linf", "accuracy": {k: parts[split][k] for k in ("clean", "verified")}, "selected": {"epoch": 3, "step": 30},
-        "verified_by": {"ibp": parts[split]["verified"]}, "splits": parts, "seconds": 1.0,
-    }  # fmt: skip
+    rate = parts[split].verified.model_copy(update={"value": verified})
+    parts[split] = parts[split].model_copy(update={"verified": rate})
+    return SummaryLine(
+        verb="train", model="m", data="d", epochs=4, examples=4, protocol="validation", split=split, count=count, eps=0.1,
+        norm="linf", accuracy={"clean": parts[split].clean, "verified": rate}, selected=Selection(epoch=3, step=30),
+        verified_by={"ibp": rate}, splits=parts, seconds=1.0,
+    )  # fmt: skip
 
 
 def test_seeds_have_a_mean_and_a_deviation_on_each_part():
     found = summarise({0: _run(0.5), 1: _run(0.7)}, 2.0)
-    part = found["splits"]["validation"]
-    assert part["verified"]["value"] == pytest.approx(0.6)
-    assert part["verified"]["std"] == pytest.approx(0.2 / 2**0.5)
-    assert (found["splits"]["train"]["verified"]["value"], found["splits"]["train"]["of"]) == (0.25, 4)
-    old = {k: v for k, v in _run(0.7).items() if k != "splits"}  # a run from before parts were kept
-    assert summarise({0: _run(0.5), 1: old}, 2.0)["splits"] == {}
+    part = found.splits["validation"]
+    assert part.verified.value == pytest.approx(0.6)
+    assert part.verified.std == pytest.approx(0.2 / 2**0.5)
+    assert (found.splits["train"].verified.value, found.splits["train"].of) == (0.25, 4)
+    old = _run(0.7).model_copy(update={"splits": {}})  # a run from before parts were kept
+    assert summarise({0: _run(0.5), 1: old}, 2.0).splits == {}
 
 
 def test_the_table_names_verifier_protocol_and_every_part(capsys):

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from epsball.ops.network import Network
 from epsball.record.history import current
+from epsball.record.lines import ResumeLine, TightnessLine
 from epsball.run.training_job import line
 from epsball.training.base import Examples
 from epsball.training.config import TrainConfig
@@ -87,14 +88,14 @@ def test_tightness_is_measured_before_the_first_step_and_after_each_epoch_at_one
     assert [(e.epoch, e.step, e.eps) for e in found] == [(0, 0, 0.02), (1, 4, 0.02), (2, 8, 0.02), (3, 12, 0.02)]
     assert [e.eps for e in events if isinstance(e, Census)] == [0.0, 0.1, 0.1]
     told = line(found[1])
-    assert told["type"] == "tightness"
-    assert told["layers"] == [layer._asdict() for layer in found[1].layers]
+    assert told.kind == told.written()["type"] == "tightness"
+    assert told.written()["layers"] == [layer._asdict() for layer in found[1].layers]
     assert [e for e in _events(0.0) if isinstance(e, Tightness)] == []
 
 
 def test_a_resumed_run_has_each_epoch_once():
-    lines = [{"type": "tightness", "epoch": e, "step": 4 * e} for e in (0, 1, 2)]
-    again = [*lines, {"type": "resume", "step": 6}, lines[2]]
-    assert [kept["epoch"] for kept in current(again) if kept["type"] == "tightness"] == [0, 1, 2]
-    fresh = [*lines, {"type": "resume", "step": 0}, *lines]
-    assert [kept["epoch"] for kept in current(fresh) if kept["type"] == "tightness"] == [0, 1, 2]
+    lines = [TightnessLine(epoch=e, step=4 * e, eps=0.1, input=0.2, layers=[]) for e in (0, 1, 2)]
+    again = [*lines, ResumeLine(step=6), lines[2]]
+    assert [kept.epoch for kept in current(again) if isinstance(kept, TightnessLine)] == [0, 1, 2]
+    fresh = [*lines, ResumeLine(step=0), *lines]
+    assert [kept.epoch for kept in current(fresh) if isinstance(kept, TightnessLine)] == [0, 1, 2]

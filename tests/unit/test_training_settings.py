@@ -11,6 +11,9 @@ import torch
 from epsball.config import dump, load
 from epsball.errors import BadConfig
 from epsball.models.base import build
+from epsball.record.lines import SummaryLine
+from epsball.record.lines.summary import Selection
+from epsball.record.rates import rate
 from epsball.run.seeds import parse_seeds, spread, summarise
 from epsball.training.augment import flip_and_crop
 from epsball.training.base import Examples, recipes
@@ -78,23 +81,22 @@ def test_seeds_by_count_and_by_list() -> None:
 
 def test_mean_deviation_and_interval() -> None:
     found = spread([0.2, 0.4, 0.6])
-    assert found["value"] == pytest.approx(0.4)
-    assert found["std"] == pytest.approx(0.2)
-    assert found["high"] - 0.4 == pytest.approx(4.302653 * 0.2 / 3**0.5, rel=1e-6)
+    assert found.value == pytest.approx(0.4)
+    assert found.std == pytest.approx(0.2)
+    assert found.high - 0.4 == pytest.approx(4.302653 * 0.2 / 3**0.5, rel=1e-6)
     runs = {
-        seed: {
-            "accuracy": {"clean": {"value": 0.9}, "verified": {"value": value}}, "verified_by": {"ibp": {}},
-            "model": "m", "data": "d",
-            "epochs": 1, "examples": 2, "protocol": "validation", "split": "validation", "count": 3, "eps": 0.1, "norm": "linf",
-            "selected": {"epoch": 1}, "seconds": 1.0,
-        }
-        for seed, value in ((0, 0.5), (4, 0.7))
+        seed: SummaryLine(
+            verb="train", accuracy={"clean": rate(90, 100), "verified": rate(hits, 100)}, verified_by={"ibp": rate(hits, 100)},
+            model="m", data="d", epochs=1, examples=2, protocol="validation", split="validation", count=3, eps=0.1, norm="linf",
+            selected=Selection(epoch=1, step=2), seconds=1.0,
+        )
+        for seed, hits in ((0, 50), (4, 70))
     }  # fmt: skip
     line = summarise(runs, 2.0)
-    assert line["accuracy"]["verified"]["value"] == pytest.approx(0.6)
-    assert line["accuracy"]["clean"]["std"] == 0.0
-    assert [run["seed"] for run in line["runs"]] == [0, 4]
-    assert list(line["verified_by"]) == ["ibp"]
+    assert line.accuracy["verified"].value == pytest.approx(0.6)
+    assert line.accuracy["clean"].std == 0.0
+    assert [run["seed"] for run in line.runs] == [0, 4]
+    assert list(line.verified_by) == ["ibp"]
 
 
 def test_flip_and_crop_is_a_mirror_and_a_shift_with_edge_pixels() -> None:

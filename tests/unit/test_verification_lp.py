@@ -298,13 +298,11 @@ def test_a_survey_keeps_proofs_and_found_margins_apart(network):
     y = network.module(x).argmax(1)
     batch = [(torch.arange(6), x, y)]
     lines = [
-        line
-        for line in survey(network, batch, lambda t: LpBall(t, 0.3), Ladder(steps=("clean", "lp")))
-        if line["type"] == "instance"
+        line for line in survey(network, batch, lambda t: LpBall(t, 0.3), Ladder(steps=("clean", "lp"))) if line.kind == "instance"
     ]
     for line in lines:
-        assert set(line["bounds"]) <= {"lp"}
-        if line["by"] == "lp" and line["status"] == "falsified":
-            assert line["attacked_margin"] <= 0
-            assert line["exact"]["lp"] in (True, False)
-    assert any(line["status"] == "falsified" for line in lines)
+        assert set(line.bounds) <= {"lp"}
+        if line.by == "lp" and line.status == "falsified":
+            assert line.attacked_margin <= 0
+            assert line.exact["lp"] in (True, False)
+    assert any(line.status == "falsified" for line in lines)

@@ -168,7 +168,7 @@ def test_a_survey_asks_the_users_own_module(verifier) -> None:
         return Patch(inputs, 1)
 
     lines = list(survey(network, [(torch.arange(3), x, y)], turned, verifier))
-    assert [line["status"] for line in lines] == ["misclassified"] * 3
+    assert [line.status for line in lines] == ["misclassified"] * 3
     given = (
         replace(verifier, function=lambda z: z.flatten(1)[:, :2] * torch.tensor([1.0, 0.0]))
         if isinstance(verifier, Ladder)
@@ -176,7 +176,7 @@ def test_a_survey_asks_the_users_own_module(verifier) -> None:
     )
     if given is not None:
         lines = list(survey(network, [(torch.arange(3), x, y)], turned, given))
-        assert "misclassified" not in {line["status"] for line in lines}, "a function of its own is kept"
+        assert "misclassified" not in {line.status for line in lines}, "a function of its own is kept"
 
 
 @dataclass(frozen=True)

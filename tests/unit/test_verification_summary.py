@@ -7,15 +7,18 @@ import math
 import pytest
 
 from epsball.errors import BadData, Unsound
+from epsball.record.lines import InstanceLine, WitnessLine
 from epsball.verification.summary import summarise
 
+WITNESS = WitnessLine(index=1, label=0, shape=[1], x=[0.0], adversarial=[0.1])
 
-def line(index: int, status: str = "unknown", **change) -> dict:
+
+def line(index: int, status: str = "unknown", **change) -> InstanceLine:
     known = {"index": index, "label": 0, "predicted": 0, "status": status, "by": "ibp", "bounds": {}, "seconds": 0.5}
-    return {**known, "times": {}, **change}
+    return InstanceLine(**{**known, "times": {}, **change})
 
 
-def verified(index: int, **bounds: float | None) -> dict:
+def verified(index: int, **bounds: float | None) -> InstanceLine:
     return line(index, "verified", bounds=bounds)
 
 
@@ -24,9 +27,9 @@ def test_a_bound_that_is_not_above_0_proves_nothing(value: float | None) -> None
     with pytest.raises(Unsound, match="instance 7 is verified, but no method proves it"):
         summarise([verified(7, ibp=value)])
     found = summarise([verified(0, ibp=1.0, crown=value), verified(1, ibp=value, crown=2.0), verified(2, ibp=5e-324, crown=1.0)])
-    assert found["verified_by"]["ibp"]["value"] == pytest.approx(2 / 3)
-    assert found["verified_by"]["crown"]["value"] == pytest.approx(2 / 3)
-    assert found["accuracy"]["verified"]["value"] == 1.0
+    assert found.verified_by["ibp"].value == pytest.approx(2 / 3)
+    assert found.verified_by["crown"].value == pytest.approx(2 / 3)
+    assert found.accuracy["verified"].value == 1.0
 
 
 def test_a_proof_against_an_attack_is_a_contradiction_only_above_0() -> None:
@@ -36,9 +39,9 @@ def test_a_proof_against_an_attack_is_a_contradiction_only_above_0() -> None:
         summarise([line(0, "falsified", bounds={"ibp": 1e-12}, **attacked)])
     summarise([line(0, "falsified", bounds={"ibp": 1e-12}, attacked_margin=0.0)])
     told = line(0, "error", bounds={"ibp": 1e-12}, note="contradiction: 'ibp' proves it", **attacked)
-    assert summarise([told])["status"]["error"] == 1
+    assert summarise([told]).status["error"] == 1
     with pytest.raises(Unsound):
-        summarise([{**told, "note": "no contradiction: at all"}])
+        summarise([told.model_copy(update={"note": "no contradiction: at all"})])
 
 
 def test_what_is_misclassified_is_never_verified() -> None:
@@ -54,20 +57,20 @@ def test_shares_count_every_instance() -> None:
         line(3, "timeout"),
         line(4, "error"),
         line(5, bounds={"ibp": -1.0}),
-        {"type": "witness", "index": 1},
+        WITNESS,
     ]
     found = summarise(lines)
-    shares = {name: share["value"] for name, share in found["accuracy"].items()}
+    shares = {name: share.value for name, share in found.accuracy.items()}
     assert shares == pytest.approx({"clean": 5 / 6, "attacked": 4 / 6, "verified": 1 / 6})
-    assert found["status"] == {"verified": 1, "misclassified": 1, "falsified": 1, "unknown": 1, "timeout": 1, "error": 1}
-    assert (found["count"], found["seconds"]) == (6, 3.0)
-    assert found["verified_by"] == {"ibp": found["accuracy"]["verified"]}
+    assert found.status == {"verified": 1, "misclassified": 1, "falsified": 1, "unknown": 1, "timeout": 1, "error": 1}
+    assert (found.count, found.seconds) == (6, 3.0)
+    assert found.verified_by == {"ibp": found.accuracy["verified"]}
 
 
 def test_a_method_that_missed_an_open_instance_has_no_share_of_its_own() -> None:
-    assert summarise([verified(0, ibp=1.0), line(1)])["verified_by"] == {}
+    assert summarise([verified(0, ibp=1.0), line(1)]).verified_by == {}
     settled = [verified(0, ibp=1.0), line(1, "falsified"), line(2, "timeout"), line(3, "misclassified", predicted=1)]
-    assert set(summarise(settled)["verified_by"]) == {"ibp"}
+    assert set(summarise(settled).verified_by) == {"ibp"}
 
 
 def test_steps_come_in_the_order_in_which_they_were_tried() -> None:
@@ -77,15 +80,15 @@ def test_steps_come_in_the_order_in_which_they_were_tried() -> None:
         line(2, "verified", by="ibp", bounds={"ibp": 1.0}, times={"clean": 1.0, "attack": 2.0, "ibp": 4.0}),
         line(3, by="ibp", times={"clean": 1.0, "attack": 2.0, "ibp": 4.0}),
     ]
-    steps = summarise(lines)["steps"]
-    assert [s["name"] for s in steps] == ["clean", "attack", "ibp"]
-    assert [s["settled"] for s in steps] == [1, 1, 1]
-    assert [(s["verified"], s["misclassified"], s["falsified"]) for s in steps] == [(0, 1, 0), (0, 0, 1), (1, 0, 0)]
-    assert [s["seconds"] for s in steps] == [4.0, 6.0, 8.0]
+    steps = summarise(lines).steps
+    assert [s.name for s in steps] == ["clean", "attack", "ibp"]
+    assert [s.settled for s in steps] == [1, 1, 1]
+    assert [(s.verified, s.misclassified, s.falsified) for s in steps] == [(0, 1, 0), (0, 0, 1), (1, 0, 0)]
+    assert [s.seconds for s in steps] == [4.0, 6.0, 8.0]
 
 
 def test_an_index_counts_once_and_something_must_be_there() -> None:
     with pytest.raises(BadData, match="2 instances occur twice, the first is index 4"):
         summarise([line(4), line(5), line(4), line(5), line(6)])
     with pytest.raises(BadData, match="no instance"):
-        summarise([{"type": "witness", "index": 1}])
+        summarise([WITNESS])

@@ -78,8 +78,9 @@ def going_on(folder: RunFolder, heading: Heading) -> Iterator[Continued]:
     Raises:
         BadConfig, BadFile, DiskFull: as `continued`.
     """
+    known = typed(heading.known(folder.record, anyway=folder.anyway), folder.record)  # refused before a byte is changed
     with Journal(folder.record) as journal:
-        known = typed(heading.open(journal, anyway=folder.anyway), folder.record)
+        heading.open(journal, anyway=folder.anyway)
         yield Continued([line for line in known if line.kind != "header"], journal)
 
 

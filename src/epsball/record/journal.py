@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import re
 from pathlib import Path
@@ -120,17 +121,20 @@ def _line(text: bytes, where: str) -> Raw:
     if _depth(text) > DEPTH:
         raise BadFile(f"a line of a run record is nested more than {DEPTH} deep", where=where, fix=_EDITED)
     try:
-        parsed = json.loads(text, parse_constant=_refused)
+        parsed = json.loads(text, parse_constant=_finite, parse_float=_finite)
     except ValueError as error:
-        raise BadFile("a malformed line in a run record", where=where, fix=_EDITED) from error
+        raise BadFile(f"a malformed line in a run record: {error}", where=where, fix=_EDITED) from error
     if not isinstance(parsed, dict):
         raise BadFile("a line of a run record is not an object", where=where, fix=_EDITED)
     return parsed
 
 
-def _refused(constant: str) -> None:
-    """NaN and infinities are no JSON."""
-    raise ValueError(f"{constant} is no number of a record")
+def _finite(text: str) -> float:
+    """A number as it stands in a record; NaN and infinities, however they are spelled, are none."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:40]} is no finite number")
+    return value
 
 
 def _depth(text: bytes) -> int:

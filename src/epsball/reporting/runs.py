@@ -174,14 +174,15 @@ def read_runs(paths: Sequence[Path]) -> Story:
 
 def _read(path: Path, ident: str) -> Run:
     raw = [_printable(line) for line in read(path)]
+    found = typed(raw, path)
     for number, line in enumerate(raw, 1):
-        if not _drawable(line):
+        if line["type"] != HeaderLine.kind and not _drawable(line):
             raise BadFile(
                 f"a malformed {line['type']!r} line in a run record: a number beyond {_LARGEST:g}, which no axis holds",
                 where=f"{path}:{number}",
                 fix="leave this run out, or run it again",
             )
-    lines = tuple(current(typed(raw, path)))
+    lines = tuple(current(found))
     if not lines or not isinstance(lines[0], HeaderLine):
         raise BadFile("the record does not start with a header", where=f"{path}:1", fix="give a run folder of epsball")
     return Run(ident, path.resolve().parent.name, path, lines, any(isinstance(line, DoneLine) for line in lines))
@@ -198,7 +199,7 @@ def _printable(value: Any) -> Any:
 
 def _drawable(value: Any) -> bool:
     """Whether every number of it has a place on an axis."""
-    if isinstance(value, float):
+    if isinstance(value, int | float):
         return abs(value) <= _LARGEST
     if isinstance(value, dict):
         return all(_drawable(item) for item in value.values())

@@ -125,7 +125,7 @@ def summarise(runs: dict[int, SummaryLine], seconds: float) -> SummaryLine:
         verb="seeds",
         **{name: getattr(first, name) for name in told},
         accuracy=accuracy,
-        verified_by=dict.fromkeys(first.verified_by, accuracy["verified"]),
+        verified_by=dict.fromkeys(first.verified_by, accuracy["verified"]) if first.verified_by else {},
         splits=_splits(list(runs.values())),
         runs=each,
         seconds=seconds,

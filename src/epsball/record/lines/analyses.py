@@ -13,7 +13,20 @@ Point = Annotated[list[float], Field(min_length=2, max_length=2)]
 
 
 class LayerLine(Line):
-    """Bounds of one layer by one method."""
+    """Bounds of one layer by one method.
+
+    Attributes:
+        name: of the node.
+        op: its operator.
+        method: `ibp`, `crown`, or another method of `epsball bounds`.
+        neurons: how many.
+        width: mean of upper minus lower.
+        active: share of neurons and samples whose lower bound is at least 0.
+        inactive: share whose upper bound is at most 0.
+        unstable: share of the rest.
+        seconds: of the method on all layers.
+        peak_bytes: of the method, on a GPU only.
+    """
 
     kind: ClassVar[str] = "layer"
 
@@ -30,7 +43,13 @@ class LayerLine(Line):
 
 
 class Cells(Values):
-    """Classes that fill a square grid over a window (left, right, bottom, top), row after row from the bottom."""
+    """Classes that fill a square grid over a window (left, right, bottom, top), row after row from the bottom.
+
+    Attributes:
+        window: left, right, bottom and top of the square.
+        resolution: its cells a side.
+        classes: of the centres of the cells, row after row from the bottom.
+    """
 
     window: Annotated[list[float], Field(min_length=4, max_length=4)]
     resolution: Annotated[int, Field(ge=1, le=1000)]
@@ -47,7 +66,22 @@ class Cells(Values):
 
 
 class PlaneLine(Line, Cells):
-    """What a network makes of a plane through three inputs."""
+    """What a network makes of a plane through three inputs.
+
+    Attributes:
+        network: its name in the figure.
+        model: the run folder or checkpoint it came from.
+        data: the data set.
+        index: of the three test inputs.
+        labels: of each input.
+        predicted: what the network makes of each.
+        verified: whether `verifier` proves the whole ball around each.
+        verifier: what proves.
+        eps: radius of the balls.
+        points: where the inputs lie: Euclidean coordinates, the first is (0, 0).
+        traces: for each input the corners of what the plane shows of its linf ball, cut to the valid range.
+        valid: corners of what the plane shows of the valid range.
+    """
 
     kind: ClassVar[str] = "plane"
 
@@ -66,7 +100,17 @@ class PlaneLine(Line, Cells):
 
 
 class CertifiedBox(Values):
-    """A certified box with a radius of its own for each input element, flat in the order of `shape`."""
+    """A certified box with a radius of its own for each input element, flat in the order of `shape`.
+
+    Attributes:
+        uniform: the radius it began at.
+        gain: geometric-mean width over the uniform one, minus 1; null without a uniform radius.
+        narrowest: the least radius.
+        widest: the largest one.
+        shape: of the input.
+        radius: of each element, rounded down.
+        x: the input; of the first twelve boxes of a run.
+    """
 
     uniform: Radius
     gain: float | None = None
@@ -85,7 +129,17 @@ class CertifiedBox(Values):
 
 
 class RadiusLine(Line):
-    """Certified radii of one input, by method; `done`, or `misclassified` without any perturbation."""
+    """Certified radii of one input, by method; `done`, or `misclassified` without any perturbation.
+
+    Attributes:
+        index: in the test set.
+        label: its class.
+        predicted: without perturbation.
+        status: `misclassified` is without any perturbation.
+        radii: by method: 0 where nothing is proven and for what is misclassified.
+        seconds: by method: of its chunk, divided by the examples in it.
+        box: with `--box`.
+    """
 
     kind: ClassVar[str] = "radius"
 
@@ -99,7 +153,16 @@ class RadiusLine(Line):
 
 
 class PictureLine(Line):
-    """A picture of a group that is shown side by side: rows and columns of it have names; pixels are base64 of uint8, (C, H, W)."""
+    """A picture of a group that is shown side by side: rows and columns of it have names; pixels are base64 of uint8, (C, H, W).
+
+    Attributes:
+        group: its title.
+        row: the picture's place.
+        column: the picture's place.
+        shape: channels, height, width.
+        pixels: base64 of them.
+        note: below the picture.
+    """
 
     kind: ClassVar[str] = "picture"
 
@@ -124,7 +187,18 @@ class PictureLine(Line):
 
 
 class EstimateLine(Line):
-    """What sampling says of one input. Nothing here is proven."""
+    """What sampling says of one input. Nothing here is proven.
+
+    Attributes:
+        index: in the test set.
+        label: its class.
+        status: no status of a verdict: no summary counts it.
+        least: the smallest margin that was found: the true one is at most this.
+        outputs: lowest and highest of each output that was found.
+        lipschitz: estimated local constant, of the row where it is largest.
+        radius: the CLEVER score, at most `eps`.
+        seconds: of the batch, divided by its size.
+    """
 
     kind: ClassVar[str] = "estimate"
 
@@ -142,10 +216,15 @@ class BarrierLine(Line):
     """The chain of margins of one input, from CROWN to the attack.
 
     Attributes:
-        exact: whether the LP-tight bound is attained.
-        gap: between the attack and CROWN.
-        barrier: the part of it that no relaxation of single neurons closes.
-        unstable: units of the relaxation.
+        index: in the test set.
+        label: its class.
+        status: only `done` has the whole chain; `misclassified` is without any perturbation.
+        margins: the least margin by `clean` and `attack` (found), `crown`, `lp`, `lp-tight` and `multi-neuron` (proven).
+        exact: whether the LP-tight bound is attained, up to 1e-5 of its size: then it is the true least margin.
+        gap: `attack` minus `crown`.
+        barrier: `attack` minus `lp-tight`, 0 where they meet: what no relaxation of single neurons closes.
+        unstable: units that CROWN leaves unstable.
+        seconds: by method.
     """
 
     kind: ClassVar[str] = "barrier"

@@ -50,7 +50,14 @@ class DoneLine(Line):
 
 
 class Rate(Values):
-    """A share with its 95 % confidence limits, and its deviation where it is a mean over runs."""
+    """A share with its 95 % confidence limits, and its deviation where it is a mean over runs.
+
+    Attributes:
+        value: the share.
+        low: its lower limit by Clopper and Pearson; of a mean over runs, by Student's t.
+        high: its upper limit.
+        std: of the sample of runs, where it is a mean over several.
+    """
 
     value: Share
     low: Share
@@ -59,7 +66,16 @@ class Rate(Values):
 
 
 class AccuracyPart(Values):
-    """A trained model on one part of the data: on `count` of its `of` examples."""
+    """A trained model on one part of the data: on `count` of its `of` examples.
+
+    Attributes:
+        clean: accuracy.
+        verified: verified accuracy.
+        noisy: mean accuracy under the recipe's noise instead: an estimate, no proof.
+        count: examples judged; of the training set a sample that the seed draws (`train.certify_train`).
+        of: how many there are.
+        verifier: what proves.
+    """
 
     clean: Rate
     verified: Rate | None = None

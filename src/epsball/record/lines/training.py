@@ -8,7 +8,17 @@ from epsball.record.lines.base import Count, Line, Radius, Share, Values
 
 
 class MetricsLine(Line):
-    """Means over the steps since the last such line."""
+    """Means over the steps since the last such line.
+
+    Attributes:
+        step: the last of them.
+        epoch: where the run stands.
+        lr: learning rate at this step.
+        eps: radius at this step.
+        loss: the total.
+        parts: the recipe's parts of it, by name.
+        seconds: since the start.
+    """
 
     kind: ClassVar[str] = "metrics"
 
@@ -22,7 +32,19 @@ class MetricsLine(Line):
 
 
 class EpochLine(Line):
-    """Accuracies after an epoch."""
+    """Accuracies after an epoch.
+
+    Attributes:
+        epoch: which one ended.
+        step: its last one.
+        clean: accuracy.
+        verified: verified accuracy, by `verifier`; a recipe for smoothing has none.
+        noisy: mean accuracy under the recipe's noise instead: an estimate, no proof.
+        verifier: `ibp`, or empty.
+        split: `validation`, or `test` under the protocol `literature`.
+        best: whether this epoch was the best one so far, among those at the full radius.
+        seconds: since the start.
+    """
 
     kind: ClassVar[str] = "epoch"
 
@@ -38,7 +60,15 @@ class EpochLine(Line):
 
 
 class ReluShares(Values):
-    """Shares of a layer's neurons: always on, always off, or either."""
+    """Shares of a layer's neurons: always on, always off, or either.
+
+    Attributes:
+        name: of the layer.
+        active: always on.
+        inactive: always off.
+        unstable: either.
+        neurons: how many.
+    """
 
     name: str
     active: Share
@@ -48,7 +78,13 @@ class ReluShares(Values):
 
 
 class ReluLine(Line):
-    """The ReLUs of every layer after an epoch."""
+    """The ReLUs of every layer after an epoch.
+
+    Attributes:
+        epoch: which one ended.
+        layers: one entry a layer.
+        eps: the radius in force then.
+    """
 
     kind: ClassVar[str] = "relu"
 
@@ -58,7 +94,13 @@ class ReluLine(Line):
 
 
 class LayerSpread(Values):
-    """How wide the bounds of a layer are, and how far its clean values spread."""
+    """How wide the bounds of a layer are, and how far its clean values spread.
+
+    Attributes:
+        name: of the layer.
+        width: mean of upper minus lower of what enters the ReLU.
+        spread: deviation of its clean values over the batch, as a mean square over neurons.
+    """
 
     name: str
     width: float | None
@@ -66,7 +108,17 @@ class LayerSpread(Values):
 
 
 class TightnessLine(Line):
-    """The bounds of every layer after an epoch (0: before the first step), at one radius for the whole run."""
+    """The bounds of every layer after an epoch (0: before the first step), at one radius for the whole run.
+
+    Interval bounds on the same batch of held-out examples in every epoch.
+
+    Attributes:
+        epoch: after which one; 0 is the network before its first step.
+        step: the last one of that epoch.
+        eps: the radius that the run is judged at; a run without one has no such lines.
+        input: mean width of the box as the first layer sees it, after clipping and normalisation.
+        layers: one entry a layer.
+    """
 
     kind: ClassVar[str] = "tightness"
 
@@ -78,7 +130,12 @@ class TightnessLine(Line):
 
 
 class ResumeLine(Line):
-    """The run went on from the checkpoint of this step; lines of later steps before it no longer count."""
+    """The run went on from the checkpoint of this step; lines of later steps before it no longer count.
+
+    Attributes:
+        step: of the checkpoint. `metrics`, `epoch`, `relu` and `tightness` lines before this one that belong to a later step no
+            longer count: the same steps follow again.
+    """
 
     kind: ClassVar[str] = "resume"
 
