@@ -17,14 +17,15 @@ from epsball.bounding.radius.by_name import Search, radius_by, widest
 from epsball.config import build
 from epsball.data import find
 from epsball.device import check_seed, exact_arithmetic
-from epsball.errors import BadConfig, BadShape
+from epsball.errors import BadConfig
+from epsball.given import Net, captured, input_set_of, outputs_of
 from epsball.models.adapters import TwoClasses, of_classes
 from epsball.models.opened import Layout, Reading, open_model
 from epsball.ops.network import Network
 from epsball.problem.labels import as_labels
-from epsball.problem.problem import Budget, Problem, check_input
+from epsball.problem.problem import Budget, Problem
 from epsball.problem.property import check_threshold, robust
-from epsball.problem.sets import Clip, InputSet, LpBall, Norm
+from epsball.problem.sets import Clip, InputSet, Norm
 from epsball.problem.sets.base import Divisible
 from epsball.smoothing.core import Smoothed
 from epsball.training.base import Recipe, fitted, recipes
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
     from epsball.forms.interval import Interval
     from epsball.types import Float, Int, Tensor
 
-Net = Network | nn.Module
 UNIT: Clip = (0.0, 1.0)
 
 
@@ -138,11 +138,11 @@ def attack(  # noqa: PLR0913 - the public surface names every option
     """
     function = net.module if isinstance(net, Network) else net
     chosen = attacks[method]() if isinstance(method, str) else method
-    input_set = _input_set(x, eps, norm, clip)
+    input_set = input_set_of(x, eps, norm, clip)
     centre = input_set.centre
     generator = torch.Generator(device=centre.device).manual_seed(check_seed(seed))
     labels = as_labels(y, count=len(centre)).to(centre.device)
-    return chosen(function, input_set, robust(labels, _outputs(function, centre), centre.dtype, threshold), generator)
+    return chosen(function, input_set, robust(labels, outputs_of(function, centre), centre.dtype, threshold), generator)
 
 
 def verify(  # noqa: PLR0913 - the public surface names every option
@@ -177,7 +177,7 @@ def verify(  # noqa: PLR0913 - the public surface names every option
         Unsound: an attack beat a proof: a defect of this package.
         BadData, BadShape, UnsupportedOp: as for `attack` and `bounds`.
     """
-    input_set = _input_set(x, eps, norm, clip)
+    input_set = input_set_of(x, eps, norm, clip)
     network = captured(net, input_set.centre)
     labels = as_labels(y, count=len(input_set.centre)).to(input_set.centre.device)
     prop = robust(labels, network.classes, input_set.centre.dtype, threshold)
@@ -312,46 +312,3 @@ def named_recipe(name: str, eps: float | None, epochs: int) -> Recipe:
             f"the recipe {name!r} has no eps", where="eps", fix="leave it out; test_eps is the radius that epochs are judged at"
         )
     return build(kind, fitted(kind, epochs) | ({} if eps is None else {"eps": eps}), "recipe")
-
-
-def captured(net: Net, x: Tensor) -> Network:
-    """A network as it is, a module captured for inputs of x's shape.
-
-    Raises:
-        BadShape: x does not fit the network.
-    """
-    network = net if isinstance(net, Network) else Network.capture(net, tuple(x.shape[1:]), x.dtype)
-    check_input(x, network.input_shape)
-    return network
-
-
-def _input_set(x: Tensor | InputSet, eps: float | None, norm: Norm, clip: Clip) -> InputSet:
-    if not isinstance(x, torch.Tensor):
-        if eps is not None:
-            raise BadConfig("an input set has its own size", where="eps", fix="give inputs and eps, or a set without eps")
-        return x
-    if eps is None:
-        raise BadConfig("a ball needs its radius", where="eps", fix="give eps, or a set such as Patch(x, 4) in place of x")
-    return LpBall(x, eps, norm, clip)
-
-
-def _outputs(function: Any, x: Tensor) -> int:
-    modes = {m: m.training for m in function.modules()} if isinstance(function, nn.Module) else {}
-    try:
-        if modes:
-            function.eval()
-        with torch.no_grad():
-            found: tuple[int, ...] = tuple(function(x[:1]).shape)
-    except (RuntimeError, ValueError, IndexError) as error:
-        raise BadShape(
-            f"the network cannot be run on inputs of shape {tuple(x.shape[1:])}: {error}",
-            fix="give a batch (B, *x) of the shape that the network takes",
-        ) from error
-    finally:
-        for module, training in modes.items():
-            module.training = training
-    if len(found) != 2:
-        raise BadShape(
-            f"the network answers a batch of one input with shape {found}", fix="return logits (B, K), or one score (B, 1)"
-        )
-    return found[1]

@@ -25,7 +25,8 @@ from epsball.storage import write_tensors
 from epsball.training.base import Progress, Recipe
 from epsball.training.config import TrainConfig
 from epsball.training.evaluate import IbpAccuracy
-from epsball.training.loop import Epoch, Finished, fit
+from epsball.training.events import Epoch, Finished
+from epsball.training.loop import fit
 from epsball.training.parallel import Team, joined
 from epsball.training.recipes.crown_ibp import FusedCrownIbp
 from epsball.training.recipes.fast_ibp import FastIbp

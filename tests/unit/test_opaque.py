@@ -20,7 +20,8 @@ from epsball.problem.sets import Box
 from epsball.training.base import recipes
 from epsball.training.config import TrainConfig
 from epsball.training.evaluate import IbpAccuracy
-from epsball.training.loop import Finished, fit
+from epsball.training.events import Finished
+from epsball.training.loop import fit
 
 X = torch.rand(64, 4, generator=torch.Generator().manual_seed(0))
 Y = (X.sum(1) > 2).long()

@@ -20,7 +20,8 @@ from epsball.run.seeds import summarise
 from epsball.training.base import Recipe
 from epsball.training.config import TrainConfig
 from epsball.training.evaluate import IbpAccuracy, Scores
-from epsball.training.loop import Finished, fit
+from epsball.training.events import Finished
+from epsball.training.loop import fit
 from epsball.training.state import Selected
 
 

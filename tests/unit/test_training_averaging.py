@@ -18,7 +18,8 @@ from epsball.training.base import Progress
 from epsball.training.config import TrainConfig
 from epsball.training.curriculum import Pace
 from epsball.training.evaluate import Evaluation, IbpAccuracy, Scores
-from epsball.training.loop import Census, Epoch, Metrics, Stepped, fit
+from epsball.training.events import Epoch, Metrics, Stepped
+from epsball.training.loop import Census, fit
 from epsball.training.recipes.crown_ibp import CrownIbp
 from epsball.training.recipes.fast_ibp import FastIbp
 from epsball.training.recipes.ibp import Ibp

@@ -18,7 +18,8 @@ from epsball.storage import write_tensors
 from epsball.training.base import Batch, Diverged, Loss, Progress
 from epsball.training.config import TrainConfig
 from epsball.training.evaluate import Evaluation, IbpAccuracy, Scores
-from epsball.training.loop import Epoch, Finished, Stepped, fit
+from epsball.training.events import Epoch, Finished, Stepped
+from epsball.training.loop import fit
 from epsball.training.recipes.standard import Standard
 
 CONFIG = TrainConfig(epochs=2, batch=10, lr=1e-2, log_every=1000, checkpoint_every=1, seed=1, validation=0.2)  # 4 steps an epoch

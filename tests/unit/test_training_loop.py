@@ -16,7 +16,8 @@ from epsball.ops.network import Network
 from epsball.training.base import Batch, Diverged, Loss, Progress
 from epsball.training.config import TrainConfig
 from epsball.training.evaluate import Evaluation, IbpAccuracy, Scores
-from epsball.training.loop import Census, Epoch, Finished, Metrics, Stepped, fit
+from epsball.training.events import Epoch, Finished, Metrics, Stepped
+from epsball.training.loop import Census, fit
 from epsball.training.recipes.fast_ibp import FastIbp
 from epsball.training.recipes.ibp import Ibp
 from epsball.training.recipes.standard import Standard

@@ -16,7 +16,8 @@ from epsball.problem.threat import Threat
 from epsball.training.base import Batch, Loss, Progress, Recipe, Schedule
 from epsball.training.config import TrainConfig
 from epsball.training.evaluate import IbpAccuracy, judged_at
-from epsball.training.loop import Epoch, Finished, Stepped, fit
+from epsball.training.events import Epoch, Finished, Stepped
+from epsball.training.loop import fit
 from epsball.training.memory import Memory
 from epsball.training.quantities import Quantities
 from epsball.training.state import TrainState

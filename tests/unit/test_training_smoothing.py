@@ -20,7 +20,8 @@ from epsball.ops.network import Network
 from epsball.training.base import Batch, Progress, recipes
 from epsball.training.config import TrainConfig
 from epsball.training.evaluate import IbpAccuracy, NoisyAccuracy, judged_at
-from epsball.training.loop import Epoch, Finished, Stepped, fit
+from epsball.training.events import Epoch, Finished, Stepped
+from epsball.training.loop import fit
 from epsball.training.recipes.consistency import Consistency
 from epsball.training.recipes.gaussian import Gaussian
 from epsball.training.recipes.macer import Macer

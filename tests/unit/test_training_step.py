@@ -21,8 +21,9 @@ from epsball.problem.sets import Box
 from epsball.training.base import Progress, Recipe
 from epsball.training.config import TrainConfig
 from epsball.training.evaluate import IbpAccuracy, Scores
+from epsball.training.events import Metrics
 from epsball.training.interval_pass import training_box
-from epsball.training.loop import Metrics, fit
+from epsball.training.loop import fit
 from epsball.training.parallel import Team, noise
 from epsball.training.recipes.crown_ibp import CrownIbp, FusedCrownIbp
 from epsball.training.recipes.fast_ibp import FastIbp

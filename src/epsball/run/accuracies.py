@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from epsball.ops.network import Network
     from epsball.training.config import TrainConfig
     from epsball.training.evaluate import Evaluation, Scores
-    from epsball.training.loop import Finished
+    from epsball.training.events import Finished
 
 _SAMPLE = 5  # the stream of random numbers that draws training examples
 

@@ -18,8 +18,9 @@ from epsball.rounding import Rounding
 from epsball.run.accuracies import splits
 from epsball.run.track import RecordTracker, Tracker, Trackers
 from epsball.storage import read_tensors, write_tensors
+from epsball.training.events import Epoch, Event, Finished, Metrics, Stepped
 from epsball.training.layers import Census, Tightness
-from epsball.training.loop import Epoch, Event, Finished, Metrics, Stepped, fit
+from epsball.training.loop import fit
 from epsball.training.parallel import await_leader, leading, team
 from epsball.training.state import TrainState
 

@@ -7,8 +7,8 @@ that goes on from a `TrainState` takes the very steps it would have taken.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,6 +20,7 @@ from epsball.problem.labels import as_labels
 from epsball.training.averaging import Average, population_statistics, write_statistics
 from epsball.training.base import Progress, Recipe
 from epsball.training.evaluate import Evaluation, IbpAccuracy, Scores
+from epsball.training.events import Epoch, Event, Finished, Metrics, Stepped
 from epsball.training.layers import Census, Tightness, census, tightness
 from epsball.training.memory import Memory
 from epsball.training.parallel import align, judged, team
@@ -38,88 +39,11 @@ from epsball.training.step import Stepper, check_step, diverged
 from epsball.verification.doubts import warn_trained_to_chance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from epsball.ops.network import Network
     from epsball.training.config import TrainConfig
     from epsball.types import Tensor
 
 _ORDER, _SPLIT, _STATISTICS = 1, 2, 3  # streams of random numbers; a step has another
-
-
-@dataclass(frozen=True)
-class Metrics:
-    """Means since the last one.
-
-    Attributes:
-        step: steps done.
-        epoch: the same, in epochs.
-        lr: learning rate of the last step.
-        eps: radius of the last step.
-        loss: what was minimised.
-        parts: its terms, before their weights.
-        seconds: of the run so far.
-    """
-
-    step: int
-    epoch: float
-    lr: float
-    eps: float
-    loss: float
-    parts: Mapping[str, float]
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """The end of an epoch (counted from 1): accuracies on the held-out examples, whose name is `split`."""
-
-    epoch: int
-    step: int
-    scores: Scores
-    verifier: str
-    split: str
-    best: bool
-    seconds: float
-
-
-@dataclass(frozen=True, eq=False)
-class Stepped:
-    """After each step and all that belongs to it: the moment at which a run may be stopped.
-
-    Attributes:
-        step: steps done.
-        due: whether a checkpoint is due.
-        snapshot: makes the state of the run; only before the next event is asked for.
-    """
-
-    step: int
-    due: bool
-    snapshot: Callable[[], TrainState]
-
-
-@dataclass(frozen=True, eq=False)
-class Finished:
-    """The end: the module holds the weights of the selected epoch.
-
-    Attributes:
-        selected: that epoch.
-        held: examples it was selected on.
-        split: their name.
-        verifier: behind its verified accuracy.
-        seconds: of the run.
-        trained: the examples that were trained on, on the network's device.
-    """
-
-    selected: Selected
-    held: int
-    split: str
-    verifier: str
-    seconds: float
-    trained: Examples
-
-
-Event = Metrics | Epoch | Census | Tightness | Stepped | Finished
 
 
 def fit(
