@@ -57,6 +57,24 @@ def test_every_verb_has_json_quiet_and_help(capsys, verb):
     assert "--quiet" in out
 
 
+def test_alone_it_prints_its_help_and_its_version_when_asked(capsys):
+    code, out, _ = call(capsys)
+    assert (code, out) == call(capsys, "-h")[:2] == call(capsys, "--help")[:2]
+    assert code == 0
+    assert "verify" in out
+    assert call(capsys, "verify", "-h")[:2] == call(capsys, "verify", "--help")[:2]
+    assert call(capsys, "--version") == (0, "epsball 0.1.0\n", "")
+    assert call(capsys, "list", "recipes", "-q")[0] == 0
+
+
+def test_a_mistyped_verb_is_told_the_nearest(capsys):
+    code, out, err = call(capsys, "verfy", "runs/x")
+    assert (code, out) == (2, "")
+    assert "'verfy'" in err
+    assert "'verify'" in err
+    assert "see: epsball --help" in err
+
+
 def test_training_leaves_a_whole_run(trained):
     names = {p.name for p in trained.iterdir()}
     assert {"record.jsonl", "config.toml", "model.safetensors", "checkpoint.safetensors"} <= names

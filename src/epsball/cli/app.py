@@ -8,7 +8,8 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
-from typing import Any
+from importlib.metadata import version
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -38,7 +39,24 @@ app = typer.Typer(
     add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["--help", "-h"]},
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        sys.stdout.write(f"epsball {version('epsball')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _epsball(
+    *,
+    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version, and end.")] = False,
+) -> None:
+    """Robust training and certification of neural networks: verified <= true robust <= attacked accuracy."""
+
+
 add(app, {"doctor": doctor, "list": list_, "show": show})
 app.add_typer(data.app, name="data")
 add(app, {"demo": demo, "train": train, "attack": attack, "bounds": bounds, "verify": verify, "certify": certify, "report": report})
@@ -60,7 +78,7 @@ def run(arguments: list[str]) -> int:
 
 def _run(arguments: list[str]) -> int:
     try:
-        code = app(arguments, standalone_mode=False)
+        code = app(arguments or ["--help"], standalone_mode=False)
     except typer.Exit as stop:
         code = stop.exit_code
     except CommandLineError as error:
@@ -85,6 +103,9 @@ def _warn(otherwise: Callable[..., None], message: Warning | str, category: type
 
 
 def _usage(arguments: list[str]) -> str:
+    verbs = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in verbs:
+        return "--help"
     return f"{arguments[0]} --help" if arguments and not arguments[0].startswith("-") else "--help"
 
 

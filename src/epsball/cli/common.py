@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from epsball.record.lines import Rate
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object with a versioned schema instead of text.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Print results only.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print results only.")]
 Part = Annotated[str | None, typer.Option("--shard", help="i/n: the i-th of n parts of the index, from 1.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in that folder.")]
 Anyway = Annotated[
