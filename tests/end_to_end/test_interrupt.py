@@ -31,7 +31,7 @@ def net(tmp_path_factory) -> Path:
 
 def _interrupted(net: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
     """Certify, and send SIGINT as soon as the record holds two certificates."""
-    options = ("--data", "digits", "--sigma", "0.3", "--index", f":{COUNT}", "--set", "cap=100000", "--out", str(out))
+    options = ("--data", "digits", "--sigma", "0.3", "--index", f":{COUNT}", "--set", "cap=300000", "--out", str(out))
     process = subprocess.Popen(
         [sys.executable, "-m", "epsball", "certify", str(net), *options, *more],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ,

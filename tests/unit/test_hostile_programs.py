@@ -21,7 +21,7 @@ def _child(solver: str) -> tuple[dict[str, int], dict[str, int]]:
     command = [sys.executable, str(CHILD), solver, "0", str(COUNT)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=1800, check=False)
     assert done.returncode == 0, f"ended with {done.returncode}\n{done.stdout}{done.stderr[-3000:]}"
-    programs, networks = map(json.loads, done.stdout.splitlines())
+    programs, networks = map(json.loads, done.stdout.splitlines()[-2:])  # a solver may print before
     return programs, networks
 
 
