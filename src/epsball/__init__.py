@@ -8,7 +8,6 @@ Public names are imported when they are first used, so that `import epsball` cos
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -51,6 +50,8 @@ _WHERE = {
 
 def __getattr__(name: str) -> object:
     if name == "__version__":
+        from importlib.metadata import version
+
         return version("epsball")
     if name not in _WHERE:
         from epsball.errors import did_you_mean

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from epsball.cli.common import Output
-from epsball.record.lines import AccuracyPart
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from epsball.record.lines import Rate, SummaryLine
+    from epsball.record.lines import AccuracyPart, Rate, SummaryLine
 
 _PROTOCOLS = {
     "validation": "on examples held out of the training set; the test set was not looked at before",
@@ -47,6 +46,8 @@ def _noise(summary: SummaryLine) -> str:
 
 def _parts(summary: SummaryLine) -> dict[str, AccuracyPart]:
     """The parts of the data; a record from before they were kept has the one of the selection only."""
+    from epsball.record.lines import AccuracyPart
+
     if summary.splits:
         return summary.splits
     count = summary.count or 0

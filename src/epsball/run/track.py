@@ -1,4 +1,7 @@
-"""Who follows a run: its record, a progress bar, plain lines, or several of them."""
+"""Who follows a run: its record, a progress bar, plain lines, or several of them.
+
+Lines are imported when the first one comes: the command line reads this file before it knows what it is asked.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,11 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from epsball.record.lines import EpochLine, MetricsLine
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from epsball.record.continued import Continued
-    from epsball.record.lines import Line
+    from epsball.record.lines import EpochLine, Line, MetricsLine
 
 
 def unheard(done: int, total: int) -> None:
@@ -92,6 +93,8 @@ class RichTracker:
         self._task = self._progress.add_task(task, total=total, completed=done, state="")
 
     def log(self, line: Line) -> None:
+        from epsball.record.lines import EpochLine, MetricsLine
+
         if isinstance(line, MetricsLine):
             self._progress.update(self._task, completed=line.step, state=_metrics(line))
         elif isinstance(line, EpochLine):
@@ -112,6 +115,8 @@ class PlainTracker:
         self.stream.flush()
 
     def log(self, line: Line) -> None:
+        from epsball.record.lines import EpochLine
+
         if isinstance(line, EpochLine):
             self.stream.write(_epoch(line) + "\n")
             self.stream.flush()
