@@ -51,6 +51,7 @@ def networks() -> dict[str, Network]:
     return {name: Network.capture(*zoo.build(name)) for name in ("mlp", "conv", "pools")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SETS)
 @pytest.mark.parametrize("attack", ATTACKS)
 @pytest.mark.parametrize("name", ["mlp", "conv", "pools"])
@@ -76,6 +77,7 @@ def test_the_point_lies_inside_and_its_margin_is_its_own(networks, name, attack,
     assert bool((found.margin >= bound - 1e-5).all())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("kind", SETS)
 def test_a_linear_network_is_broken_exactly(kind, dtype):
@@ -269,6 +271,7 @@ def test_bad_calls_say_what_is_wrong(call, kind, says):
 NEWER = {name: set_zoo.SETS[name] for name in ("l1 cut", "l1 half", "l0", "l0 half", "patch", "patch half", "polytope", "product")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [*NEWER, "words"])
 def test_every_set_is_attacked_within_it(kind):
     """On linear networks exactly; on others no worse than the worst of many samples."""

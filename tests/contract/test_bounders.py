@@ -67,6 +67,7 @@ def _attacked(network: Network, input_set, steps: int = 15) -> torch.Tensor:
 PAIRS = [(n, k) for n in zoo.NETWORKS for k in (("linf clipped", "l2") if n in zoo.ELEMENTWISE else SETS)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "kind"), PAIRS)
 def test_bounds_hold_for_sampled_and_attacked_inputs(networks, name, kind):
     network = networks[name]
@@ -104,6 +105,7 @@ def test_intermediate_bounds_hold_at_every_node(networks, name, intermediate):
                 assert bool(interval.contains(values[slot], slack=slack).all()), slot
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "method"), [(name, method) for name in zoo.NETWORKS for method in _methods(name)])
 def test_a_point_has_its_own_value(networks, name, method):
     network = networks[name]
@@ -114,6 +116,7 @@ def test_a_point_has_its_own_value(networks, name, method):
     torch.testing.assert_close(got.upper, value, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("eps", [1e-12, 1e4])
 @pytest.mark.parametrize("name", zoo.NETWORKS)
 def test_tiny_and_huge_sets_are_sound_and_finite(networks, name, eps):
@@ -154,6 +157,7 @@ def test_gradients_reach_the_parameters_and_match_finite_differences(networks, n
     assert float(slope) == pytest.approx(numeric, rel=2e-4, abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", zoo.NETWORKS)
 def test_batching_changes_nothing(networks, name):
     network = networks[name]
@@ -187,6 +191,7 @@ def test_crown_is_at_least_as_tight_as_intervals(networks, name):
         assert crown > ibp
 
 
+@pytest.mark.slow
 def test_crown_beats_intervals_behind_a_step(networks):
     """Where most steps are decided, and linear bounds keep what intervals lose before them."""
     torch.manual_seed(3)

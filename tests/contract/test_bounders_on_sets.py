@@ -34,6 +34,7 @@ def networks() -> dict[str, Network]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SETS | PARAMETRISED)
 def test_every_bound_is_below_every_point(networks, kind):
     slow = kind.startswith("polytope")  # each row is a linear program

@@ -135,6 +135,7 @@ def test_operators_that_know_their_axes_at_length_one():
     _holds(network, set(METHODS))
 
 
+@pytest.mark.slow
 def test_samples_of_one_number_each_are_not_mixed():
     """Known by heart: relu on [5, 6], [-0.5, 0.5] and [-8, -7] is [5, 6], [0, 0.5] and 0, beside the second number itself."""
     network = Network.capture(zoo.Fn(lambda m, x: torch.stack([torch.relu(x[:, 0]), x[:, 1]], 1) * m.one, one=torch.ones(2)), (2,))

@@ -96,6 +96,7 @@ def test_lines_hold_on_random_intervals(name):
         assert float(_gap(f, f.lines(pre, slope), x).max()) < 1e-12
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(a=ends, b=ends, slope=st.sampled_from(SLOPES), name=st.sampled_from(list(ALL)))
 def test_lines_hold_on_any_interval(a, b, slope, name):

@@ -69,6 +69,7 @@ def test_every_template_belongs_to_a_section():
     assert {path.name.split(".")[0].replace("_", "-") for path in folder.glob("*.jinja")} == set(NAMES)
 
 
+@pytest.mark.slow
 def test_sample_runs_hold_every_kind_of_line_and_fill_every_section(fills, whole):
     lines = [line["type"] for make in sample.RUNS.values() for line in make()]
     assert {*lines, ResumeLine.kind} == set(KINDS)
@@ -78,6 +79,7 @@ def test_sample_runs_hold_every_kind_of_line_and_fill_every_section(fills, whole
     assert len(whole.ids) == len(set(whole.ids))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", sorted({*KINDS} - {line.kind for line in (HeaderLine, SummaryLine, DoneLine, ResumeLine)}))
 def test_every_kind_of_line_has_a_section(tmp_path, kind):
     """A record of this kind of line alone fills some section: no line is dropped without a word."""

@@ -35,6 +35,7 @@ def _distance(input_set: InputSet, x: torch.Tensor) -> torch.Tensor:
     return (input_set.project(x) - x).flatten(1).abs().amax(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", EVERY)
 def test_samples_and_centre_lie_inside(kind, dtype):
     input_set = EVERY[kind](pictures(dtype=dtype))
@@ -84,6 +85,7 @@ def test_the_hull_is_the_smallest_box(kind):
     torch.testing.assert_close(hull.upper.flatten(), -input_set.minimise(Rows(-unit))[:, 0], atol=1e-7, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SETS)
 @pytest.mark.parametrize("axis", [0, 7])
 def test_halves_cover_the_set_and_nothing_else(kind, axis, dtype):
@@ -112,6 +114,7 @@ def test_repeated_halves_keep_covering(kind):
         assert float(_distance(part, point)) <= 1e-8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", EVERY)
 def test_some_samples_are_their_own_sets(kind):
     input_set = EVERY[kind](pictures())

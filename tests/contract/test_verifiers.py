@@ -55,6 +55,7 @@ class ButAt(nn.Module):
         return self.module(x) + there * torch.tensor([self.by, 0.0], dtype=x.dtype)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", verifiers)
 def test_verdicts_bear_the_registered_name(name):
     verifier, problem = verifiers[name](), _problem(0.1, 0.3)
@@ -135,6 +136,7 @@ class Asked:
         return [Verdict("unknown", -1e-6, self.name, "", 0.0)] * len(problem)
 
 
+@pytest.mark.slow
 def test_every_problem_that_is_made_of_one_has_its_function():
     """Some of its samples, the second look in float64, and the cells of its sets."""
     problem, asked = _problem(0.1, 0.3), Asked([])

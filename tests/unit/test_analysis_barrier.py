@@ -56,6 +56,7 @@ def test_the_chain_is_ordered_and_holds_the_exact_margin(case, lines):
     assert "gap" not in lines[5].written()
 
 
+@pytest.mark.slow
 def test_the_minimisers_of_the_programs_attack_too(case, lines):
     network, _, samples = case
     weak = Barrier(groups=True, attack=FGSM()).lines(network, samples[:5], lambda x, _: Box(x, EPS), torch.float64)
@@ -87,6 +88,7 @@ def test_a_chain_that_is_cut_off_says_so_and_counts_nowhere(case):
     assert summarise(found).whole == 0
 
 
+@pytest.mark.slow
 def test_where_a_later_program_is_looser_the_better_of_both_counts(case, monkeypatch):
     """As the lines of tanh may be: here the second program has looser intervals, and proves less by itself."""
     network, weights, samples = case

@@ -28,6 +28,7 @@ def _case(name: str):
     return network, network.prepare(), x, robust(network.module(x).argmax(1), network.classes, torch.float64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mlp", "tanh", "conv"])
 def test_what_is_found_lies_inside_what_is_proven(name):
     _, prepared, x, prop = _case(name)

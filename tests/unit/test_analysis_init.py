@@ -86,6 +86,7 @@ def test_an_initialisation_of_a_network_is_the_one_of_the_table(name: str) -> No
         assert fan_in / 2 * layer.weight.abs().mean().item() == pytest.approx(initialisations[name]().gain(fan_in), rel=0.05)
 
 
+@pytest.mark.slow
 def test_bounds_explode_under_the_default_and_not_under_the_ibp_initialisation() -> None:
     default, ibp = (widths(name, width=16, trials=2) for name in ("xavier-uniform", "ibp"))
     assert len(default) == len(ibp) == 7

@@ -87,6 +87,7 @@ def test_the_axes_lead_to_the_rivals_and_cells_are_the_networks_own():
     assert grid[8, 8] == grid[0, 0] == 0
 
 
+@pytest.mark.slow
 def test_votes_match_a_direct_count_and_limits_are_those_of_clopper_and_pearson():
     module, x = _mlp()
     line = Regions(_case(module, x, classes=5), SIGMA, n=300, alpha=0.01, resolution=8).line()

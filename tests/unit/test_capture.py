@@ -52,6 +52,7 @@ def test_operator_names_of_a_residual_network_are_golden():
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_dropout_is_removed_and_remembered():
     network = Network.capture(nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.5), nn.Linear(3, 2)), (3,))
     assert network.graph.operators() == ("linear", "linear")

@@ -131,6 +131,7 @@ def address(tmp_path):
         server.shutdown()
 
 
+@pytest.mark.slow
 def test_a_mirror_gives_its_files_or_says_why_not(address, given):
     folder = given(Mirror(address))
     fetch.get("tiny", say=lambda _: None)

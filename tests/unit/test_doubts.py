@@ -41,6 +41,7 @@ def test_what_is_near_chance(right, count, classes, warned):
     assert _warned(lambda: warn_near_chance(right, count, classes)) == (["NearChance"] if warned else [])
 
 
+@pytest.mark.slow
 def test_verify_warns_of_inputs_in_another_order():
     """The answer is the largest of ten pixels; pixels turned around are answered by chance."""
     x = torch.rand(40, 10, generator=torch.Generator().manual_seed(0))

@@ -59,6 +59,7 @@ def test_truth_values_are_zero_and_one():
     assert as_labels(labels).dtype == torch.int64
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", INTEGERS)
 def test_every_verb_takes_every_integer(three, dtype):
     x = torch.tensor([[0.9, 0.2], [0.2, 0.9], [0.6, 0.5]])

@@ -43,6 +43,7 @@ def _channels_last(x):
     return np.ascontiguousarray(np.moveaxis(x.numpy(), 1, 3))
 
 
+@pytest.mark.slow
 def test_a_layout_permutes_pictures_as_a_layer(last, pictures):
     net = epsball.load(last, layout="nhwc")
     assert net.input_shape == SHAPE

@@ -69,11 +69,13 @@ def network(request) -> Network:
     return Network.capture(request.param(), (4,))
 
 
+@pytest.mark.slow
 def test_the_graph_is_the_module(network):
     assert torch.equal(network.prepare().forward(X), network.module(X))
     assert torch.allclose(network.prepare(torch.float64).forward(X.double()).float(), network.module(X), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(bounders))
 def test_every_bound_is_refused_by_name(network, name):
     with pytest.raises(UnsupportedOp, match=r"no bounds for `(cdist|sort|gt)`") as raised:
@@ -81,6 +83,7 @@ def test_every_bound_is_refused_by_name(network, name):
     assert "test_opaque.py" in str(raised.value)  # the user's own line
 
 
+@pytest.mark.slow
 def test_the_public_functions_refuse_at_the_door_what_they_would_bound(network):
     with pytest.raises(UnsupportedOp, match="no bounds for"):
         epsball.verify(network, X[:4], Y[:4], eps=0.1)
@@ -109,6 +112,7 @@ def test_it_trains_by_standard_and_by_no_bound(network):
         list(fit(network, recipes["standard"](), Examples(X, Y), config, IbpAccuracy(0.1)))
 
 
+@pytest.mark.slow
 def test_its_hash_is_the_same_in_another_process():
     script = (
         "import sys; sys.path.insert(0, 'tests/unit')\n"

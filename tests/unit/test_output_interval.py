@@ -36,6 +36,7 @@ def wide():
     return nn.Linear(5, 700)
 
 
+@pytest.mark.slow
 def test_forms_of_many_outputs_come_in_parts(wide):
     x = torch.rand(3, 5)
     network, limit = Network.capture(wide, (5,)).prepare(), 2**20
@@ -103,6 +104,7 @@ class Cancels(nn.Module):
         return torch.cat((2 * x, x), 1)[:, 0:2] - torch.cat((2 * x, x), 1)[:, 3:5]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("net", "width"), [(Twice(), [0.4, 0.4]), (Cancels(), [0.2, 0.2])])
 def test_intervals_stay_as_tight_where_forms_are_tighter(net, width):
     """2 x0 and 2 x1 by two layers that mix; 2 x - x by one value used twice."""
@@ -110,6 +112,7 @@ def test_intervals_stay_as_tight_where_forms_are_tighter(net, width):
     assert torch.allclose(found.width, torch.tensor([width]), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_both_ways_agree_on_a_network():
     torch.manual_seed(1)
     net = nn.Sequential(nn.Linear(4, 9), nn.ReLU(), nn.Linear(9, 6))

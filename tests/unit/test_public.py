@@ -57,6 +57,7 @@ def test_train_attack_bound_and_verify_fit_together(trained):
     assert bool(interval.contains(network.module(x), slack=1e-4).all())
 
 
+@pytest.mark.slow
 def test_radii_are_proven_and_wrong_answers_have_none(trained):
     network, x, y = trained
     wrong = network.module(x).argmax(1) != y
@@ -74,6 +75,7 @@ def test_radii_are_proven_and_wrong_answers_have_none(trained):
         epsball.radius(network, x + 2, y)
 
 
+@pytest.mark.slow
 def test_attack_and_verify_take_any_set(trained):
     network, x, y = trained
     hit = epsball.attack(network, Patch(x, 1), y).success

@@ -25,6 +25,7 @@ from epsball.run.identity import network_of, weights_of
 DEEP = 100_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ['{"type":"x","y":' + "[" * DEEP + "]" * DEEP + "}", '{"type":"x","y":' * DEEP + "1" + "}" * DEEP])
 def test_a_line_nested_100_000_deep_is_one_clear_error(tmp_path, part):
     path = tmp_path / "record.jsonl"
@@ -102,6 +103,7 @@ def test_a_record_of_the_older_version_is_never_gone_on_with(tmp_path):
     assert (folder / "record.jsonl").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_the_command_is_the_one_that_was_typed(tmp_path):
     script = "from epsball.record.origin import command; import json; print(json.dumps(command()))\n"
     (tmp_path / "work").mkdir()
@@ -128,6 +130,7 @@ def test_a_hash_of_a_tensor_is_that_of_its_type_shape_and_bytes():
     assert hashed({"a": 1, "b": 2}) == hashed({"b": 2, "a": 1})
 
 
+@pytest.mark.slow
 def test_a_network_is_its_weights_and_what_is_done_with_them():
     def of(*layers: nn.Module) -> Network:
         return Network.capture(nn.Sequential(*layers), (3,))
@@ -143,6 +146,7 @@ def test_a_network_is_its_weights_and_what_is_done_with_them():
     assert network_of(relu) != kept
 
 
+@pytest.mark.slow
 def test_the_hash_of_a_network_is_the_same_in_another_process():
     script = (
         "import torch; from torch import nn\n"

@@ -30,6 +30,7 @@ def _net() -> nn.Module:
     return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 4))
 
 
+@pytest.mark.slow
 def test_a_test_radius_is_what_epochs_are_judged_at(data, monkeypatch):
     """The radii of the boxes that bounds are taken over while a standard run is judged."""
     seen = []
@@ -58,6 +59,7 @@ def test_a_test_radius_beside_noise_is_refused(data):
         epsball.train(_net(), data, recipe=Gaussian(sigma=0.1), epochs=1, batch=50, test_eps=0.1)
 
 
+@pytest.mark.slow
 def test_cells_of_a_set_without_cells_are_refused():
     net = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
     x = torch.rand(2, 1, 4, 4)

@@ -174,6 +174,7 @@ def test_the_best_epoch_is_the_one_the_run_selected(tmp_path):
     assert [best_epoch(run).epoch for run in read_runs(story).runs] == [6, 4]
 
 
+@pytest.mark.slow
 def test_margins_of_every_method_are_all_in_the_sheet(tmp_path):
     run = read_runs([sample.write(tmp_path / "v", *sample.verify_lines(400))]).runs[0]
     figure = margin_figure(run)
@@ -186,6 +187,7 @@ def test_margins_of_every_method_are_all_in_the_sheet(tmp_path):
     assert counted == wanted
 
 
+@pytest.mark.slow
 def test_training_figures_carry_the_record(tmp_path):
     lines = sample.train_lines(4)
     figures = {f.id: f for f in training_figures(read_runs([sample.write(tmp_path / "t", *lines)]).runs[0])}
@@ -254,6 +256,7 @@ def test_what_is_no_record_is_named(tmp_path):
     assert caught.value.where.endswith("cut.jsonl:2")
 
 
+@pytest.mark.slow
 def test_the_place_of_a_report_is_a_file(tmp_path):
     folder = sample.write(tmp_path / "t", *sample.train_lines(1))
     with pytest.raises(BadConfig, match="folder"):
@@ -272,6 +275,7 @@ def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch, missing):
         write_report([sample.write(tmp_path / "t", *sample.train_lines(1))], tmp_path / "report.html")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["\ud800\x00\x1b[2J日本語$\\frac{1}$ %s {}" + "a" * 3000, ""])
 @pytest.mark.filterwarnings("error::UserWarning")
 def test_any_text_can_be_a_name(tmp_path, monkeypatch, text):
@@ -308,6 +312,7 @@ def test_training_results_name_verifier_protocol_and_selection(tmp_path):
     assert results(read_runs([sample.write(tmp_path / "cut", *lines[:-2])])) is None
 
 
+@pytest.mark.slow
 def test_whole_networks_are_compared_by_neurons(tmp_path):
     layers = [{"name": n, "active": a, "inactive": round(1 - a - u, 9), "unstable": u, "neurons": k} for n, a, u, k in (
         ("one", 0.1, 0.5, 300), ("two", 0.9, 0.1, 100))]  # fmt: skip

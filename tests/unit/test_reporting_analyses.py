@@ -30,6 +30,7 @@ def _page(folder, lines) -> Page:
     return Page(write_report([sample.write(folder / "run", *lines)], folder / "r.html").read_text("utf-8"))
 
 
+@pytest.mark.slow
 def test_a_barrier_is_drawn_from_whole_chains_and_told_of_all(tmp_path):
     lines = sample.barrier_lines()
     panel = barrier_panel(_run(tmp_path / "b", lines))
@@ -61,6 +62,7 @@ def test_chains_of_other_methods_are_no_chains():
     assert "Least margins of 1 images" in barrier_figure([*strange, BarrierLine(**plain, margins={"crown": 0.0, "attack": 1.0})])
 
 
+@pytest.mark.slow
 def test_estimates_stand_by_margin_and_say_that_they_are_no_proofs(tmp_path):
     lines = sample.estimate_lines()
     panel = estimate_panel(_run(tmp_path / "e", lines))
@@ -85,6 +87,7 @@ def test_estimates_that_are_not_finite_are_a_table(tmp_path):
     assert "–" in _page(tmp_path, [head, nothing]).texts["estimate-table-run-1"]
 
 
+@pytest.mark.slow
 def test_what_stands_against_a_smooth_attack_is_counted(tmp_path):
     lines = sample.smooth_attack_lines()
     run = _run(tmp_path / "s", lines)

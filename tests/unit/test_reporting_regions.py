@@ -41,6 +41,7 @@ def test_the_sheets_hold_every_cell_and_every_vote(tmp_path):
     assert region_figures(_run(tmp_path / "none", sample.header("analyse"))) == ()
 
 
+@pytest.mark.slow
 def test_the_words_say_what_is_certified_and_what_is_not_shown(tmp_path):
     plane, votes = region_figures(_run(tmp_path / "r", *sample.regions_lines()))
     assert "certified l2 radius, 0.439: within it the smoothed classifier says 7" in plane.caption
@@ -74,6 +75,7 @@ def test_names_keep_away_from_lines():
         assert free[row, column] == (np.linalg.norm(edge - point, axis=1).min() > 0.2)
 
 
+@pytest.mark.slow
 def test_the_report_has_both_in_its_section_beside_certificates(tmp_path):
     runs = [sample.write(tmp_path / "r", *sample.regions_lines()), sample.write(tmp_path / "c", *sample.certify_lines())]
     page = write_report(runs, tmp_path / "r.html").read_text()

@@ -27,6 +27,7 @@ def _shard(folder: Path, part: int, change: Callable[[dict], object] = dict.copy
     return sample.write(folder / f"shard-{part}", header, *lines, sample.summary("verify", lines), {"type": "done"})
 
 
+@pytest.mark.slow
 def test_three_shards_have_the_headline_of_the_whole(tmp_path):
     whole = sample.write(tmp_path / "whole", *sample.verify_lines(COUNT, witnesses=0))
     parts = [_shard(tmp_path, part) for part in (2, 3, 1)]

@@ -35,6 +35,7 @@ def _rows(sheet):
     return list(csv.reader(io.StringIO(unquote(sheet.uri.partition(",")[2]))))[1:]
 
 
+@pytest.mark.slow
 def test_the_curve_is_the_share_of_right_inputs_with_at_least_that_radius(run):
     page = smoothing_page(read_runs([run]))
     lines = [line for line in sample.certify_lines() if line["type"] == "certificate"]
@@ -47,6 +48,7 @@ def test_the_curve_is_the_share_of_right_inputs_with_at_least_that_radius(run):
     assert float(_rows(page.curves.sheet)[-1][2]) == 0.0  # the curve comes down
 
 
+@pytest.mark.slow
 def test_the_table_counts_abstentions_and_wrong_inputs_as_zero(run):
     (row,) = smoothing_page(read_runs([run])).rows
     lines = [line for line in sample.certify_lines() if line["type"] == "certificate"]

@@ -57,6 +57,7 @@ def go(path: Path, what: Job | None = None, *, resume: bool = False) -> SummaryL
         return train(what or job(), folder, save, screen(quiet=True))
 
 
+@pytest.mark.slow
 def test_a_run_and_its_record(tmp_path: Path) -> None:
     summary = go(tmp_path / "run")
     lines = read(tmp_path / "run" / "record.jsonl")
@@ -148,6 +149,7 @@ def test_a_full_disk_leaves_the_older_checkpoint_whole(tmp_path: Path, monkeypat
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
+@pytest.mark.slow
 def test_a_limit_on_file_size_is_a_full_disk_too(tmp_path: Path) -> None:
     script = (
         "import resource, signal, sys, torch, pathlib\n"
@@ -163,6 +165,7 @@ def test_a_limit_on_file_size_is_a_full_disk_too(tmp_path: Path) -> None:
     assert read_tensors(path)[0]["a"].shape == (4,)
 
 
+@pytest.mark.slow
 def test_checkpoints_that_are_refused(tmp_path: Path) -> None:
     go(tmp_path / "run")
     path = tmp_path / "run" / "checkpoint.safetensors"

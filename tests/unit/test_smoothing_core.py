@@ -36,6 +36,7 @@ def x():
     return torch.rand(7, 1, 8, 8, generator=torch.Generator().manual_seed(1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("procedure", [Fixed(1000), Sequential(cap=3000), Staged((256, 1024, 2000))], ids=repr)
 def test_counts_do_not_depend_on_batch_or_order(network, x, procedure):
     reference = Smoothed(network, 0.25, 10, batch=1024).certify(x, procedure=procedure)
@@ -98,6 +99,7 @@ def test_linear_classifier_gets_its_distance():
     assert max(inside.samples, outside.samples) < 20_000
 
 
+@pytest.mark.slow
 def test_radius_zero_certifies_the_prediction():
     clear, tie = Smoothed(HalfSpace(), 0.25, 3).certify_at(torch.tensor([[0.6, 0.3], [0.2, 0.3]]), 0.0)
     assert (clear.label, clear.radius) == (0, 0.0)

@@ -230,6 +230,7 @@ def test_refused_options(change) -> None:
         replace(CONFIG, **change)
 
 
+@pytest.mark.slow
 def test_a_state_of_another_run_or_network_is_refused() -> None:
     run = fit(network(), Standard(), examples(), CONFIG, IbpAccuracy(0.0))
     state = next(e for e in run if isinstance(e, Stepped)).snapshot()

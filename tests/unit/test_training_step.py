@@ -289,6 +289,7 @@ def test_refused_options(options: dict) -> None:
     assert caught.value.fix
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decay", ["none", "linear"])
 def test_the_attack_of_a_step_is_the_attack(net: Network, decay: str) -> None:
     data, clip = batch(), (0.0, 1.0)

@@ -173,6 +173,7 @@ def test_the_order_of_what_decides_is_total():
     assert [worst(ORDER[i:]) for i in range(5)] == list(ORDER)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("says", list(itertools.product(ORDER, repeat=2)))
 def test_the_worst_of_two_cells_decides(says):
     verdict = _bright(*says)

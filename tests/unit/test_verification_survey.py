@@ -122,6 +122,7 @@ def test_running_everywhere_knows_every_methods_own_accuracy(network, data):
     assert [s.name for s in found.steps] == [s.name for s in plain.steps]
 
 
+@pytest.mark.slow
 def test_shards_in_any_order_make_the_whole(network, data):
     whole = summarise(_survey(network, data, Ladder(), batches := range(COUNT)))
     parts = [_survey(network, data, Ladder(), shard(batches, i, 3)) for i in (2, 0, 1)]
@@ -149,6 +150,7 @@ def test_timeouts_and_errors_are_no_answers(network, data):
     assert summarise(lines).status["error"] == 45
 
 
+@pytest.mark.slow
 def test_double_precision_agrees(network, data):
     single, double = (summarise(_survey(network, data, dtype=d)) for d in (torch.float32, torch.float64))
     assert single.accuracy == double.accuracy
