@@ -9,6 +9,8 @@ from types import BuiltinFunctionType, FunctionType
 
 import torch
 
+from epsball.errors import BadConfig
+
 
 def hashed(*values: object) -> str:
     """SHA-256 of tensors, mappings, sequences and plain values, types and shapes included."""
@@ -41,5 +43,6 @@ def _add(total: hashlib._Hash, value: object) -> None:
     else:
         text = repr(value)
         if " at 0x" in text:
-            raise TypeError(f"{type(value).__name__} has no hash that another process would find, too")
+            what = f"a {type(value).__name__} has no hash that another process would find, too"
+            raise BadConfig(what, fix="report this with the network: a run of it could not be gone on with")
         total.update(f"{type(value).__name__} {len(text)};{text}".encode())

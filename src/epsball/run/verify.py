@@ -53,6 +53,7 @@ class Judgement:
 
     def __post_init__(self) -> None:
         Budget(seconds=self.seconds, bytes=self.memory)  # a bad one fails here, before a folder is made
+        self.case.network.plan.boundable()
 
     def run(self, path: Path, *, resume: bool = False, anyway: bool = False) -> SummaryLine:
         """Judge every instance that the folder's record does not hold yet, and return the summary line.

@@ -131,6 +131,7 @@ class Known:
                     where="Given",
                     fix="find them over a box that holds every set that they are used for, with as many samples",
                 )
+        found = {**self.found, 0: input_set.hull()}  # what is known of the nodes holds on a part of the set, too
         if slope == self.slope:
-            return replace(self, input_set=input_set)
-        return Known.of(network, input_set, self.found, slope)
+            return replace(self, input_set=input_set, found=found)
+        return Known.of(network, input_set, found, slope)
