@@ -19,6 +19,8 @@ from epsball.registry import Registry
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from torch import nn
+
     from epsball.ops.network import Network
     from epsball.types import Tensor
 
@@ -38,6 +40,14 @@ class Initialisation(Protocol):
 initialisations: Registry[type[Initialisation]] = Registry("initialisation", package="epsball.training.distributions")
 
 
+def reset(module: nn.Module) -> None:
+    """Draw the weights of every layer anew that knows how: torch's layers have a method for it that `nn.Module` has not."""
+    for layer in module.modules():
+        draw = getattr(layer, "reset_parameters", None)
+        if callable(draw):
+            draw()
+
+
 @initialisations.register("default")
 @dataclass(frozen=True)
 class Default:
@@ -47,10 +57,7 @@ class Default:
     """
 
     def __call__(self, net: Network) -> None:
-        for module in net.module.modules():
-            reset = getattr(module, "reset_parameters", None)
-            if callable(reset):
-                reset()
+        reset(net.module)
 
     def gain(self, fan_in: int) -> float:
         return math.sqrt(fan_in) / 4

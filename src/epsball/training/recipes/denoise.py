@@ -11,6 +11,7 @@ from epsball.errors import BadConfig
 from epsball.smoothing import losses
 from epsball.smoothing.denoised import Denoised
 from epsball.training.base import Batch, Loss, Progress, recipes
+from epsball.training.initialise import reset
 from epsball.training.recipes.gaussian import Gaussian, check_option, training_pass
 
 if TYPE_CHECKING:
@@ -56,10 +57,8 @@ class Denoise(Gaussian):
         return self.classifier
 
     def initialise(self, net: Network) -> None:
-        for module in _parts(net).denoiser.modules() if self.initialisation == "default" else ():
-            reset = getattr(module, "reset_parameters", None)
-            if callable(reset):
-                reset()
+        if self.initialisation == "default":
+            reset(_parts(net).denoiser)
 
     def loss(self, net: Network, batch: Batch, at: Progress) -> Loss:
         both, noise = _parts(net), self.noise(batch.x)
