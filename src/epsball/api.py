@@ -179,6 +179,7 @@ def verify(  # noqa: PLR0913 - the public surface names every option
     """
     input_set = input_set_of(x, eps, norm, clip)
     network = captured(net, input_set.centre)
+    network.plan.boundable()  # before an attack is run for nothing
     labels = as_labels(y, count=len(input_set.centre)).to(input_set.centre.device)
     prop = robust(labels, network.classes, input_set.centre.dtype, threshold)
     problem = Problem(network.prepare(), input_set, prop, network.module)
