@@ -11,6 +11,7 @@ from typing import Protocol
 import torch
 
 from epsball.examples import Examples
+from epsball.problem.columns import Columns
 from epsball.registry import Registry
 from epsball.types import Tensor
 
@@ -33,6 +34,7 @@ class Dataset:
         clip: the valid range of the inputs, or None.
         digest: SHA-256 of the decompressed data, for checkpoints and records.
         words: of a text set, by their number; then mean and std are empty.
+        columns: of a table: what its features mean. They are in their own units; mean and std are the model's first layer.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Dataset:
     clip: tuple[float, float] | None
     digest: str
     words: tuple[str, ...] = ()
+    columns: Columns | None = None
 
 
 class Source(Protocol):
