@@ -30,7 +30,7 @@ from epsball.training.loop import fit
 from epsball.training.parallel import Team, joined
 from epsball.training.recipes.crown_ibp import FusedCrownIbp
 from epsball.training.recipes.fast_ibp import FastIbp
-from epsball.training.recipes.ibp import Ibp
+from epsball.training.recipes.ibp import IbpTraining
 from epsball.training.recipes.pgd import Pgd
 from epsball.training.recipes.smoothadv import SmoothAdv
 from epsball.training.recipes.smoothmix import SmoothMix
@@ -42,8 +42,8 @@ from plain_formulas import batch, network
 HALF = Progress(15, 100, 10)  # of a ramp of one epoch after a warm-up of one
 RECIPES: dict[str, Recipe] = {
     "standard": Standard(),
-    "ibp": Ibp(0.1, warmup=1, ramp=1),
-    "ibp-detached": Ibp(0.1, warmup=1, ramp=1, batch_norm="detached", form="hinge"),
+    "ibp": IbpTraining(0.1, warmup=1, ramp=1),
+    "ibp-detached": IbpTraining(0.1, warmup=1, ramp=1, batch_norm="detached", form="hinge"),
     "fast-ibp": FastIbp(0.1, warmup=1, ramp=1, tolerance=0.9, regularisation=0.7),
     "fast-ibp-warm": FastIbp(0.1, warmup=9, ramp=1, tolerance=0.9),
     "crown-ibp-fused": FusedCrownIbp(0.1, warmup=1, ramp=1),

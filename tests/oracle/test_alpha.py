@@ -15,7 +15,7 @@ from epsball.errors import BadConfig
 from epsball.forms.interval import Interval
 from epsball.forms.rows import Rows
 from epsball.ops.activations.relu import LeakyRelu
-from epsball.ops.joint.products import MatrixProduct, Product
+from epsball.ops.joint.products import ElementwiseProduct, MatrixProduct
 from epsball.ops.lines import BetweenLines
 from epsball.ops.network import Network
 from epsball.ops.prepared import prepare
@@ -96,7 +96,7 @@ def test_products_have_shares_that_are_worth_it(name):
     slot = known.network.plan.output
     crown = known.lower_bound(slot, rows)
     choices = method.choices(known, slot, rows)
-    products = {step.slot for step in known.network.nonlinear if isinstance(step.op, Product | MatrixProduct)}
+    products = {step.slot for step in known.network.nonlinear if isinstance(step.op, ElementwiseProduct | MatrixProduct)}
     assert products <= set(choices)
     start = torch.cat([c.start.expand(*crown.shape, -1) for c in choices.values()], -1)
     torch.testing.assert_close(bound_at(known, slot, rows, choices, start), crown, rtol=0, atol=1e-12)
@@ -117,7 +117,7 @@ def test_planes_of_one_product_are_those_of_mccormick(corner):
         rows = Rows(torch.full((1, 1, 1, 1), sign).double())
         share = torch.full((1, 1, 1), corner).double()
         (to_x, to_y), bias = MatrixProduct().choice(rows, "adaptive", x, y).at(share).pull(rows)
-        (own_x, own_y), own = Product().choice(rows, "adaptive", x, y).at(share.repeat(1, 1, 2)).pull(rows)
+        (own_x, own_y), own = ElementwiseProduct().choice(rows, "adaptive", x, y).at(share.repeat(1, 1, 2)).pull(rows)
         if sign > 0:
             torch.testing.assert_close((to_x.values, to_y.values, bias), (own_x.values, own_y.values, own))
         at = torch.cartesian_prod(torch.linspace(-1, 2, 31), torch.linspace(0.5, 3, 31)).double()

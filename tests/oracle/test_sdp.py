@@ -25,7 +25,7 @@ from epsball.verification.semidefinite.ascent import climb
 from epsball.verification.semidefinite.dual import Dual
 from epsball.verification.semidefinite.lift import lift
 from epsball.verification.semidefinite.newton import model
-from epsball.verification.semidefinite.pace import Pace
+from epsball.verification.semidefinite.pace import Stopwatch
 from epsball.verification.semidefinite.verifier import Sdp, SdpVerifier
 from references import exact, preactivations, random_mlp, triangle_lp
 
@@ -142,7 +142,7 @@ def test_first_order_steps_alone_are_sound_and_tighter_than_crown():
     assert got.ceiling == math.inf
     assert got.bound > crown + 0.3 * (best - crown)
     x = dual.crown()[1] + 0.01 * dual.signed
-    assert torch.equal(climb(dual, x, 0.01, steps=50, pace=Pace(time.monotonic() - 1)).sign(), x.sign())
+    assert torch.equal(climb(dual, x, 0.01, steps=50, pace=Stopwatch(time.monotonic() - 1)).sign(), x.sign())
 
 
 def test_a_batch_is_its_samples_and_enough_is_enough():

@@ -14,7 +14,7 @@ from epsball.problem.sets import Box
 from epsball.verification.semidefinite import pace as sdp_pace
 from epsball.verification.semidefinite.dual import Dual
 from epsball.verification.semidefinite.lift import lift
-from epsball.verification.semidefinite.pace import Pace
+from epsball.verification.semidefinite.pace import Stopwatch
 from references import random_mlp
 
 UNIT = Fraction(1, 2**53)
@@ -52,17 +52,17 @@ def test_crowns_walk_gives_away_more_than_its_sums_can_lose(seed: int) -> None:
 def test_a_pace_stops_before_what_is_left_to_do_would_be_late(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr(sdp_pace.time, "monotonic", lambda: now[0])
-    assert not Pace(until=110.0, reserve=4.0, longest=5.9).stop()
-    assert Pace(until=110.0, reserve=4.0, longest=6.1).stop(), "the step would end in time, its check would not"
-    assert Pace(until=99.0).stop()
-    assert not Pace(until=100.5).stop(), "nothing is kept that nobody asked for"
-    assert not Pace().stop()
-    pace = Pace(until=110.0)
+    assert not Stopwatch(until=110.0, reserve=4.0, longest=5.9).stop()
+    assert Stopwatch(until=110.0, reserve=4.0, longest=6.1).stop(), "the step would end in time, its check would not"
+    assert Stopwatch(until=99.0).stop()
+    assert not Stopwatch(until=100.5).stop(), "nothing is kept that nobody asked for"
+    assert not Stopwatch().stop()
+    pace = Stopwatch(until=110.0)
     assert not pace.stop()
     now[0] = 106.0
     assert pace.stop(), "the step just taken took six seconds, and four are left"
     assert (pace.longest, pace.late) == (6.0, True)
-    pace = Pace(until=110.0)
+    pace = Stopwatch(until=110.0)
     pace.stop()
     pace.pause()
     now[0] = 109.0

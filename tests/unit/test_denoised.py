@@ -19,7 +19,7 @@ from epsball.run.denoise import assembled, put_before
 from epsball.smoothing.denoised import Denoised, in_front
 from epsball.training.base import Batch, Progress
 from epsball.training.recipes.denoise import Denoise
-from epsball.training.recipes.gaussian import Gaussian
+from epsball.training.recipes.gaussian import GaussianTraining
 
 SHAPE, AT = (1, 6, 6), Progress(0, 10, 10)
 
@@ -86,7 +86,7 @@ def test_what_cannot_be_put_together(tmp_path, both):
     save_model(tmp_path, described.build(), described, {})
     with pytest.raises(BadShape, match="the data have"):
         assembled(both.denoiser, Denoise(0.3, classifier=str(tmp_path)), SHAPE)
-    assert assembled(plain, Gaussian(0.3), SHAPE) is plain
+    assert assembled(plain, GaussianTraining(0.3), SHAPE) is plain
     for options in ({"reconstruction": 0.0, "stability": 0.0}, {"stability": -1.0}, {"initialisation": "ibp"}):
         with pytest.raises(BadConfig):
             Denoise(0.3, **options)

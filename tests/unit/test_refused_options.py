@@ -53,10 +53,10 @@ def test_an_eps_that_no_recipe_takes_is_refused(data):
 
 
 def test_a_test_radius_beside_noise_is_refused(data):
-    from epsball.training.recipes.gaussian import Gaussian
+    from epsball.training.recipes.gaussian import GaussianTraining
 
     with pytest.raises(BadConfig, match="no effect"):
-        epsball.train(_net(), data, recipe=Gaussian(sigma=0.1), epochs=1, batch=50, test_eps=0.1)
+        epsball.train(_net(), data, recipe=GaussianTraining(sigma=0.1), epochs=1, batch=50, test_eps=0.1)
 
 
 @pytest.mark.slow

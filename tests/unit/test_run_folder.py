@@ -31,7 +31,7 @@ from epsball.storage import read_tensors, write_tensors
 from epsball.training.base import Diverged
 from epsball.training.config import TrainConfig
 from epsball.training.evaluate import IbpAccuracy, Scores
-from epsball.training.recipes.ibp import Ibp
+from epsball.training.recipes.ibp import IbpTraining
 
 CONFIG = TrainConfig(epochs=3, batch=10, log_every=3, checkpoint_every=4, validation=0.2)
 
@@ -44,7 +44,7 @@ def network(width: int) -> Network:
 def job(width: int = 6, config: TrainConfig = CONFIG) -> Job:
     net = network(width)
     data = Examples(torch.rand(60, 4, generator=torch.Generator().manual_seed(0)), torch.arange(60) % 2)
-    recipe = Ibp(0.05, warmup=0.5, ramp=1)
+    recipe = IbpTraining(0.05, warmup=0.5, ramp=1)
     return Job(net, recipe, data, config, IbpAccuracy(0.05), {"train": {"lr": config.lr}}, notes={"data": "random"})
 
 

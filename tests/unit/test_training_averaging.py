@@ -20,9 +20,9 @@ from epsball.training.curriculum import Pace
 from epsball.training.evaluate import Evaluation, IbpAccuracy, Scores
 from epsball.training.events import Epoch, Metrics, Stepped
 from epsball.training.loop import Census, fit
-from epsball.training.recipes.crown_ibp import CrownIbp
+from epsball.training.recipes.crown_ibp import CrownIbpTraining
 from epsball.training.recipes.fast_ibp import FastIbp
-from epsball.training.recipes.ibp import Ibp
+from epsball.training.recipes.ibp import IbpTraining
 from epsball.training.recipes.mixture import Mixture
 from epsball.training.recipes.pgd import Pgd
 from epsball.training.recipes.standard import Standard
@@ -84,7 +84,7 @@ def test_l1_is_added_to_the_loss_and_shrinks_the_weights() -> None:
 
 @pytest.mark.slow
 def test_accumulated_gradients_are_those_of_the_whole_batch() -> None:
-    whole, parts = (final(Ibp(0.05, warmup=1, ramp=2), replace(CONFIG, accumulate=n), norm=False) for n in (1, 5))
+    whole, parts = (final(IbpTraining(0.05, warmup=1, ramp=2), replace(CONFIG, accumulate=n), norm=False) for n in (1, 5))
     for name, tensor in whole.items():
         torch.testing.assert_close(parts[name], tensor, rtol=1e-4, atol=1e-5)
     with pytest.raises(BadConfig, match="equal parts"):
@@ -153,7 +153,7 @@ def test_ema_follows_each_step() -> None:
 def test_the_population_policy_judges_with_statistics_of_the_training_set() -> None:
     clean, population = Watch(), Watch()
     for policy, watch in (("clean", clean), ("population", population)):
-        run(Ibp(0.05, warmup=1, ramp=2, batch_norm=policy), CONFIG, judge=watch)
+        run(IbpTraining(0.05, warmup=1, ramp=2, batch_norm=policy), CONFIG, judge=watch)
     for ours, theirs in zip(population.seen, clean.seen, strict=True):
         assert torch.equal(ours["0.weight"], theirs["0.weight"]), "the steps are the same"
         assert not torch.allclose(ours["1.running_mean"], theirs["1.running_mean"], rtol=1e-3)
@@ -162,7 +162,7 @@ def test_the_population_policy_judges_with_statistics_of_the_training_set() -> N
 
 
 RECIPES = [
-    (CrownIbp(0.05, warmup=1, ramp=2), {"average": "swa", "average_from": 2}),
+    (CrownIbpTraining(0.05, warmup=1, ramp=2), {"average": "swa", "average_from": 2}),
     (Pgd(0.05, steps=2, batch_norm="adversarial"), {"average": "ema", "average_from": 1.5, "accumulate": 2}),
     (Mixture(0.05, robust="pgd", warmup=1, ramp=2, steps=2), {"l1": 1e-4}),
     (FastIbp(0.05, warmup=0, ramp=3, batch_norm="population"), {"curriculum": "both", "stride": 0.5, "patience": 2}),
@@ -216,7 +216,7 @@ def test_the_curriculum_waits_for_its_target_and_no_longer_than_its_patience() -
 
 @pytest.mark.parametrize(("paced", "eps", "kappa"), [("both", 0.05, 0.75), ("eps", 0.05, 0.5), ("kappa", 0.1, 0.75)])
 def test_a_target_moves_eps_or_kappa_or_both(paced: str, eps: float, kappa: float) -> None:
-    recipe = Ibp(0.1, warmup=0, ramp=1)
+    recipe = IbpTraining(0.1, warmup=0, ramp=1)
     at = Progress(10, 100, 10, share=0.5, paced=paced)
     assert recipe.eps_at(at) == pytest.approx(eps)
     assert recipe.kappa()(at) == pytest.approx(kappa)
@@ -224,15 +224,15 @@ def test_a_target_moves_eps_or_kappa_or_both(paced: str, eps: float, kappa: floa
 
 def test_a_run_with_a_target_reaches_the_full_radius_and_selects_there() -> None:
     config = replace(CONFIG, curriculum="both", target=1.0, stride=0.5, patience=2)
-    events = run(Ibp(0.05, warmup=0, ramp=1), config)
+    events = run(IbpTraining(0.05, warmup=0, ramp=1), config)
     radii = [e.eps for e in events if isinstance(e, Metrics)]
     assert radii == pytest.approx([0.0, 0.0, 0.025, 0.025, 0.05, 0.05], abs=1e-9)
     assert [e.best for e in events if isinstance(e, Epoch)][:4] == [False] * 4
     assert sum(isinstance(e, Census) for e in events) == 6
-    easy = run(Ibp(0.05, warmup=0, ramp=1), replace(config, target=0.0))
+    easy = run(IbpTraining(0.05, warmup=0, ramp=1), replace(config, target=0.0))
     assert [e.eps for e in easy if isinstance(e, Metrics)] == pytest.approx([0.0, 0.025, 0.05, 0.05, 0.05, 0.05], abs=1e-9)
     with pytest.raises(BadConfig, match="may take 15 epochs"):
-        run(Ibp(0.05, warmup=0, ramp=1), replace(config, stride=0.2, patience=3))
+        run(IbpTraining(0.05, warmup=0, ramp=1), replace(config, stride=0.2, patience=3))
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ from epsball.problem.sets import Box
 from epsball.training.base import Batch, Progress
 from epsball.training.interval_pass import Bounded, training_box
 from epsball.training.linear import fused_sum, linear_worst_logits
-from epsball.training.recipes.crown_ibp import CrownIbp, FusedCrownIbp
-from epsball.training.recipes.ibp import Ibp
+from epsball.training.recipes.crown_ibp import CrownIbpTraining, FusedCrownIbp
+from epsball.training.recipes.ibp import IbpTraining
 from epsball.training.statistics import clean_pass
 from plain_formulas import assert_equal, batch, gradient_norm, naive, naive_crown, naive_fused, network
 
@@ -32,7 +32,7 @@ def test_crown_ibp_is_the_plain_formula(dtype: torch.dtype, beta_end: float) -> 
     module, data = network().to(dtype), batch()
     data = Batch(data.x.to(dtype), data.y)
     net = Network.capture(module, (2, 6, 6))
-    recipe = CrownIbp(0.1, warmup=1, ramp=1, kappa_end=0.0, beta_end=beta_end)
+    recipe = CrownIbpTraining(0.1, warmup=1, ramp=1, kappa_end=0.0, beta_end=beta_end)
     natural, _, _, _ = naive(module, data.x, data.y, 0.05)
     beta = 1 - 0.5 * (1 - beta_end)
     linear = naive_crown(module, data.x, data.y, 0.05)
@@ -71,8 +71,8 @@ def test_loss_fusion_is_the_plain_formula(dtype: torch.dtype, beta_end: float) -
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", [CrownIbp, FusedCrownIbp])
-def test_at_eps_0_it_is_cross_entropy(recipe: type[CrownIbp]) -> None:
+@pytest.mark.parametrize("recipe", [CrownIbpTraining, FusedCrownIbp])
+def test_at_eps_0_it_is_cross_entropy(recipe: type[CrownIbpTraining]) -> None:
     module, data = network(), batch()
     net = Network.capture(module, (2, 6, 6))
     module.train()
@@ -114,7 +114,7 @@ def test_gradients_are_finite_where_nothing_is_unstable_and_logits_are_large() -
     with torch.no_grad():
         module[-1].weight.mul_(500)
     net = Network.capture(module, (2, 6, 6))
-    for recipe in (CrownIbp, FusedCrownIbp):
+    for recipe in (CrownIbpTraining, FusedCrownIbp):
         for eps in (1e-9, 1.0):
             loss = recipe(eps, warmup=0, ramp=0, beta_end=1.0).loss(net, data, AT).total
             assert loss.isfinite()
@@ -123,13 +123,13 @@ def test_gradients_are_finite_where_nothing_is_unstable_and_logits_are_large() -
 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["margin", "hinge"])
-@pytest.mark.parametrize("recipe", [Ibp, CrownIbp])
-def test_margin_forms(recipe: type[Ibp], form: str) -> None:
+@pytest.mark.parametrize("recipe", [IbpTraining, CrownIbpTraining])
+def test_margin_forms(recipe: type[IbpTraining], form: str) -> None:
     module, data = network(), batch()
     net = Network.capture(module, (2, 6, 6))
     ours = recipe(0.1, warmup=1, ramp=1, kappa_start=0.0, kappa_end=0.0, form=form).loss(net, data, AT).total
     intervals = interval_worst(net, data, 0.05)
-    worst = intervals if recipe is Ibp else (naive_crown(module, data.x, data.y, 0.05) + intervals) / 2
+    worst = intervals if recipe is IbpTraining else (naive_crown(module, data.x, data.y, 0.05) + intervals) / 2
     least = torch.stack([-row[torch.arange(4) != label].max() for row, label in zip(worst, data.y, strict=True)])
     wanted = {"margin": 0.0, "hinge": 1.0}[form]
     theirs = torch.clamp(wanted - least, min=0).mean()
@@ -139,12 +139,12 @@ def test_margin_forms(recipe: type[Ibp], form: str) -> None:
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: CrownIbp(0.1, beta_end=1.5),
-        lambda: CrownIbp(0.1, beta_start=-0.1),
+        lambda: CrownIbpTraining(0.1, beta_end=1.5),
+        lambda: CrownIbpTraining(0.1, beta_start=-0.1),
         lambda: FusedCrownIbp(0.1, form="hinge"),
-        lambda: Ibp(0.1, form="hing"),
-        lambda: Ibp(0.1, batch_norm="adversarial"),
-        lambda: Ibp(0.1, batch_norm="none"),
+        lambda: IbpTraining(0.1, form="hing"),
+        lambda: IbpTraining(0.1, batch_norm="adversarial"),
+        lambda: IbpTraining(0.1, batch_norm="none"),
     ],
 )
 def test_refused_options(make) -> None:
@@ -155,5 +155,5 @@ def test_refused_options(make) -> None:
 def test_a_network_without_batch_norm() -> None:
     module = nn.Sequential(nn.Linear(5, 7), nn.ReLU(), nn.Linear(7, 4)).double()
     data = Batch(torch.rand(3, 5, dtype=torch.float64), torch.tensor([0, 3, 1]))
-    ours = CrownIbp(0.1, warmup=0, ramp=0, kappa_end=0.0, beta_end=1.0).loss(Network.capture(module, (5,)), data, AT).total
+    ours = CrownIbpTraining(0.1, warmup=0, ramp=0, kappa_end=0.0, beta_end=1.0).loss(Network.capture(module, (5,)), data, AT).total
     assert_equal(module, ours, F.cross_entropy(naive_crown(module, data.x, data.y, 0.1), data.y))

@@ -16,7 +16,7 @@ from epsball.training.config import TrainConfig
 from epsball.training.evaluate import IbpAccuracy
 from epsball.training.layers import Census, Tightness, census, tightness
 from epsball.training.loop import fit
-from epsball.training.recipes.ibp import Ibp
+from epsball.training.recipes.ibp import IbpTraining
 
 
 def _examples(count: int = 6, size: int = 4) -> Examples:
@@ -79,7 +79,7 @@ def _events(eps: float) -> list:
     torch.manual_seed(0)
     net = Network.capture(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)), (4,))
     config = TrainConfig(epochs=3, batch=10, validation=0.2)
-    return list(fit(net, Ibp(0.1, warmup=1, ramp=1), _examples(50), config, IbpAccuracy(eps)))
+    return list(fit(net, IbpTraining(0.1, warmup=1, ramp=1), _examples(50), config, IbpAccuracy(eps)))
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ from epsball.training.evaluate import Evaluation, IbpAccuracy, Scores
 from epsball.training.events import Epoch, Finished, Metrics, Stepped
 from epsball.training.loop import Census, fit
 from epsball.training.recipes.fast_ibp import FastIbp
-from epsball.training.recipes.ibp import Ibp
+from epsball.training.recipes.ibp import IbpTraining
 from epsball.training.recipes.standard import Standard
 from epsball.training.state import TrainState
 
@@ -59,7 +59,7 @@ class Scripted(Evaluation):
 @pytest.mark.slow
 def test_events_of_a_run() -> None:
     net = network()
-    events = list(fit(net, Ibp(0.05, warmup=1, ramp=1), examples(), CONFIG, IbpAccuracy(0.05)))
+    events = list(fit(net, IbpTraining(0.05, warmup=1, ramp=1), examples(), CONFIG, IbpAccuracy(0.05)))
     steps = [e.step for e in events if isinstance(e, Stepped)]
     assert steps == list(range(1, 33))
     assert [e.step for e in events if isinstance(e, Stepped) and e.due] == sorted({*range(3, 33, 3), 8, 16, 24, 32})
@@ -84,7 +84,7 @@ def test_the_best_epoch_is_chosen_at_the_full_radius_only() -> None:
     scores = ((0.9, 0.9), (0.5, 0.3), (0.6, 0.3), (0.6, 0.3))
     judge = Scripted(scores, [])
     net = network()
-    events = list(fit(net, Ibp(0.05, warmup=1, ramp=1), examples(), CONFIG, judge))
+    events = list(fit(net, IbpTraining(0.05, warmup=1, ramp=1), examples(), CONFIG, judge))
     assert [e.best for e in events if isinstance(e, Epoch)] == [False, True, True, False]
     last = events[-1]
     assert (last.selected.epoch, last.selected.verified, last.selected.clean) == (3, 0.3, 0.6)
@@ -131,7 +131,7 @@ def test_the_protocol_of_the_literature_says_so() -> None:
         fit(network(), Standard(), examples(), config, IbpAccuracy(0.0))
 
 
-RECIPES = [Standard(), Ibp(0.05, warmup=1, ramp=1), FastIbp(0.05, warmup=0.5, ramp=1.5)]
+RECIPES = [Standard(), IbpTraining(0.05, warmup=1, ramp=1), FastIbp(0.05, warmup=0.5, ramp=1.5)]
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda r: type(r).__name__)
@@ -208,11 +208,11 @@ def test_metrics_do_not_depend_on_how_often_checkpoints_are_written() -> None:
         ({"config": replace(CONFIG, batch=90)}, BadConfig, "smaller batch"),
         ({"config": replace(CONFIG, batch=1)}, BadConfig, "more than one value"),
         ({"config": replace(CONFIG, milestones=(9,))}, BadConfig, "after the run's end"),
-        ({"recipe": Ibp(0.1, warmup=3, ramp=3)}, BadConfig, "take 6 epochs, and the run has 4"),
+        ({"recipe": IbpTraining(0.1, warmup=3, ramp=3)}, BadConfig, "take 6 epochs, and the run has 4"),
     ],
 )
 def test_refused_before_the_first_step(change, error, match: str) -> None:
-    given = {"recipe": Ibp(0.05, warmup=1, ramp=1), "data": examples(), "config": CONFIG, **change}
+    given = {"recipe": IbpTraining(0.05, warmup=1, ramp=1), "data": examples(), "config": CONFIG, **change}
     with pytest.raises(error, match=match):
         fit(network(), given["recipe"], given["data"], given["config"], IbpAccuracy(0.0))
 

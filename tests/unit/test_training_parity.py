@@ -14,9 +14,9 @@ from epsball.examples import Examples
 from epsball.ops.network import Network
 from epsball.training.base import Batch, Progress, Recipe, recipes
 from epsball.training.config import TrainConfig
-from epsball.training.recipes.crown_ibp import CrownIbp, FusedCrownIbp
+from epsball.training.recipes.crown_ibp import CrownIbpTraining, FusedCrownIbp
 from epsball.training.recipes.fast_ibp import FastIbp
-from epsball.training.recipes.ibp import Ibp
+from epsball.training.recipes.ibp import IbpTraining
 from epsball.training.recipes.mixture import Mixture
 from epsball.training.recipes.pgd import Pgd
 from epsball.training.recipes.standard import Standard
@@ -133,9 +133,9 @@ def mixture(robust: Formula) -> Formula:
 
 CASES: list[tuple[str, type[Recipe], dict, Formula]] = [
     ("standard", Standard, {}, natural),
-    ("ibp", Ibp, {}, ibp),
+    ("ibp", IbpTraining, {}, ibp),
     ("fast-ibp", FastIbp, {"shape": "linear"}, fast_ibp),
-    ("crown-ibp", CrownIbp, {}, crown_ibp),
+    ("crown-ibp", CrownIbpTraining, {}, crown_ibp),
     ("crown-ibp-fused", FusedCrownIbp, {}, fused_crown_ibp),
     ("pgd", Pgd, {"steps": 2, "step_size": 0.5}, attacked),
     ("mixture", Mixture, {"weight": 0.3, "robust": "ibp"}, mixture(interval)),

@@ -13,8 +13,8 @@ from epsball.errors import BadConfig
 from epsball.ops.network import Network
 from epsball.training.base import Batch, Progress
 from epsball.training.quantities import Quantities
-from epsball.training.recipes.crown_ibp import CrownIbp
-from epsball.training.recipes.ibp import Ibp
+from epsball.training.recipes.crown_ibp import CrownIbpTraining
+from epsball.training.recipes.ibp import IbpTraining
 from epsball.training.recipes.mixture import Mixture
 from epsball.training.recipes.pgd import Pgd
 from epsball.training.recipes.standard import Standard
@@ -135,7 +135,7 @@ def test_a_mixture_is_the_proportion_it_says(weight: float, robust: str) -> None
     net = Network.capture(module, (2, 6, 6))
     ours = Mixture(EPS, weight=weight, robust=robust, warmup=1, ramp=1).loss(net, data, AT)
     natural, interval, _, _ = naive(module, data.x, data.y, 0.05)
-    part = {"ibp": Ibp, "crown-ibp": CrownIbp}[robust](EPS, warmup=1, ramp=1, kappa_start=0.0, kappa_end=0.0)
+    part = {"ibp": IbpTraining, "crown-ibp": CrownIbpTraining}[robust](EPS, warmup=1, ramp=1, kappa_start=0.0, kappa_end=0.0)
     term = interval if robust == "ibp" else part.loss(net, data, AT).total
     assert_equal(module, ours.total, (1 - weight) * natural + weight * term)
     assert ("natural" in ours.parts) == (weight < 1)
@@ -146,7 +146,7 @@ def test_detached_statistics_change_the_gradient_and_not_the_loss() -> None:
     module, data = network(), batch()
     net = Network.capture(module, (2, 6, 6))
     clean, detached = (
-        Ibp(EPS, warmup=0, ramp=0, kappa_end=0.0, batch_norm=p).loss(net, data, AT).total for p in ("clean", "detached")
+        IbpTraining(EPS, warmup=0, ramp=0, kappa_end=0.0, batch_norm=p).loss(net, data, AT).total for p in ("clean", "detached")
     )
     torch.testing.assert_close(clean, detached)
     assert not torch.isclose(gradient_norm(clean, module), gradient_norm(detached, module), rtol=1e-3)

@@ -13,7 +13,7 @@ from epsball.examples import Examples
 from epsball.ops.network import Network
 from epsball.training.base import Batch, Progress, recipes
 from epsball.training.recipes.fast_ibp import FastIbp
-from epsball.training.recipes.ibp import Ibp
+from epsball.training.recipes.ibp import IbpTraining
 from epsball.training.recipes.standard import Standard
 from plain_formulas import assert_equal, batch, gradient_norm, naive, naive_regularisers, network
 
@@ -22,7 +22,7 @@ from plain_formulas import assert_equal, batch, gradient_norm, naive, naive_regu
 @pytest.mark.parametrize("step", [10, 15, 19, 25])
 def test_ibp_is_the_plain_formula(step: int) -> None:
     module, data = network(), batch()
-    net, recipe = Network.capture(module, (2, 6, 6)), Ibp(0.1, warmup=1, ramp=1)
+    net, recipe = Network.capture(module, (2, 6, 6)), IbpTraining(0.1, warmup=1, ramp=1)
     at = Progress(step, 100, 10)
     share = min(1.0, (step - 10) / 10)
     natural, robust, _, _ = naive(module, data.x, data.y, 0.1 * share)
@@ -69,8 +69,10 @@ def test_float32_parity() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", [Ibp(0.1, warmup=0, ramp=1, kappa_end=1.0), Ibp(0.1, warmup=2), Ibp(0.0, warmup=0, ramp=0)])
-def test_kappa_1_and_eps_0_are_standard_training(recipe: Ibp) -> None:
+@pytest.mark.parametrize(
+    "recipe", [IbpTraining(0.1, warmup=0, ramp=1, kappa_end=1.0), IbpTraining(0.1, warmup=2), IbpTraining(0.0, warmup=0, ramp=0)]
+)
+def test_kappa_1_and_eps_0_are_standard_training(recipe: IbpTraining) -> None:
     module, data, at = network(), batch(), Progress(10, 1000, 10)
     net = Network.capture(module, (2, 6, 6))
     ours = recipe.loss(net, data, at)
@@ -117,20 +119,20 @@ def test_the_box_is_clipped() -> None:
     net = wide()
     data = Batch(torch.zeros(4, 64), torch.arange(4) % 3)
     at = Progress(100, 100, 10)
-    cut, whole = (Ibp(0.1, warmup=0, ramp=0, clip=c).loss(net, data, at).parts["robust"] for c in ((0.0, 1.0), None))
+    cut, whole = (IbpTraining(0.1, warmup=0, ramp=0, clip=c).loss(net, data, at).parts["robust"] for c in ((0.0, 1.0), None))
     assert cut < whole
 
 
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: Ibp(-0.1),
-        lambda: Ibp(math.nan),
-        lambda: Ibp(8.0),
-        lambda: Ibp(0.1, clip=(1.0, 0.0)),
-        lambda: Ibp(0.1, kappa_end=1.5),
-        lambda: Ibp(0.1, initialisation="xavier"),
-        lambda: Ibp(0.1, warmup=-1),
+        lambda: IbpTraining(-0.1),
+        lambda: IbpTraining(math.nan),
+        lambda: IbpTraining(8.0),
+        lambda: IbpTraining(0.1, clip=(1.0, 0.0)),
+        lambda: IbpTraining(0.1, kappa_end=1.5),
+        lambda: IbpTraining(0.1, initialisation="xavier"),
+        lambda: IbpTraining(0.1, warmup=-1),
         lambda: FastIbp(0.1, tolerance=0.0),
         lambda: FastIbp(0.1, regularisation=-1.0),
         lambda: Standard(initialisation="none"),
@@ -145,12 +147,12 @@ def test_refused_options(make) -> None:
 def test_refused_runs() -> None:
     data = Examples(torch.rand(10, 3) * 2, torch.zeros(10, dtype=torch.int64))
     with pytest.raises(BadConfig, match="warm-up and ramp take 21 epochs"):
-        Ibp(0.1).check(data, Progress(0, 100, 10))
+        IbpTraining(0.1).check(data, Progress(0, 100, 10))
     with pytest.raises(BadData, match="outside the valid range"):
-        Ibp(0.1, warmup=0, ramp=1).check(data, Progress(0, 100, 10))
+        IbpTraining(0.1, warmup=0, ramp=1).check(data, Progress(0, 100, 10))
     pictures = Examples(torch.full((2, 3), 200, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64))
     with pytest.raises(BadData, match="outside the valid range"):
-        Ibp(0.1, warmup=0, ramp=1, clip=(0.0, 0.5)).check(pictures, Progress(0, 100, 10))
+        IbpTraining(0.1, warmup=0, ramp=1, clip=(0.0, 0.5)).check(pictures, Progress(0, 100, 10))
     assert set(recipes) >= {"standard", "ibp", "fast-ibp"}
 
 

@@ -23,9 +23,9 @@ from epsball.training.evaluate import IbpAccuracy, NoisyAccuracy, judged_at
 from epsball.training.events import Epoch, Finished, Stepped
 from epsball.training.loop import fit
 from epsball.training.recipes.consistency import Consistency
-from epsball.training.recipes.gaussian import Gaussian
+from epsball.training.recipes.gaussian import GaussianTraining
 from epsball.training.recipes.macer import Macer
-from epsball.training.recipes.noise import Noise
+from epsball.training.recipes.noise import NoiseTraining
 from epsball.training.recipes.smoothadv import SmoothAdv
 from epsball.training.recipes.smoothmix import SmoothMix
 from epsball.training.recipes.standard import Standard
@@ -76,7 +76,7 @@ def plain(module, x, noise, y) -> tuple[np.ndarray, float]:
 @pytest.mark.parametrize("samples", [1, 3])
 def test_gaussian_is_the_plain_formula(module, batch, samples):
     noise, _ = drawn(samples)
-    found = loss(Gaussian(SIGMA, samples=samples), module, batch)
+    found = loss(GaussianTraining(SIGMA, samples=samples), module, batch)
     assert found.total.item() == pytest.approx(plain(module, batch.x, noise, batch.y)[1], rel=1e-5)
     assert found.parts["regulariser"].item() == 0
 
@@ -88,7 +88,7 @@ def test_any_noise_is_the_plain_formula(module, batch):
     own = [generator(torch.device("cpu"), seed) for seed in seeds]
     noise = torch.stack([torch.empty(1, 5, 5).uniform_(-SIGMA, SIGMA, generator=g) for g in own])
     expected = plain(module, batch.x, noise[None], batch.y)[1]
-    assert loss(Noise("uniform", SIGMA), module, batch).total.item() == pytest.approx(expected, rel=1e-5)
+    assert loss(NoiseTraining("uniform", SIGMA), module, batch).total.item() == pytest.approx(expected, rel=1e-5)
     places = [int(torch.randint(25, (), generator=generator(torch.device("cpu"), seed))) for seed in seeds]
     hidden = torch.full_like(batch.x, 0.25)
     for b, place in enumerate(places):
@@ -96,7 +96,7 @@ def test_any_noise_is_the_plain_formula(module, batch):
             for column in (place % 5, (place % 5 + 1) % 5):
                 hidden[b, 0, row, column] = batch.x[b, 0, row, column]
     expected = plain(module, hidden, torch.zeros(1, B, 1, 5, 5), batch.y)[1]
-    assert loss(Noise("block-ablation", 2, hidden=0.25), module, batch).total.item() == pytest.approx(expected, rel=1e-5)
+    assert loss(NoiseTraining("block-ablation", 2, hidden=0.25), module, batch).total.item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_consistency_is_the_plain_formula(module, batch):

@@ -25,9 +25,9 @@ from epsball.training.events import Metrics
 from epsball.training.interval_pass import training_box
 from epsball.training.loop import fit
 from epsball.training.parallel import Team, noise
-from epsball.training.recipes.crown_ibp import CrownIbp, FusedCrownIbp
+from epsball.training.recipes.crown_ibp import CrownIbpTraining, FusedCrownIbp
 from epsball.training.recipes.fast_ibp import FastIbp
-from epsball.training.recipes.ibp import Ibp
+from epsball.training.recipes.ibp import IbpTraining
 from epsball.training.recipes.mixture import Mixture
 from epsball.training.recipes.pgd import Pgd
 from epsball.training.recipes.standard import Standard
@@ -42,10 +42,10 @@ CONFIG = TrainConfig(epochs=1, batch=12, l1=1e-4, accumulate=2, augment=True, cr
 RAMPED = {"warmup": 1, "ramp": 1}
 RECIPES: dict[str, Recipe] = {
     "standard": Standard(),
-    "ibp": Ibp(0.1, **RAMPED),
-    "ibp-detached-hinge": Ibp(0.1, **RAMPED, batch_norm="detached", form="hinge"),
+    "ibp": IbpTraining(0.1, **RAMPED),
+    "ibp-detached-hinge": IbpTraining(0.1, **RAMPED, batch_norm="detached", form="hinge"),
     "fast-ibp": FastIbp(0.1, **RAMPED),
-    "crown-ibp": CrownIbp(0.1, **RAMPED),
+    "crown-ibp": CrownIbpTraining(0.1, **RAMPED),
     "crown-ibp-fused": FusedCrownIbp(0.1, **RAMPED),
     "pgd": Pgd(0.1, steps=2),
     "pgd-adversarial": Pgd(0.1, steps=2, batch_norm="adversarial"),
@@ -137,7 +137,7 @@ def test_knobs_as_tensors_are_knobs_as_numbers(net: Network, name: str, at: Prog
 
 
 def test_a_phase_is_which_terms_there_are() -> None:
-    recipe = CrownIbp(0.1, **RAMPED)
+    recipe = CrownIbpTraining(0.1, **RAMPED)
     phases = [phase(knobs(recipe, Progress(step, 100, 10))) for step in range(30)]
     assert len(set(phases)) == 3, "warm-up, ramp, full radius"
     assert phases == sorted(phases, key=phases.index), "one after the other"

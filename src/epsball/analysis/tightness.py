@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from epsball.bounding.base import Bounder
     from epsball.forms.interval import Interval
     from epsball.ops.network import Network
-    from epsball.ops.prepared import Bound, Prepared
+    from epsball.ops.prepared import Layer, Prepared
     from epsball.problem.sets import InputSet
 
 
@@ -151,7 +151,7 @@ def _measured(method: Bounder, prepared: Prepared, input_set: InputSet) -> tuple
     return found, {"seconds": time.perf_counter() - start, "peak_bytes": torch.cuda.max_memory_allocated(prepared.device)}
 
 
-def _layer(step: Bound, found: Mapping[int, Interval]) -> dict[str, Any]:
+def _layer(step: Layer, found: Mapping[int, Interval]) -> dict[str, Any]:
     lower = torch.cat([node_flat(found[slot].lower, 1) for slot in step.args], 1)
     upper = torch.cat([node_flat(found[slot].upper, 1) for slot in step.args], 1)
     active, inactive = lower >= 0, (upper <= 0) & (lower < 0)

@@ -21,7 +21,7 @@ from epsball.types import Function
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from epsball.attacks.loss import Loss
+    from epsball.attacks.loss import MarginLoss
     from epsball.types import Bool, Float, Int, Tensor
 
 Stop = Literal["never", "success"]
@@ -92,7 +92,9 @@ class Task:
         """Some of the samples."""
         return Task(self.function, self.input_set.take(index), self.prop.take(index))
 
-    def slope(self, x: Tensor, loss: Loss, row: Int[Tensor, " B"] | None) -> tuple[Float[Tensor, "R B"], Float[Tensor, "B *x"]]:
+    def slope(
+        self, x: Tensor, loss: MarginLoss, row: Int[Tensor, " B"] | None
+    ) -> tuple[Float[Tensor, "R B"], Float[Tensor, "B *x"]]:
         """The margins at a point, and the gradient of the loss there; a NaN gradient is 0."""
         with torch.enable_grad():
             point = x.detach().clone().requires_grad_()
@@ -114,7 +116,7 @@ class Climb:
         stop: "never": look for the least margin; "success": a sample stops, and leaves the batch, once it is broken.
     """
 
-    loss: Loss
+    loss: MarginLoss
     steps: Sequence[float]
     stop: Stop
 

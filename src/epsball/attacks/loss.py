@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from epsball.types import Float, Int, Tensor
 
 
-class Loss(Protocol):
+class MarginLoss(Protocol):
     """A quantity that grows as the property comes nearer to being broken."""
 
     def __call__(self, margins: Float[Tensor, "R B"], row: Int[Tensor, " B"] | None) -> Float[Tensor, " B"]:
@@ -28,7 +28,7 @@ class Loss(Protocol):
         ...
 
 
-losses: Registry[Loss] = Registry("attack loss", verb="losses")
+losses: Registry[MarginLoss] = Registry("attack loss", verb="losses")
 
 
 @losses.register("margin")

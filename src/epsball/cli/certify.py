@@ -10,7 +10,7 @@ import typer
 
 from epsball.cli.common import Anyway, Output, Part, Resume, number
 from epsball.cli.spread import defaults
-from epsball.cli.target import Examples, Opening, folder_of
+from epsball.cli.target import Opening, TargetExamples, folder_of
 from epsball.errors import BadConfig
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Smoothing:
 
 
 def certify(  # noqa: PLR0913 - one parameter an option
-    target: Annotated[Examples, defaults(index="::100")],
+    target: Annotated[TargetExamples, defaults(index="::100")],
     *,
     smoothing: Smoothing,
     denoiser: Annotated[

@@ -79,7 +79,7 @@ class Opening(Setup):
 
 
 @dataclass(frozen=True)
-class Examples:
+class TargetExamples:
     """A network, and test examples."""
 
     model: Model
@@ -129,7 +129,7 @@ class Examples:
 
 
 @dataclass(frozen=True)
-class Balls(Examples):
+class Balls(TargetExamples):
     """A network in balls around test examples. None stands for the default, so that it is known what was given."""
 
     eps: Annotated[str | None, typer.Option("--eps", help=_EPS_HELP, show_default=False)] = None

@@ -8,7 +8,7 @@ from epsball.models.base import Shape, models
 from epsball.models.convolutional import picture
 
 
-class Residual(nn.Module):
+class SubtractedNoise(nn.Module):
     """`x - noise(x)`: what is learned is the noise."""
 
     def __init__(self, noise: nn.Module) -> None:
@@ -37,4 +37,4 @@ def denoiser(input_shape: Shape, classes: int, *, width: int = 32, depth: int = 
     layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, 1, 1), nn.ReLU()]
     for _ in range(depth - 2):
         layers += [nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
-    return Residual(nn.Sequential(*layers, nn.Conv2d(width, channels, 3, 1, 1)))
+    return SubtractedNoise(nn.Sequential(*layers, nn.Conv2d(width, channels, 3, 1, 1)))

@@ -8,7 +8,7 @@ from epsball.models.base import Shape, models
 from epsball.models.convolutional import picture
 
 
-class Block(nn.Module):
+class ResidualBlock(nn.Module):
     """Two 3x3 convolutions and a shortcut, a 1x1 convolution where the shape changes."""
 
     def __init__(self, channels: int, wide: int, stride: int) -> None:
@@ -56,6 +56,6 @@ def resnet_small(input_shape: Shape, classes: int, *, width: int = 16, blocks: i
     for stage in range(3):
         wide = width * 2**stage
         for block in range(blocks):
-            layers.append(Block(channels, wide, 2 if stage and not block else 1))
+            layers.append(ResidualBlock(channels, wide, 2 if stage and not block else 1))
             channels = wide
     return nn.Sequential(*layers, GlobalMean(), nn.Linear(channels, classes))

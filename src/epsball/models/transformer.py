@@ -38,7 +38,7 @@ def _norm(kind: Norm, width: int) -> nn.Module:
     return Centred(width) if kind == "centred" else nn.LayerNorm(width)
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """`h + attention(norm(h))`, then `h + mlp(norm(h))`."""
 
     def __init__(self, width: int, heads: int, hidden: int, norm: Norm, dropout: float) -> None:
@@ -59,7 +59,7 @@ class Block(nn.Module):
 class Body(nn.Module):
     """Embedded sentences (B, L, D) to logits (B, K): places are added, and the mean over them is classified."""
 
-    def __init__(self, shape: Shape, classes: int, blocks: list[Block], norm: Norm) -> None:
+    def __init__(self, shape: Shape, classes: int, blocks: list[TransformerBlock], norm: Norm) -> None:
         super().__init__()
         self.place = nn.Parameter(0.02 * torch.randn(shape))
         self.blocks = nn.Sequential(*blocks)
@@ -138,5 +138,5 @@ def transformer_small(  # noqa: PLR0913 - one keyword an option
         )
     kind: Norm = "centred" if norm == "centred" else "full" if norm == "full" else "none"
     embed = nn.Embedding(vocabulary, width)
-    blocks = [Block(width, heads, hidden, kind, dropout) for _ in range(depth)]
+    blocks = [TransformerBlock(width, heads, hidden, kind, dropout) for _ in range(depth)]
     return TextTransformer(embed, Body((input_shape[0], width), classes, blocks, kind), input_shape[0], dropout)

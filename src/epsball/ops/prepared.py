@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Bound:
+class Layer:
     """A step with its constants bound: what the bound methods walk over."""
 
     slot: int
@@ -45,7 +45,7 @@ class Prepared:
     """
 
     plan: Plan
-    steps: tuple[Bound, ...]
+    steps: tuple[Layer, ...]
     dtype: torch.dtype
     device: torch.device
     rounding: Rounding | None = None
@@ -78,7 +78,7 @@ class Prepared:
         return "nothing: plain arithmetic" if self.rounding is None else self.rounding.describe()
 
     @cached_property
-    def by_slot(self) -> dict[int, Bound]:
+    def by_slot(self) -> dict[int, Layer]:
         """The step that gives each slot its value; the input has none."""
         return {step.slot: step for step in self.steps}
 
@@ -93,7 +93,7 @@ class Prepared:
         return frozenset(step.slot for step in self.nonlinear if cast("Nonlinear", step.op).positive) - self.read_bent
 
     @cached_property
-    def tail(self) -> tuple[Bound, ...]:
+    def tail(self) -> tuple[Layer, ...]:
         """The trailing affine steps, from the frontier to the output."""
         needed, kept = {self.plan.output} - self.frontier, []
         for step in reversed(self.steps):
@@ -125,7 +125,7 @@ class Prepared:
         return max(self.sizes[slot] for slot in (self.plan.output, *self.frontier))
 
     @cached_property
-    def before_frontier(self) -> tuple[Bound, ...]:
+    def before_frontier(self) -> tuple[Layer, ...]:
         """The steps whose intervals are needed: the frontier and all it depends on."""
         needed = set(self.frontier)
         kept = []
@@ -136,7 +136,7 @@ class Prepared:
         return tuple(reversed(kept))
 
     @cached_property
-    def nonlinear(self) -> tuple[Bound, ...]:
+    def nonlinear(self) -> tuple[Layer, ...]:
         """The steps that a linear method relaxes, in order."""
         return tuple(step for step in self.steps if isinstance(step.op, Nonlinear))
 
@@ -177,14 +177,14 @@ def prepare(
     return Prepared(plan, steps, dtype, first.device, rounding)
 
 
-def _bind(step: Step, values: Mapping[str, Tensor], rounding: Rounding | None, dtype: torch.dtype) -> Bound:
+def _bind(step: Step, values: Mapping[str, Tensor], rounding: Rounding | None, dtype: torch.dtype) -> Layer:
     op = step.factory(step.node, _given(step, values), step.shapes)
     if isinstance(op, Opaque):
-        return Bound(step.slot, step.args, replace(op, dtype=dtype), step.node)
+        return Layer(step.slot, step.args, replace(op, dtype=dtype), step.node)
     if step.fold is not None:
         before = step.fold.factory(step.fold.node, _given(step.fold, values), step.fold.shapes)
         op = cast("Any", op).after(before)
-    return Bound(step.slot, step.args, op if rounding is None else op.rounded(rounding, math.prod(step.node.shape)), step.node)
+    return Layer(step.slot, step.args, op if rounding is None else op.rounded(rounding, math.prod(step.node.shape)), step.node)
 
 
 def _given(step: Step, values: Mapping[str, Tensor]) -> tuple[Tensor | None, ...]:

@@ -19,7 +19,7 @@ from epsball.smoothing.noises.continuous import Gaussian, Laplace, Noise, Unifor
 from epsball.smoothing.results import Certificate, Prediction
 from epsball.smoothing.sampling.blocks import run
 from epsball.smoothing.sampling.goals import AtRadius, Goal, LargestRadius
-from epsball.smoothing.sampling.per_image import Certifying, Counting
+from epsball.smoothing.sampling.per_image import Certifying, ImageCount
 from epsball.smoothing.sampling.sampler import Function, Sampler, Stream, check_mode
 from epsball.smoothing.statistics import binomial
 from epsball.smoothing.statistics.procedures import Procedure
@@ -205,11 +205,11 @@ class Smoothed:
         found = {certificate.image: certificate for certificate in self.stream(x, goal, selection=selection, images=numbers)}
         return [found[number] for number in numbers]
 
-    def _counted(self, x: Tensor, n: int, images: Sequence[int] | None) -> list[Counting]:
+    def _counted(self, x: Tensor, n: int, images: Sequence[int] | None) -> list[ImageCount]:
         if n < 1:
             raise BadConfig(f"a vote needs at least 1 sample, not {n}")
         numbers = self._check(x, images)
-        trials = [Counting(x[k], number, n) for k, number in enumerate(numbers)]
+        trials = [ImageCount(x[k], number, n) for k, number in enumerate(numbers)]
         for _ in run(self._sampler(x), trials):
             pass
         return trials

@@ -100,7 +100,7 @@ def _seconds(clock: str) -> float:
     return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
 
 
-class Point(NamedTuple):
+class CertifiedPoint(NamedTuple):
     """Certified accuracy at one radius, and its 95 % Clopper-Pearson interval over the choice of images."""
 
     radius: float
@@ -109,7 +109,7 @@ class Point(NamedTuple):
     high: float
 
 
-def curve(rows: Sequence[Row], radii: Sequence[float], alpha: float = 0.05) -> list[Point]:
+def curve(rows: Sequence[Row], radii: Sequence[float], alpha: float = 0.05) -> list[CertifiedPoint]:
     """Certified accuracy against radius; at 0 it is the share predicted rightly without abstaining.
 
     Raises:
@@ -119,10 +119,10 @@ def curve(rows: Sequence[Row], radii: Sequence[float], alpha: float = 0.05) -> l
     return [_point(rows, radius, alpha) for radius in radii]
 
 
-def _point(rows: Sequence[Row], radius: float, alpha: float) -> Point:
+def _point(rows: Sequence[Row], radius: float, alpha: float) -> CertifiedPoint:
     held = sum(row.correct and row.radius >= radius for row in rows)
     low, high = lower_bound(held, len(rows), alpha / 2), upper_bound(held, len(rows), alpha / 2)
-    return Point(radius, held / len(rows), low, high)
+    return CertifiedPoint(radius, held / len(rows), low, high)
 
 
 def average_radius(rows: Sequence[Row]) -> tuple[float, float]:

@@ -19,7 +19,7 @@ from epsball.forms.rows import Rows, node_flat
 from epsball.ops.operator import Affine
 
 if TYPE_CHECKING:
-    from epsball.ops.prepared import Bound, Prepared
+    from epsball.ops.prepared import Layer, Prepared
     from epsball.types import Tensor
 
 _RELU = ("relu", "leaky_relu")
@@ -75,7 +75,7 @@ class Bounded:
         return cross_entropy(self.worst_logits(y), y)
 
     @property
-    def relus(self) -> list[tuple[Bound, Interval]]:
+    def relus(self) -> list[tuple[Layer, Interval]]:
         """Every ReLU that the output depends on, with the interval of its argument."""
         return [(step, self.found[step.args[0]]) for step in self.network.before_frontier if step.node.op in _RELU]
 

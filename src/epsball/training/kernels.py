@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from epsball.types import Tensor
 
 
-class Normalised(NamedTuple):
+class NormalisedBatch(NamedTuple):
     """A batch-normalised value, and the mean and biased variance of its channels."""
 
     value: Tensor
@@ -23,9 +23,9 @@ class Normalised(NamedTuple):
     var: Tensor
 
 
-def batch_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Normalised:
+def batch_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> NormalisedBatch:
     """Batch norm of (B, C, *n) with its own statistics, differentiable through all three results."""
-    return Normalised(*cast("Any", _BatchNorm).apply(x, weight, bias, eps))
+    return NormalisedBatch(*cast("Any", _BatchNorm).apply(x, weight, bias, eps))
 
 
 class States(NamedTuple):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from epsball.examples import Examples
     from epsball.forms.interval import Interval
     from epsball.ops.network import Network
-    from epsball.ops.prepared import Bound
+    from epsball.ops.prepared import Layer
     from epsball.types import Tensor
 
 
@@ -93,7 +93,7 @@ def tightness(net: Network, data: Examples, eps: float, clip: tuple[float, float
     return values[0], [LayerWidth(*each) for each in zip(known, values[1 : 1 + len(known)], values[1 + len(known) :], strict=True)]
 
 
-def names(steps: list[Bound]) -> list[str]:
+def names(steps: list[Layer]) -> list[str]:
     """A name for each step: its module, or its node where several steps are of one module."""
     modules = Counter(step.node.where.module for step in steps)
     return [

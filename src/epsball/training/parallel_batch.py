@@ -13,7 +13,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from epsball.training import kernels as fused
-from epsball.training.kernels import Normalised, States
+from epsball.training.kernels import NormalisedBatch, States
 from epsball.training.parallel import each, team, whole_mean, whole_sum
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from epsball.types import Tensor
 
 
-def batch_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Normalised:
+def batch_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> NormalisedBatch:
     """Batch norm of (B, C, *n) with the statistics of the whole batch, differentiable through all three results."""
     if team().size == 1:
         return fused.batch_norm(x, weight, bias, eps)
@@ -32,7 +32,7 @@ def batch_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Normalise
     var = (variances + (means - mean).square()).mean(0)
     shape = (-1, *(1,) * (x.dim() - 2))
     scale = weight * (var + eps).rsqrt()
-    return Normalised((x - mean.view(shape)) * scale.view(shape) + bias.view(shape), mean, var)
+    return NormalisedBatch((x - mean.view(shape)) * scale.view(shape) + bias.view(shape), mean, var)
 
 
 def states(layers: list[Interval]) -> list[States]:

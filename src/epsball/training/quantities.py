@@ -15,7 +15,7 @@ from epsball.ops.prepared import prepare
 from epsball.training.interval_pass import Bounded, training_box
 from epsball.training.linear import linear_worst_logits
 from epsball.training.parallel import noise
-from epsball.training.statistics import Clean, clean_pass
+from epsball.training.statistics import CleanPass, clean_pass
 
 if TYPE_CHECKING:
     from epsball.attacks.pgd import PGD
@@ -39,7 +39,7 @@ class Quantities:
 
     def __init__(self, net: Network, batch: Batch, eps: float | Tensor = 0.0, clip: Clip = None, policy: Policy = "clean") -> None:
         self.net, self.batch, self.eps, self.clip, self.policy = net, batch, eps, clip, policy
-        self._clean: Clean | None = None
+        self._clean: CleanPass | None = None
 
     @cached_property
     def params(self) -> Params:
@@ -101,7 +101,7 @@ class Quantities:
         box = training_box(self.batch.x, self.eps, self.clip)
         return climb(fixed.forward, self.batch.x, self.batch.y, box, attack, noise)
 
-    def _pass(self, *, logits: bool) -> Clean:
+    def _pass(self, *, logits: bool) -> CleanPass:
         """The clean pass, with logits if they are asked for before anything else."""
         if self._clean is None or (logits and self._clean.logits is None):
             detach = self.policy == "detached"

@@ -38,7 +38,7 @@ def check_policy(policy: str, allowed: tuple[Policy, ...] = POLICIES) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class Clean:
+class CleanPass:
     """What a pass over the clean batch found.
 
     Attributes:
@@ -53,7 +53,7 @@ class Clean:
     running: Params
 
 
-def clean_pass(plan: Plan, params: Params, x: Tensor, *, logits: bool = True, detach: bool = False) -> Clean:
+def clean_pass(plan: Plan, params: Params, x: Tensor, *, logits: bool = True, detach: bool = False) -> CleanPass:
     """Run the network on a clean batch with batch statistics.
 
     Args:
@@ -71,10 +71,10 @@ def clean_pass(plan: Plan, params: Params, x: Tensor, *, logits: bool = True, de
         found = _pass(plan, params, x, logits=logits)
     if not detach:
         return found
-    return Clean(found.logits, {name: value.detach() for name, value in found.statistics.items()}, found.running)
+    return CleanPass(found.logits, {name: value.detach() for name, value in found.statistics.items()}, found.running)
 
 
-def _pass(plan: Plan, params: Params, x: Tensor, *, logits: bool) -> Clean:
+def _pass(plan: Plan, params: Params, x: Tensor, *, logits: bool) -> CleanPass:
     fixed = constants(plan, params)
     keys = {node.name: str(node.attrs["key"]) for node in plan.constants if node.op == "param"}
     values: dict[int, Tensor] = {0: x}
@@ -94,7 +94,7 @@ def _pass(plan: Plan, params: Params, x: Tensor, *, logits: bool) -> Clean:
             key = keys[name]
             statistics[key] = found
             running[key] = torch.lerp(params[key], found.detach() * factor, step.node.attrs["momentum"])
-    return Clean(values[plan.output] if logits else None, statistics, running)
+    return CleanPass(values[plan.output] if logits else None, statistics, running)
 
 
 def check_batch_norm(plan: Plan, batch: int) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from epsball.bounding.ibp import Intervals
     from epsball.forms.interval import Interval
     from epsball.forms.rows import Rows
-    from epsball.ops.prepared import Bound, Prepared
+    from epsball.ops.prepared import Layer, Prepared
     from epsball.problem.sets import InputSet
     from epsball.types import Tensor
 
@@ -71,7 +71,7 @@ def walk(
     return found, read_last
 
 
-def _fits(step: Bound, forms: Sequence[AffineForm], pre: Sequence[Interval], *, fresh: bool, most: int) -> None:
+def _fits(step: Layer, forms: Sequence[AffineForm], pre: Sequence[Interval], *, fresh: bool, most: int) -> None:
     """Raise before a step whose forms are too large.
 
     Raises:

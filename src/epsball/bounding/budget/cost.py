@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from epsball.forms.rows import Rows
-    from epsball.ops.prepared import Bound, Prepared
+    from epsball.ops.prepared import Layer, Prepared
     from epsball.problem.sets import InputSet
     from epsball.types import Tensor
 
@@ -139,7 +139,7 @@ class Facts:
         shapes = {step.slot: tuple(step.node.shape) for step in self.network.plan.steps}
         return shapes | {0: tuple(self.network.plan.graph.input_shape)}
 
-    def _price(self, step: Bound, extent: tuple[int, int] | None) -> float:
+    def _price(self, step: Layer, extent: tuple[int, int] | None) -> float:
         """Multiplications of one operator, on a window of its result or on the whole."""
         size, weight = self.network.sizes[step.slot], _weight(step)
         share = 1.0
@@ -179,12 +179,12 @@ def shares(network: Prepared) -> int:
     return total
 
 
-def _weight(step: Bound) -> Tensor | None:
+def _weight(step: Layer) -> Tensor | None:
     weight = getattr(step.op, "weight", None)
     return weight if isinstance(weight, torch.Tensor) and weight.dim() >= 2 else None
 
 
-def _grown(step: Bound, extent: tuple[int, int] | None) -> tuple[int, int] | None:
+def _grown(step: Layer, extent: tuple[int, int] | None) -> tuple[int, int] | None:
     """The window over an operator's argument, None for the whole map."""
     if extent is None or isinstance(step.op, Elementwise):
         return extent

@@ -17,7 +17,7 @@ from epsball.ops.operator import Nonlinear, Slope
 
 if TYPE_CHECKING:
     from epsball.forms.interval import Interval
-    from epsball.ops.prepared import Bound, Prepared
+    from epsball.ops.prepared import Layer, Prepared
     from epsball.problem.sets import InputSet
 
 CHUNK_BYTES = 2**24  # rows in flight at once: small chunks stay in the cache, and their temporaries are recycled
@@ -77,7 +77,7 @@ class Tightest:
             known.found[step.slot] = step.op.interval(*[known.found[slot] for slot in step.args])
         return known
 
-    def refine(self, known: Known, step: Bound, slot: int) -> Interval:
+    def refine(self, known: Known, step: Layer, slot: int) -> Interval:
         """Better bounds for one argument of a non-linear step."""
         before = known.found[slot]
         if _exact(known, slot):

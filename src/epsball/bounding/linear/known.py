@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from epsball.forms.rows import Rows
-    from epsball.ops.prepared import Bound, Prepared
+    from epsball.ops.prepared import Layer, Prepared
     from epsball.problem.sets import InputSet
     from epsball.types import Int, Tensor
 
@@ -57,7 +57,7 @@ class Known:
         known.relaxed.update({step.slot: known.lines(step) for step in network.nonlinear if all(s in found for s in step.args)})
         return known
 
-    def lines(self, step: Bound) -> Relaxed:
+    def lines(self, step: Layer) -> Relaxed:
         """The lines of one non-linear step over the intervals of its arguments."""
         if not isinstance(step.op, Nonlinear):
             raise TypeError(f"{step.node.op} is affine")

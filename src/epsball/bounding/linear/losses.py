@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from epsball.forms.rows import Rows
-    from epsball.ops.prepared import Bound, Prepared
+    from epsball.ops.prepared import Layer, Prepared
     from epsball.types import Tensor
 
 
@@ -57,7 +57,7 @@ class Losses:
         terms = step.op.sums.value + SLACK
         return step.op.size(*map(self.magnitude, step.args)) * (1 + 2 * self._rounding.gamma(terms, terms))
 
-    def passing(self, step: Bound) -> Tensor | None:
+    def passing(self, step: Layer) -> Tensor | None:
         """What a form over a step's result loses for each unit of its coefficients, or None."""
         if self._rounding is None:
             return None
@@ -65,7 +65,7 @@ class Losses:
             self._losses[step.slot] = self._loss(step)
         return self._losses[step.slot]
 
-    def _loss(self, step: Bound) -> Tensor | None:
+    def _loss(self, step: Layer) -> Tensor | None:
         """An affine step's own; where a relaxation before it scaled the form and the step only moves it, that rounding."""
         loss = step.op.loss(*map(self.magnitude, step.args)) if isinstance(step.op, Affine) else None
         if loss is None and self._rounding is not None and step.slot in self._network.read_bent:

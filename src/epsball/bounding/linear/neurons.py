@@ -15,7 +15,7 @@ from epsball.forms.windows import Windows
 
 if TYPE_CHECKING:
     from epsball.bounding.linear.known import Known
-    from epsball.ops.prepared import Bound
+    from epsball.ops.prepared import Layer
     from epsball.types import Bool, Int, Tensor
 
 _PROBE = 16  # rows of the first chunk, which shows what a row takes and where rows settle
@@ -38,7 +38,7 @@ def walked(known: Known, slot: int, rows: Rows, leave: Settled | None) -> tuple[
 
 
 def bounded(
-    known: Known, step: Bound, slot: int, chosen: Bool[Tensor, "B *n"], rows_of: RowBounds, chunk_bytes: int, *, leaving: bool
+    known: Known, step: Layer, slot: int, chosen: Bool[Tensor, "B *n"], rows_of: RowBounds, chunk_bytes: int, *, leaving: bool
 ) -> Found:
     """Bounds of the chosen neurons of a slot that a step reads; the first few rows show how much memory one takes."""
     layout, where = (Windows, _by_place(chosen)) if chosen.dim() == 4 else (Rows, node_flat(chosen, 1).nonzero())

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from epsball.bounding.linear.known import Known
     from epsball.bounding.linear.losses import Losses
     from epsball.forms.rows import Rows
-    from epsball.ops.prepared import Bound
+    from epsball.ops.prepared import Layer
     from epsball.types import Tensor
 
 _WORTH = 1 / 2  # looking whether rows settle costs about half of what they cost from there on
@@ -48,7 +48,7 @@ class Settled:
         self._bounds: list[Tensor] = []
 
     @classmethod
-    def of(cls, step: Bound, known: Known, slot: int, where: Tensor, pays: dict[int, bool]) -> Settled | None:
+    def of(cls, step: Layer, known: Known, slot: int, where: Tensor, pays: dict[int, bool]) -> Settled | None:
         """None for an operator that no interval with width makes linear."""
         wide = Interval(where.new_ones(1), where.new_full((1,), 2))
         if not isinstance(step.op, Elementwise) or not bool(step.op.linear(wide)):

@@ -27,7 +27,7 @@ from epsball.types import Float, Tensor
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from epsball.ops.prepared import Bound, Prepared
+    from epsball.ops.prepared import Layer, Prepared
     from epsball.problem.sets import InputSet
 
 _SQUARINGS = 8  # the bound is then within a factor rank ** (1 / 2 ** 9) of the norm: 1 % at rank 256
@@ -169,7 +169,7 @@ def _added(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor], rounding: Roundin
 
 
 def _pull_interval(
-    step: Bound, found: dict[int, Interval], centre: Tensor, radius: Tensor, shapes: dict[int, tuple[int, ...]]
+    step: Layer, found: dict[int, Interval], centre: Tensor, radius: Tensor, shapes: dict[int, tuple[int, ...]]
 ) -> list[tuple[Tensor, Tensor]]:
     rows = centre.shape[:2]
     if not isinstance(step.op, Affine):

@@ -11,7 +11,7 @@ import typer
 from epsball.cli.common import Output
 from epsball.cli.forecast import Memory, memory
 from epsball.cli.spread import defaults
-from epsball.cli.target import Examples, Opening, Record
+from epsball.cli.target import Opening, Record, TargetExamples
 from epsball.errors import BadConfig
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Growing(Examples):
+class Growing(TargetExamples):
     """A network, and balls around test examples that are tried up to a largest one."""
 
     norm: Annotated[str, typer.Option("--norm", help="linf or l2.")] = "linf"

@@ -17,7 +17,7 @@ _KINDS = {"FLOAT": 1, "INT": 2, "STRING": 3, "TENSOR": 4, "FLOATS": 6, "INTS": 7
 
 
 @dataclass(frozen=True)
-class Form:
+class OpForm:
     """What is read of an operator.
 
     Attributes:
@@ -39,74 +39,74 @@ class Form:
 
 _PADS = ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")
 _OFF = {"broadcast": (0,)}  # of operator sets before 7
-_UNARY = Form("X", oldest=6)
-_BINARY = Form("A B", only=_OFF, oldest=6)
-_CONV = Form("X W B", "dilations group kernel_shape pads strides", {"auto_pad": _PADS})
-_REDUCE = Form("data axes", "axes keepdims noop_with_empty_axes")
+_UNARY = OpForm("X", oldest=6)
+_BINARY = OpForm("A B", only=_OFF, oldest=6)
+_CONV = OpForm("X W B", "dilations group kernel_shape pads strides", {"auto_pad": _PADS})
+_REDUCE = OpForm("data axes", "axes keepdims noop_with_empty_axes")
 
-FORMS: dict[str, Form] = {
+FORMS: dict[str, OpForm] = {
     **dict.fromkeys(("Relu", "Sigmoid", "Tanh", "Exp", "Log", "Sqrt", "Reciprocal", "Neg", "Abs", "Floor", "Ceil"), _UNARY),
-    **dict.fromkeys(("Sign", "Sin", "Cos", "Erf", "Atan", "HardSwish", "Mish", "Softplus", "Softsign", "Not"), Form("X")),
+    **dict.fromkeys(("Sign", "Sin", "Cos", "Erf", "Atan", "HardSwish", "Mish", "Softplus", "Softsign", "Not"), OpForm("X")),
     **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Pow", "Equal", "Greater", "Less", "And", "Or"), _BINARY),
-    **dict.fromkeys(("Sum", "Mean", "Max", "Min"), Form("X ...", oldest=6)),
+    **dict.fromkeys(("Sum", "Mean", "Max", "Min"), OpForm("X ...", oldest=6)),
     **dict.fromkeys(
         ("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceSumSquare", "ReduceL2", "ReduceLogSumExp"), _REDUCE
     ),
     "ReduceProd": _REDUCE,
-    "Mod": Form("A B", only={"fmod": (0, 1)}),
-    "Clip": Form("X min max", "min max", oldest=6),
-    "LeakyRelu": Form("X", "alpha", oldest=6),
-    "PRelu": Form("X slope", oldest=6),
-    "Elu": Form("X", "alpha", oldest=6),
-    "Celu": Form("X", "alpha"),
-    "Selu": Form("X", "alpha gamma", oldest=6),
-    "HardSigmoid": Form("X", "alpha beta", oldest=6),
-    "Gelu": Form("X", only={"approximate": ("none", "tanh")}),
-    "Swish": Form("X", "alpha"),
-    "Identity": Form("X"),
-    "Dropout": Form("X ratio training_mode", "ratio seed", {"is_test": (1,)}, oldest=6),
+    "Mod": OpForm("A B", only={"fmod": (0, 1)}),
+    "Clip": OpForm("X min max", "min max", oldest=6),
+    "LeakyRelu": OpForm("X", "alpha", oldest=6),
+    "PRelu": OpForm("X slope", oldest=6),
+    "Elu": OpForm("X", "alpha", oldest=6),
+    "Celu": OpForm("X", "alpha"),
+    "Selu": OpForm("X", "alpha gamma", oldest=6),
+    "HardSigmoid": OpForm("X", "alpha beta", oldest=6),
+    "Gelu": OpForm("X", only={"approximate": ("none", "tanh")}),
+    "Swish": OpForm("X", "alpha"),
+    "Identity": OpForm("X"),
+    "Dropout": OpForm("X ratio training_mode", "ratio seed", {"is_test": (1,)}, oldest=6),
     # the others matter for types of eight bits, which are no target here
-    "Cast": Form("X", "to saturate round_mode", oldest=6),
-    "CastLike": Form("X like", "saturate round_mode"),
-    "Where": Form("condition X Y"),
-    "Softmax": Form("X", "axis"),
-    "LogSoftmax": Form("X", "axis"),
-    "Gemm": Form("A B C", "alpha beta transA transB", _OFF, oldest=6),
-    "MatMul": Form("A B"),
-    "Einsum": Form("X ...", "equation"),
+    "Cast": OpForm("X", "to saturate round_mode", oldest=6),
+    "CastLike": OpForm("X like", "saturate round_mode"),
+    "Where": OpForm("condition X Y"),
+    "Softmax": OpForm("X", "axis"),
+    "LogSoftmax": OpForm("X", "axis"),
+    "Gemm": OpForm("A B C", "alpha beta transA transB", _OFF, oldest=6),
+    "MatMul": OpForm("A B"),
+    "Einsum": OpForm("X ...", "equation"),
     "Conv": _CONV,
-    "ConvTranspose": Form("X W B", "dilations group kernel_shape pads strides output_padding output_shape", {"auto_pad": _PADS}),
+    "ConvTranspose": OpForm("X W B", "dilations group kernel_shape pads strides output_padding output_shape", {"auto_pad": _PADS}),
     # the order of storage is that of the second result, which is not given
-    "MaxPool": Form("X", "kernel_shape pads strides dilations storage_order", {"auto_pad": _PADS, "ceil_mode": (0, 1)}),
-    "AveragePool": Form(
+    "MaxPool": OpForm("X", "kernel_shape pads strides dilations storage_order", {"auto_pad": _PADS, "ceil_mode": (0, 1)}),
+    "AveragePool": OpForm(
         "X", "kernel_shape pads strides dilations", {"auto_pad": _PADS, "ceil_mode": (0, 1), "count_include_pad": (0, 1)}
     ),
-    "GlobalAveragePool": Form("X"),
-    "GlobalMaxPool": Form("X"),
-    "BatchNormalization": Form(
+    "GlobalAveragePool": OpForm("X"),
+    "GlobalMaxPool": OpForm("X"),
+    "BatchNormalization": OpForm(
         "X scale bias mean var", "epsilon momentum", {"training_mode": (0,), "spatial": (1,), "is_test": (1,)}, oldest=6
     ),
-    "LayerNormalization": Form("X scale bias", "axis epsilon", {"stash_type": (1,)}),
-    "InstanceNormalization": Form("X scale bias", "epsilon", oldest=6),
-    "GroupNormalization": Form("X scale bias", "epsilon num_groups", {"stash_type": (1,)}),
-    "Shape": Form("X", "start end"),
-    "Size": Form("X"),
-    "Reshape": Form("X shape", only={"allowzero": (0, 1)}, oldest=5),
-    "Flatten": Form("X", "axis"),
-    "Transpose": Form("X", "perm"),
-    "Unsqueeze": Form("X axes", "axes"),
-    "Squeeze": Form("X axes", "axes"),
-    "Concat": Form("X ...", "axis", oldest=4),
-    "Slice": Form("X starts ends axes steps", "starts ends axes"),
-    "Gather": Form("X indices", "axis"),
-    "Split": Form("X split", "axis split num_outputs", outputs=0, oldest=2),
-    "Expand": Form("X shape"),
-    "Tile": Form("X repeats", oldest=6),
-    "Pad": Form("X pads value axes", "pads value", {"mode": ("constant", "reflect", "edge", "wrap")}, oldest=2),
-    "DepthToSpace": Form("X", "blocksize", {"mode": ("DCR", "CRD")}),
-    "SpaceToDepth": Form("X", "blocksize"),
+    "LayerNormalization": OpForm("X scale bias", "axis epsilon", {"stash_type": (1,)}),
+    "InstanceNormalization": OpForm("X scale bias", "epsilon", oldest=6),
+    "GroupNormalization": OpForm("X scale bias", "epsilon num_groups", {"stash_type": (1,)}),
+    "Shape": OpForm("X", "start end"),
+    "Size": OpForm("X"),
+    "Reshape": OpForm("X shape", only={"allowzero": (0, 1)}, oldest=5),
+    "Flatten": OpForm("X", "axis"),
+    "Transpose": OpForm("X", "perm"),
+    "Unsqueeze": OpForm("X axes", "axes"),
+    "Squeeze": OpForm("X axes", "axes"),
+    "Concat": OpForm("X ...", "axis", oldest=4),
+    "Slice": OpForm("X starts ends axes steps", "starts ends axes"),
+    "Gather": OpForm("X indices", "axis"),
+    "Split": OpForm("X split", "axis split num_outputs", outputs=0, oldest=2),
+    "Expand": OpForm("X shape"),
+    "Tile": OpForm("X repeats", oldest=6),
+    "Pad": OpForm("X pads value axes", "pads value", {"mode": ("constant", "reflect", "edge", "wrap")}, oldest=2),
+    "DepthToSpace": OpForm("X", "blocksize", {"mode": ("DCR", "CRD")}),
+    "SpaceToDepth": OpForm("X", "blocksize"),
     # the region of interest is that of tf_crop_and_resize alone, which is not read, and so is its value outside
-    "Resize": Form(
+    "Resize": OpForm(
         "X roi scales sizes",
         "axes cubic_coeff_a extrapolation_value",
         {
@@ -125,10 +125,10 @@ FORMS: dict[str, Form] = {
         },
         oldest=10,
     ),
-    "Upsample": Form("X scales", "scales", {"mode": ("nearest", "linear")}, oldest=7, newest=9),
-    "Range": Form("start limit delta"),
-    "ConstantOfShape": Form("shape", "value"),
-    "Constant": Form("", "value value_float value_floats value_int value_ints"),
+    "Upsample": OpForm("X scales", "scales", {"mode": ("nearest", "linear")}, oldest=7, newest=9),
+    "Range": OpForm("start limit delta"),
+    "ConstantOfShape": OpForm("shape", "value"),
+    "Constant": OpForm("", "value value_float value_floats value_int value_ints"),
 }
 
 
@@ -186,7 +186,7 @@ def _schema(op: str, opset: int, at: str) -> Any:
         ) from error
 
 
-def _ends(node: Any, form: Form, schema: Any, at: str) -> None:
+def _ends(node: Any, form: OpForm, schema: Any, at: str) -> None:
     """Raise unless the numbers of inputs and results are those of the operator, and of what is read of it."""
     names = form.inputs.split()
     count = max((i + 1 for i, name in enumerate(node.input) if name), default=0)

@@ -18,7 +18,7 @@ from epsball.graph.onnx import elementwise, host, layers, resize, shapes
 from epsball.graph.onnx.calls import HOST, LIMIT, TABLE, Array, Call, Layout, Value
 from epsball.types import Tensor
 
-__all__ = ["OnnxNetwork", "Program", "Step", "elementwise", "host", "layers", "measure", "resize", "shapes"]
+__all__ = ["OnnxNetwork", "OnnxProgram", "OnnxStep", "elementwise", "host", "layers", "measure", "resize", "shapes"]
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 _SHORT = 8  # numbers of an argument such as scales
 _RAISED = (
@@ -35,7 +35,7 @@ _RAISED = (
 
 
 @dataclass(frozen=True)
-class Step:
+class OnnxStep:
     """One node of a file.
 
     Attributes:
@@ -56,7 +56,7 @@ class Step:
 
 
 @dataclass(frozen=True, eq=False)
-class Program:
+class OnnxProgram:
     """What a file says, checked.
 
     Attributes:
@@ -72,7 +72,7 @@ class Program:
     """
 
     where: str
-    steps: tuple[Step, ...]
+    steps: tuple[OnnxStep, ...]
     constants: Mapping[str, Array]
     input: str
     input_shape: Shape
@@ -82,13 +82,13 @@ class Program:
     dtype: Any
 
 
-Watch = Callable[[Step, list[Value]], None]
+Watch = Callable[[OnnxStep, list[Value]], None]
 
 
 class _Node(nn.Module):
     """One node: a submodule, so that an error names it as the place."""
 
-    def __init__(self, step: Step) -> None:
+    def __init__(self, step: OnnxStep) -> None:
         super().__init__()
         self.step = step
 
@@ -117,7 +117,7 @@ class OnnxNetwork(nn.Module):
         input_shape: of one sample.
     """
 
-    def __init__(self, program: Program, input_shape: Shape | None = None) -> None:
+    def __init__(self, program: OnnxProgram, input_shape: Shape | None = None) -> None:
         super().__init__()
         self.program = program
         self.input_shape = program.input_shape if input_shape is None else input_shape
@@ -190,7 +190,7 @@ def measure(module: OnnxNetwork) -> None:
     """
     total = 0
 
-    def watch(step: Step, results: list[Value]) -> None:
+    def watch(step: OnnxStep, results: list[Value]) -> None:
         nonlocal total
         for value in results:
             size = value.numel() if isinstance(value, torch.Tensor) else value.size
@@ -210,7 +210,7 @@ def measure(module: OnnxNetwork) -> None:
         functional_call(module, held, (x, watch))
 
 
-def _read_as_statistics(program: Program) -> set[str]:
+def _read_as_statistics(program: OnnxProgram) -> set[str]:
     """Constants that batch norms read as means and variances, also through the Identity that exporters share tensors by."""
     found = {name for step in program.steps if step.op == "BatchNormalization" for name in step.inputs[3:5]}
     for step in reversed(program.steps):

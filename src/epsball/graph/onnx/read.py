@@ -15,7 +15,7 @@ from epsball.graph.graph import Shape
 from epsball.graph.onnx.calls import HOST, LIMIT, TABLE, Array, Layout
 from epsball.graph.onnx.checked import agree
 from epsball.graph.onnx.forms import given
-from epsball.graph.onnx.module import OnnxNetwork, Program, Step, measure
+from epsball.graph.onnx.module import OnnxNetwork, OnnxProgram, OnnxStep, measure
 from epsball.graph.onnx.strict import one_graph, one_reading, one_value, operator_set
 
 _LARGEST = 2**31 - 1  # bytes: protobuf's own limit
@@ -126,7 +126,7 @@ def _bytes(path: Path) -> bytes:
     return data
 
 
-def _program(model: Any, where: str) -> Program:
+def _program(model: Any, where: str) -> OnnxProgram:
     from onnx import defs
 
     graph = model.graph
@@ -153,7 +153,7 @@ def _program(model: Any, where: str) -> Program:
     if graph.output[0].name not in {name for step in steps for name in step.outputs}:
         raise BadFile(f"no node computes the output {graph.output[0].name!r}", where=where, fix="export the network again")
     dtype = _TYPES[inputs[0].type.tensor_type.elem_type]
-    return Program(where, steps, constants, inputs[0].name, shape, layout, graph.output[0].name, opset, dtype)
+    return OnnxProgram(where, steps, constants, inputs[0].name, shape, layout, graph.output[0].name, opset, dtype)
 
 
 def _input_shape(value: Any, where: str) -> tuple[Shape, Layout]:
@@ -181,7 +181,7 @@ def _input_shape(value: Any, where: str) -> tuple[Shape, Layout]:
     return sizes, "none" if len(dims) == 1 else "one" if first == 1 else "free"
 
 
-def _steps(graph: Any, where: str, known: set[str], opset: int) -> Iterator[Step]:
+def _steps(graph: Any, where: str, known: set[str], opset: int) -> Iterator[OnnxStep]:
     for number, node in enumerate(graph.node):
         name = node.name or f"{node.op_type}_{number}"
         at = f"{where}: node {name!r} ({node.op_type})"
@@ -203,7 +203,7 @@ def _steps(graph: Any, where: str, known: set[str], opset: int) -> Iterator[Step
         attrs = given(node, {a.name: _attribute(a, at) for a in node.attribute}, opset, at)
         if node.op_type == "Constant":
             attrs = {"value": _constant(attrs, at)}
-        yield Step(node.op_type, name, at, tuple(node.input), tuple(node.output), attrs)
+        yield OnnxStep(node.op_type, name, at, tuple(node.input), tuple(node.output), attrs)
 
 
 def _not_covered(op: str, at: str) -> UnsupportedOp:

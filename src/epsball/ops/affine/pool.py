@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Average(Rearranging):
+class AveragePool(Rearranging):
     """A pooling that averages; its transpose is left to autodiff.
 
     Attributes:
@@ -43,7 +43,7 @@ class Average(Rearranging):
         return Autodiff(self.pool, (self.before,))(values)
 
 
-class Interpolation(Average):
+class Interpolation(AveragePool):
     """A weight that should be 0 may be a little more: each result is off in proportion to the largest element of its channel."""
 
     def size(self, *magnitudes: Tensor) -> Tensor:
@@ -62,12 +62,12 @@ def _make_avg_pool(node: Node, constants: tuple[Tensor | None, ...], shapes: tup
     }
     if a["divisor"] is not None:
         settings["divisor_override"] = a["divisor"]
-    return Average(partial(getattr(F, node.op), **settings), shapes[0], prod(a["kernel"]))
+    return AveragePool(partial(getattr(F, node.op), **settings), shapes[0], prod(a["kernel"]))
 
 
 def _make_adaptive(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:
     pool = partial(getattr(F, node.op), output_size=node.attrs["size"])
-    return Average(pool, shapes[0], prod(shapes[0][1:]))
+    return AveragePool(pool, shapes[0], prod(shapes[0][1:]))
 
 
 for _axes in (1, 2, 3):

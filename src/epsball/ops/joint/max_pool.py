@@ -20,7 +20,7 @@ from epsball.types import Tensor
 
 
 @dataclass(frozen=True, eq=False)
-class Windows:
+class PoolWindows:
     """The geometry of a pooling: (N, C, H, W) to its windows (N, C, k, L), and the transpose."""
 
     kernel: tuple[int, ...]
@@ -65,7 +65,7 @@ class Windows:
 class MaxPool(Nonlinear):
     """`y = max over each window`."""
 
-    windows: Windows
+    windows: PoolWindows
     ceil: bool
 
     def value(self, *xs: Tensor) -> Tensor:
@@ -101,7 +101,7 @@ class MaxPool(Nonlinear):
 class MaxPoolLines(Relaxed):
     """The two linear functions of a max-pooling over one box."""
 
-    windows: Windows
+    windows: PoolWindows
     winner: Tensor
     sure: Tensor
     ceiling: Tensor  # (B, C, L), 0 where the winner is sure
@@ -117,4 +117,4 @@ class MaxPoolLines(Relaxed):
 @operators.register("max_pool2d")
 def make(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:
     a = node.attrs
-    return MaxPool(Windows(a["kernel"], a["stride"], a["padding"], a["dilation"], shapes[0], node.shape), a["ceil"])
+    return MaxPool(PoolWindows(a["kernel"], a["stride"], a["padding"], a["dilation"], shapes[0], node.shape), a["ceil"])

@@ -27,7 +27,7 @@ _SHARES = 2**17  # single products of one matrix product; with more of them none
 
 
 @dataclass(frozen=True, eq=False)
-class Product(Nonlinear):
+class ElementwiseProduct(Nonlinear):
     """`z = x y`, elementwise."""
 
     def value(self, *xs: Tensor) -> Tensor:
@@ -306,7 +306,7 @@ class ConstantProduct(Weighted):
 @operators.register("mul")
 def make_mul(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:
     constant = next((c for c in constants if c is not None), None)
-    return Product() if constant is None else ScaleShift(constant, None)
+    return ElementwiseProduct() if constant is None else ScaleShift(constant, None)
 
 
 @operators.register("matmul")

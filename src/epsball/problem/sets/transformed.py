@@ -15,7 +15,7 @@ from epsball.forms.interval import Interval
 from epsball.forms.rows import Rows, node_sum
 from epsball.problem.sets.base import check_inputs, outward
 from epsball.problem.sets.box import Box
-from epsball.problem.sets.transforms import Lines, Transform
+from epsball.problem.sets.transforms import PictureLines, Transform
 from epsball.rounding import gamma, unit
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class Transformed:
         return torch.stack(found)
 
     @functools.cached_property
-    def _bounds(self) -> tuple[Interval, Lines]:
+    def _bounds(self) -> tuple[Interval, PictureLines]:
         return self.transform.bounds(self.x.double(), self.lower, self.upper)
 
     @functools.cached_property
@@ -120,13 +120,13 @@ class Transformed:
         return Box.between(outward(low, self.x.dtype, -math.inf), outward(high, self.x.dtype, math.inf))
 
     @functools.cached_property
-    def _lines(self) -> Lines:
+    def _lines(self) -> PictureLines:
         """Linear bounds in the set's precision: the slopes are rounded, and what that changes over the cell goes to the offsets."""
         exact, dtype = self._bounds[1], self.x.dtype
         slope = exact.slope.to(dtype)
         reach = torch.maximum(self.lower.abs(), self.upper.abs()).view(*self.lower.shape, 1, 1, 1)
         lost = ((slope.double() - exact.slope).abs() * reach).sum(1)
-        return Lines(slope, outward(exact.low - lost, dtype, -math.inf), outward(exact.high + lost, dtype, math.inf))
+        return PictureLines(slope, outward(exact.low - lost, dtype, -math.inf), outward(exact.high + lost, dtype, math.inf))
 
     def hull(self) -> Interval:
         """A box that holds the set: the smallest one for `Photometric`, nearly so for `Geometric`."""
@@ -213,7 +213,7 @@ class Transformed:
             taken.__dict__.update(_pictures=self._pictures[:, index], _free=self._free)
         if "_bounds" in self.__dict__:
             (low, high), lines = self._bounds
-            taken.__dict__["_bounds"] = Interval(low[index], high[index]), Lines(*(part[index] for part in lines))
+            taken.__dict__["_bounds"] = Interval(low[index], high[index]), PictureLines(*(part[index] for part in lines))
         return taken
 
     def to(self, dtype: torch.dtype, device: torch.device) -> Transformed:

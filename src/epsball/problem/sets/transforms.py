@@ -18,7 +18,7 @@ _ELEMENTS = 2**18  # of the pictures that are bounded together
 _SAFE = 1e-9  # more than float64 can lose in these few operations, in pixels and in values of pixels
 
 
-class Lines(NamedTuple):
+class PictureLines(NamedTuple):
     """`slope . p + low <= picture(p) <= slope . p + high` for every p of a cell: slope (B, k, *x), low and high (B, *x)."""
 
     slope: Tensor
@@ -35,7 +35,9 @@ class Transform(Protocol):
         """The pictures at some parameters."""
         ...
 
-    def bounds(self, x: Float[Tensor, "N C H W"], low: Float[Tensor, "N k"], high: Float[Tensor, "N k"]) -> tuple[Interval, Lines]:
+    def bounds(
+        self, x: Float[Tensor, "N C H W"], low: Float[Tensor, "N k"], high: Float[Tensor, "N k"]
+    ) -> tuple[Interval, PictureLines]:
         """Sound bounds of every feature over boxes of parameters: constant ones, and linear ones."""
         ...
 
@@ -64,7 +66,9 @@ class Photometric:
         ends = x * (1 + c_low), x * (1 + c_high)
         return torch.minimum(*ends) + b_low, torch.maximum(*ends) + b_high
 
-    def bounds(self, x: Float[Tensor, "N C H W"], low: Float[Tensor, "N k"], high: Float[Tensor, "N k"]) -> tuple[Interval, Lines]:
+    def bounds(
+        self, x: Float[Tensor, "N C H W"], low: Float[Tensor, "N k"], high: Float[Tensor, "N k"]
+    ) -> tuple[Interval, PictureLines]:
         """The constant ones are exact, for the cut keeps the order. So are the linear ones where nothing is cut.
 
         Elsewhere those follow the chord, as far off as the cut bends away from it.
@@ -75,7 +79,7 @@ class Photometric:
         clip = self.clip or (-math.inf, math.inf)
         bends = [below, above, *(torch.minimum(torch.maximum(torch.full_like(x, end), below), above) for end in clip)]
         gaps = torch.stack([self._cut(u) - chord * u for u in bends])
-        lines = Lines(torch.stack((chord * x, chord), 1), gaps.amin(0) + chord * x - _SAFE, gaps.amax(0) + chord * x + _SAFE)
+        lines = PictureLines(torch.stack((chord * x, chord), 1), gaps.amin(0) + chord * x - _SAFE, gaps.amax(0) + chord * x + _SAFE)
         return Interval(self._cut(below), self._cut(above)), lines
 
 
@@ -137,7 +141,9 @@ class Geometric:
         start, width = low[:, None], (high - low)[:, None]
         return start + width * (at / count), torch.where(at + 1 == count, high[:, None], start + width * ((at + 1) / count))
 
-    def bounds(self, x: Float[Tensor, "N C H W"], low: Float[Tensor, "N k"], high: Float[Tensor, "N k"]) -> tuple[Interval, Lines]:
+    def bounds(
+        self, x: Float[Tensor, "N C H W"], low: Float[Tensor, "N k"], high: Float[Tensor, "N k"]
+    ) -> tuple[Interval, PictureLines]:
         """The constant ones hold the values of every piece. The linear ones follow the secants, as far off as any piece is."""
         slope = self._secants(x, low, high)
         ends: list[list[Tensor]] = [[], [], [], []]
@@ -152,7 +158,7 @@ class Geometric:
             for end, part, best in zip(ends, parts, (torch.amin, torch.amax) * 2, strict=True):
                 end.append(best(part, 1))
         lower, upper, below, above = (torch.stack(end) for end in ends)
-        lines = Lines(slope, below.amin(0) - _SAFE, above.amax(0) + _SAFE)
+        lines = PictureLines(slope, below.amin(0) - _SAFE, above.amax(0) + _SAFE)
         return Interval(lower.amin(0), upper.amax(0)), lines
 
     def _secants(self, x: Tensor, low: Tensor, high: Tensor) -> Float[Tensor, "N k C H W"]:

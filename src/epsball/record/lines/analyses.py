@@ -42,7 +42,7 @@ class LayerLine(Line):
     peak_bytes: Count | None = None
 
 
-class Cells(Values):
+class ClassGrid(Values):
     """Classes that fill a square grid over a window (left, right, bottom, top), row after row from the bottom.
 
     Attributes:
@@ -65,7 +65,7 @@ class Cells(Values):
         return self
 
 
-class PlaneLine(Line, Cells):
+class PlaneLine(Line, ClassGrid):
     """What a network makes of a plane through three inputs.
 
     Attributes:

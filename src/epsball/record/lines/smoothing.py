@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from epsball.record.lines.analyses import Cells
+from epsball.record.lines.analyses import ClassGrid
 from epsball.record.lines.base import Class, Count, Line, Radius, Share
 
 
@@ -78,7 +78,7 @@ class SmoothAttackLine(Line):
     seconds: float | None = None
 
 
-class RegionsLine(Line, Cells):
+class RegionsLine(Line, ClassGrid):
     """The base classifier's classes in a plane through one input, the votes of its noisy copies, and what they certify.
 
     Attributes:

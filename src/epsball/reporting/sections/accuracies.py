@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Result:
+class ModelResult:
     """One trained model (or the mean over several seeds) on one part of the data.
 
     Attributes:
@@ -43,7 +43,7 @@ class Result:
 class Results:
     """The table, and the same as a sheet."""
 
-    rows: tuple[Result, ...]
+    rows: tuple[ModelResult, ...]
 
     @property
     def noisy(self) -> bool:
@@ -68,9 +68,9 @@ def results(story: Story) -> Results | None:
     return Results(tuple(rows)) if rows else None
 
 
-def _rows(run: Run, summary: SummaryLine) -> list[Result]:
+def _rows(run: Run, summary: SummaryLine) -> list[ModelResult]:
     found = (summary.protocol, summary.eps)
-    return [Result(run, name, part, name == summary.split, *found) for name, part in summary.splits.items()]
+    return [ModelResult(run, name, part, name == summary.split, *found) for name, part in summary.splits.items()]
 
 
 def _named(measure: str) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
-from epsball.smoothing.sampling.sampler import Block, Sampler, Stream
+from epsball.smoothing.sampling.sampler import SampleBlock, Sampler, Stream
 from epsball.smoothing.statistics.boundary import Counts
 from epsball.smoothing.statistics.procedures import BLOCK
 from epsball.types import Tensor
@@ -48,11 +48,11 @@ class _Place(Generic[T]):
         self.stream, self.asked, self.seen, self.blocks = self.trial.stream, 0, 0, 0
         self.counts: Counts = np.zeros(1, dtype=np.int64)
 
-    def next_block(self, room: int) -> Block | None:
+    def next_block(self, room: int) -> SampleBlock | None:
         size = min(BLOCK, self.trial.target - self.asked)
         if not 0 < size <= room:
             return None
-        block = Block(self.trial.x, self.trial.image, self.stream, self.blocks, size)
+        block = SampleBlock(self.trial.x, self.trial.image, self.stream, self.blocks, size)
         self.asked += size
         self.blocks += 1  # a number is never used twice, even where a target cuts a block short
         return block
@@ -72,7 +72,7 @@ def run(sampler: Sampler, trials: Iterable[T]) -> Iterator[T]:
     """Each trial when it is decided. Trials are taken from the iterable only as the device has room for them."""
     waiting, places = iter(trials), list[_Place[T]]()
     while True:
-        batch: list[tuple[_Place[T], Block]] = []
+        batch: list[tuple[_Place[T], SampleBlock]] = []
         room = sampler.room
         for place in _with_new(places, waiting):
             while (block := place.next_block(room)) is not None:

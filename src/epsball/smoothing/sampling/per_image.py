@@ -12,7 +12,7 @@ from epsball.smoothing.statistics.boundary import Counts
 from epsball.types import Tensor
 
 
-class Counting:
+class ImageCount:
     """Counts n predictions of one image."""
 
     def __init__(self, x: Tensor, image: int, n: int) -> None:

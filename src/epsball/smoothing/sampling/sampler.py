@@ -38,7 +38,7 @@ class Stream(IntEnum):
     GRADIENT = 3
 
 
-class Block(NamedTuple):
+class SampleBlock(NamedTuple):
     """At most 128 samples of one image."""
 
     x: Tensor
@@ -48,10 +48,10 @@ class Block(NamedTuple):
     size: int
 
 
-def blocks_of(x: Tensor, image: int, stream: Stream, first: int, last: int) -> Iterator[Block]:
+def blocks_of(x: Tensor, image: int, stream: Stream, first: int, last: int) -> Iterator[SampleBlock]:
     """The blocks that hold samples first..last of a stream; `first` starts a block."""
     for start in range(first, last, BLOCK):
-        yield Block(x, image, stream, start // BLOCK, min(BLOCK, last - start))
+        yield SampleBlock(x, image, stream, start // BLOCK, min(BLOCK, last - start))
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +89,7 @@ class Sampler:
         return len(self._buffer)
 
     @torch.no_grad()
-    def count(self, blocks: Sequence[Block]) -> Counts:
+    def count(self, blocks: Sequence[SampleBlock]) -> Counts:
         """Predictions by class for each block: (len(blocks), classes + 1). The last column counts outputs that are NaN: no class.
 
         Raises:

@@ -35,7 +35,7 @@ def geometric_looks(first: int, growth: float, cap: int) -> Counts:
 
 
 @dataclass(frozen=True, eq=False)
-class Mixture:
+class MixtureMartingale:
     """Lower confidence sequence of the mixture before the cap, Clopper-Pearson at it.
 
     The running maximum is the caller's: all bounds hold together, so the largest one does.
@@ -107,7 +107,7 @@ class Ville:
 
     def sequence(self, alpha: float) -> Sequence:
         final = self.final * check_alpha(alpha)
-        return Mixture(self.looks(), alpha - final, final, self.tolerance)
+        return MixtureMartingale(self.looks(), alpha - final, final, self.tolerance)
 
 
 @procedures.register("sequential")

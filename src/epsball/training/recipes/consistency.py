@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from epsball.smoothing import losses
 from epsball.training.base import recipes
-from epsball.training.recipes.gaussian import Gaussian, check_option
+from epsball.training.recipes.gaussian import GaussianTraining, check_option
 
 if TYPE_CHECKING:
     from epsball.types import Tensor
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @recipes.register("consistency")
 @dataclass(frozen=True)
-class Consistency(Gaussian):
+class Consistency(GaussianTraining):
     """`CE + strength mean_j KL(mean p || p_j) + entropy H(mean p)` over the noise draws of an input.
 
     Attributes:
@@ -23,7 +23,7 @@ class Consistency(Gaussian):
         strength: of the divergence: 10, or 20 at sigma 0.25 on CIFAR-10; on MNIST 10 at sigma 0.25 and 5 above.
         entropy: of the mean's entropy.
 
-    Raises:  BadConfig as for `Gaussian`; fewer than 2 samples, a negative weight.
+    Raises:  BadConfig as for `GaussianTraining`; fewer than 2 samples, a negative weight.
     Paper:   Jeong and Shin 2020, arXiv:2006.04062, Eq. 9.
     """
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from epsball.errors import BadConfig
 from epsball.training.base import Progress, recipes
 from epsball.training.linear import fused_sum
-from epsball.training.recipes.ibp import Ibp
+from epsball.training.recipes.ibp import IbpTraining
 from epsball.training.schedule import Ramp, check_weight
 from epsball.training.worst_case import forms
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 @recipes.register("crown-ibp")
 @dataclass(frozen=True)
-class CrownIbp(Ibp):
+class CrownIbpTraining(IbpTraining):
     """`kappa CE(z) + (1 - kappa) CE(beta CROWN-IBP + (1 - beta) IBP)`: a mixture of the two bounds of the worst-case logits.
 
     Attributes:
         beta_start: share of the linear bound at the start of the ramp.
         beta_end: at its end; 0 leaves IBP alone, and with it IBP's cost.
 
-    Raises:  BadConfig as for `Ibp`; shares outside [0, 1].
+    Raises:  BadConfig as for `IbpTraining`; shares outside [0, 1].
     Paper:   Zhang et al. 2020, arXiv:1906.06316, Eq. 14.  Differs: the lower slope of an unstable ReLU is 1 where u > -l, else 0.
     """
 
@@ -59,7 +59,7 @@ class CrownIbp(Ibp):
 
 @recipes.register("crown-ibp-fused")
 @dataclass(frozen=True)
-class FusedCrownIbp(CrownIbp):
+class FusedCrownIbp(CrownIbpTraining):
     """CROWN-IBP with loss fusion: `sum_k exp(z_k - z_y)` is bounded as one number, at a cost that is free of the number of classes.
 
     The two bounds of the sum are mixed before the logarithm.
@@ -67,7 +67,7 @@ class FusedCrownIbp(CrownIbp):
     Attributes:
         form: cross-entropy; nothing else can be fused.
 
-    Raises:  BadConfig as for `CrownIbp`; another form.
+    Raises:  BadConfig as for `CrownIbpTraining`; another form.
     Paper:   Xu et al. 2020, arXiv:2002.12920, Sec. 3.3.
     """
 

@@ -12,7 +12,7 @@ from epsball.smoothing import losses
 from epsball.smoothing.denoised import Denoised
 from epsball.training.base import Batch, Loss, Progress, recipes
 from epsball.training.initialise import reset
-from epsball.training.recipes.gaussian import Gaussian, check_option, training_pass
+from epsball.training.recipes.gaussian import GaussianTraining, check_option, training_pass
 
 if TYPE_CHECKING:
     from epsball.ops.network import Network
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @recipes.register("denoise")
 @dataclass(frozen=True)
-class Denoise(Gaussian):
+class Denoise(GaussianTraining):
     """`reconstruction |D(x + noise) - x|^2 + stability CE(f(D(x + noise)), argmax f(x))`: no labels, and the classifier f is fixed.
 
     It trains a `Denoised`; `epsball train denoise --model denoiser` makes it of a new denoiser and the classifier of another run.
@@ -31,7 +31,7 @@ class Denoise(Gaussian):
         stability: weight of the cross-entropy.
         classifier: run folder or checkpoint of the classifier, for the command line.
 
-    Raises:  BadConfig as for `Gaussian`; negative weights or both 0, another initialisation than "default" or "keep".
+    Raises:  BadConfig as for `GaussianTraining`; negative weights or both 0, another initialisation than "default" or "keep".
     Paper:   Salman et al. 2020, arXiv:2003.01908, Sec. 3.
     """
 

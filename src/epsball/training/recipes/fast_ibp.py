@@ -9,7 +9,7 @@ from epsball.errors import BadConfig
 from epsball.training.base import Progress, recipes
 from epsball.training.parallel import whole_mean
 from epsball.training.parallel_batch import states
-from epsball.training.recipes.ibp import Ibp
+from epsball.training.recipes.ibp import IbpTraining
 from epsball.training.regularise import balance, tightness
 from epsball.training.schedule import Shape
 
@@ -22,7 +22,7 @@ _LEAST_EPS = 1e-6
 
 @recipes.register("fast-ibp")
 @dataclass(frozen=True)
-class FastIbp(Ibp):
+class FastIbp(IbpTraining):
     """IBP training with its initialisation and two regularisers; meant for networks with batch norm after every layer.
 
     The loss is the robust one (the natural one while eps is 0) plus `lambda (L_tight + L_relu)`, with
@@ -32,7 +32,7 @@ class FastIbp(Ibp):
         tolerance: tau of both regularisers.
         regularisation: lambda_0.
 
-    Raises:  BadConfig as for `Ibp`; a tolerance outside (0, 1], a negative weight.
+    Raises:  BadConfig as for `IbpTraining`; a tolerance outside (0, 1], a negative weight.
     Paper:   Shi et al. 2021, arXiv:2103.17268.  Differs: a layer without active or without inactive units is told by counting
              them, and not by its ratio being NaN.
     """

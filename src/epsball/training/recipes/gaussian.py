@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @recipes.register("gaussian")
 @dataclass(frozen=True)
-class Gaussian(Recipe):
+class GaussianTraining(Recipe):
     """Cross-entropy of inputs under Gaussian noise, the module itself in training mode. At sigma 0 it is plain training.
 
     Certify the result by smoothing with the same sigma. Epochs are judged by their accuracy under noise: nothing is verified.

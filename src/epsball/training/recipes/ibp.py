@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @recipes.register("ibp")
 @dataclass(frozen=True)
-class Ibp(Recipe):
+class IbpTraining(Recipe):
     """`kappa CE(z) + (1 - kappa) CE(worst-case logits of IBP)`, with elision and the clean batch's batch-norm statistics.
 
     At eps 0 the two terms are one, and only the natural one is computed.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from epsball.smoothing import losses
 from epsball.training.base import recipes
-from epsball.training.recipes.gaussian import Gaussian, check_option
+from epsball.training.recipes.gaussian import GaussianTraining, check_option
 
 if TYPE_CHECKING:
     from epsball.types import Tensor
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @recipes.register("macer")
 @dataclass(frozen=True)
-class Macer(Gaussian):
+class Macer(GaussianTraining):
     """`-log mean_j p_y + strength sigma / 2 (gap - xi)`, the second part where the soft smoothed classifier is right and xi <= gap.
 
     `xi` is the difference of the normal quantiles of the label's and the runner-up's mean softmax of `beta z`.
@@ -26,7 +26,7 @@ class Macer(Gaussian):
         gap: xi beyond which nothing more is gained.
         beta: inverse temperature of the softmax inside xi.
 
-    Raises:  BadConfig as for `Gaussian`; a negative option.
+    Raises:  BadConfig as for `GaussianTraining`; a negative option.
     Paper:   Zhai et al. 2020, arXiv:2001.02378, Algorithm 1.
     """
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from epsball.errors import BadConfig
 from epsball.training.base import Batch, Loss, Progress, recipes
-from epsball.training.recipes.crown_ibp import CrownIbp
-from epsball.training.recipes.ibp import Ibp
+from epsball.training.recipes.crown_ibp import CrownIbpTraining
+from epsball.training.recipes.ibp import IbpTraining
 from epsball.training.recipes.pgd import Pgd
 from epsball.training.recipes.standard import Standard
 from epsball.training.schedule import check_weight
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from epsball.ops.network import Network
 
 Robust = Literal["ibp", "crown-ibp", "pgd"]
-_PARTS: dict[str, type[Ibp]] = {"ibp": Ibp, "crown-ibp": CrownIbp, "pgd": Pgd}
+_PARTS: dict[str, type[IbpTraining]] = {"ibp": IbpTraining, "crown-ibp": CrownIbpTraining, "pgd": Pgd}
 
 
 @recipes.register("mixture")
@@ -50,7 +50,7 @@ class Mixture(Pgd):
         super().__post_init__()
         self.part()
 
-    def part(self) -> Ibp:
+    def part(self) -> IbpTraining:
         """The recipe whose loss is computed: with the natural loss at weight `1 - weight`."""
         kind = _PARTS[self.robust]
         known = {f.name for f in fields(cast("Any", kind))}

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @recipes.register("noise")
 @dataclass(frozen=True)
-class Noise(Recipe):
+class NoiseTraining(Recipe):
     """Cross-entropy of one copy of each input under any noise that `epsball certify --noise` takes.
 
     Certify the result with the same noise and scale. Epochs are judged by their accuracy under it: nothing is verified.

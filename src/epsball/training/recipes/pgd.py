@@ -11,7 +11,7 @@ from epsball.attacks.pgd import PGD
 from epsball.ops.prepared import prepare
 from epsball.training.base import Batch, Loss, Progress, recipes
 from epsball.training.quantities import Quantities
-from epsball.training.recipes.ibp import Ibp
+from epsball.training.recipes.ibp import IbpTraining
 from epsball.training.schedule import Shape
 from epsball.training.statistics import check_policy, clean_pass
 from epsball.training.worst_case import forms
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @recipes.register("pgd")
 @dataclass(frozen=True)
-class Pgd(Ibp):
+class Pgd(IbpTraining):
     """`kappa CE(z(x)) + (1 - kappa) CE(z(x'))`, with x' found by PGD: a lower bound of the robust loss, so nothing is certified.
 
     The attack sees the network with the clean batch's statistics as constants, or with the running ones under the policy
@@ -33,7 +33,7 @@ class Pgd(Ibp):
         steps: of the attack.
         step_size: of the attack, as a share of the radius.
 
-    Raises:  BadConfig as for `Ibp`; an option that the attack refuses.
+    Raises:  BadConfig as for `IbpTraining`; an option that the attack refuses.
     Paper:   Madry et al. 2018, arXiv:1706.06083.  Differs: the attack keeps the worst point on its way, not the last one.
     """
 

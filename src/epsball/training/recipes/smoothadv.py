@@ -10,7 +10,7 @@ from epsball.examples import Examples
 from epsball.problem.threat import Threat
 from epsball.smoothing import losses
 from epsball.training.base import Batch, Progress, Schedule, recipes
-from epsball.training.recipes.gaussian import Gaussian, check_option
+from epsball.training.recipes.gaussian import GaussianTraining, check_option
 from epsball.training.schedule import Ramp
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @recipes.register("smoothadv")
 @dataclass(frozen=True)
-class SmoothAdv(Gaussian):
+class SmoothAdv(GaussianTraining):
     """Cross-entropy under noise at the inputs that PGD finds against the soft smoothed classifier, with the same noise draws.
 
     The attack sees the network in evaluation mode, starts at the input and takes l2 steps of `2 eps / steps`.
@@ -31,7 +31,7 @@ class SmoothAdv(Gaussian):
         steps: of the attack.
         ramp: epochs over which eps grows from 0.
 
-    Raises:  BadConfig as for `Gaussian`; a negative radius, no steps.
+    Raises:  BadConfig as for `GaussianTraining`; a negative radius, no steps.
     Paper:   Salman et al. 2019, arXiv:1906.04584, Sec. 3.  Differs: eps grows with every step, not once an epoch.
     """
 

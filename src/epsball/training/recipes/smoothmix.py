@@ -13,7 +13,7 @@ from epsball.examples import Examples
 from epsball.smoothing import losses
 from epsball.training.base import Batch, Loss, Progress, Schedule, recipes
 from epsball.training.parallel import team
-from epsball.training.recipes.gaussian import Gaussian, check_option, told, training_pass
+from epsball.training.recipes.gaussian import GaussianTraining, check_option, told, training_pass
 from epsball.training.schedule import Ramp
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @recipes.register("smoothmix")
 @dataclass(frozen=True)
-class SmoothMix(Gaussian):
+class SmoothMix(GaussianTraining):
     """Cross-entropy under noise, plus `strength mean_j KL(target || f(mixture + noise_j))` where the soft smoothing is right.
 
     The mixture goes a share in [0, 1/2] of the way to a point that unit steps of ascent find, without a bound on their length;
@@ -35,7 +35,7 @@ class SmoothMix(Gaussian):
         strength: of the mixtures; on MNIST 1 or 5.
         ramp: epochs over which the strength grows from 0.
 
-    Raises:  BadConfig as for `Gaussian`; a negative option, no steps. BadData: inputs outside [0, 1].
+    Raises:  BadConfig as for `GaussianTraining`; a negative option, no steps. BadData: inputs outside [0, 1].
     Paper:   Jeong et al. 2021, arXiv:2111.09277, Sec. 3.  Differs: its optional one-step adversary is left out.
     """
 

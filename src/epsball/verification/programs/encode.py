@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from epsball.bounding.linear.walk import Pulled
-    from epsball.ops.prepared import Bound
+    from epsball.ops.prepared import Layer
     from epsball.types import Bool, Int, Tensor
 
 _SLOPES: tuple[Slope, ...] = ("zero", "one", "adaptive", "same")
@@ -57,7 +57,7 @@ class Units:
         above: the first row of the lines above y, where there is one line; the others follow.
     """
 
-    step: Bound
+    step: Layer
     index: Int[Tensor, " k"]
     y: int
     z: int | None
@@ -155,13 +155,13 @@ class Encoding:
         lost = lost + 4 * torch.finfo(self.known.network.dtype).eps * (np.abs(offset) + lost)
         return sparse.csr_matrix((data, (row, column)), (rows, self.program.count)), offset, lost
 
-    def _add(self, step: Bound) -> None:
+    def _add(self, step: Layer) -> None:
         if isinstance(step.op, Elementwise):
             self._add_elementwise(step, step.op)
         elif not isinstance(step.op, Affine):
             self._add_other(step, step.op)
 
-    def _add_elementwise(self, step: Bound, op: Elementwise) -> None:
+    def _add_elementwise(self, step: Layer, op: Elementwise) -> None:
         """Columns z and y for what is not linear, the row that defines z, and the lines between the two."""
         arg = step.args[0]
         pre = self.known.found[arg]
@@ -189,7 +189,7 @@ class Encoding:
             self.program = self.program.with_rows(rows, bias if below else -free, free if below else bias)
         self.units[step.slot] = Units(step, index, z + count, z, above[0] if len(above) == 1 else None)
 
-    def _add_other(self, step: Bound, op: Nonlinear) -> None:
+    def _add_other(self, step: Layer, op: Nonlinear) -> None:
         """A column y for every output, between the operator's two linear functions over earlier variables."""
         pre = [self.known.found[slot] for slot in step.args]
         post = op.interval(*pre)

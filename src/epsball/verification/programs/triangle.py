@@ -24,7 +24,7 @@ from epsball.verification.programs.program import Array, Forms
 from epsball.verification.programs.solvers import Outcome, Session, Solver, open_session
 
 if TYPE_CHECKING:
-    from epsball.ops.prepared import Bound, Prepared
+    from epsball.ops.prepared import Layer, Prepared
     from epsball.problem.sets import InputSet
     from epsball.types import Float, Tensor
 
@@ -189,7 +189,7 @@ class LpNeurons(Tightest):
     solver: Solver = "auto"
     until: float = math.inf
 
-    def refine(self, known: Known, step: Bound, slot: int) -> Interval:
+    def refine(self, known: Known, step: Layer, slot: int) -> Interval:
         before = super().refine(known, step, slot)
         exact = known.input_set.is_box and slot in known.network.exact_on_boxes
         if slot == 0 or exact or not isinstance(step.op, Elementwise):

@@ -15,7 +15,7 @@ from epsball.types import Float, Tensor
 
 if TYPE_CHECKING:
     from epsball.verification.semidefinite.dual import Dual
-    from epsball.verification.semidefinite.pace import Pace
+    from epsball.verification.semidefinite.pace import Stopwatch
 
 _MEMORY = 40
 _HALVINGS = 40
@@ -24,7 +24,7 @@ _BEYOND = 1.5  # a step is taken if one so much longer is inside: what comes too
 _ENOUGH = 5e-4  # gain of one step, in parts of the gap at the centre
 
 
-def climb(dual: Dual, x: Float[Tensor, " m"], weight: float, *, steps: int, pace: Pace) -> Float[Tensor, " m"]:
+def climb(dual: Dual, x: Float[Tensor, " m"], weight: float, *, steps: int, pace: Stopwatch) -> Float[Tensor, " m"]:
     """Raise `bound + weight * barrier` from a point inside.
 
     Args:

@@ -26,7 +26,7 @@ from epsball.types import Float, Tensor
 
 if TYPE_CHECKING:
     from epsball.bounding.ibp import Intervals
-    from epsball.ops.prepared import Bound, Prepared
+    from epsball.ops.prepared import Layer, Prepared
     from epsball.problem.sets import InputSet
 
 _UNIT = torch.finfo(torch.float64).eps / 2
@@ -100,7 +100,7 @@ def lift(network: Prepared, input_set: InputSet, found: Intervals, rows: Rows) -
     return Lifted(A.view(units, inputs + units), b, k, c, c0, lost, c_lost, inputs)
 
 
-def _unstable(step: Bound, found: Intervals) -> Tensor:
+def _unstable(step: Layer, found: Intervals) -> Tensor:
     if not isinstance(step.op, Nonlinear) or step.op.leak is None:
         raise UnsupportedOp(
             f"no semidefinite relaxation of `{step.node.op}`", where=str(step.node.where), fix="use ReLU, or method crown"
@@ -131,7 +131,7 @@ class _Walk:
             size = size + flat.abs() @ (matrix.abs().sum(1) + offset.abs())
         return total, constant, lost + 2 * _UNIT * (max(self.network.sizes.values()) + len(pulled.terms) + 8) * size
 
-    def relu(self, step: Bound, found: Intervals, bent: Tensor, at: int) -> tuple[int, tuple[Tensor, Tensor, Tensor, Tensor]]:
+    def relu(self, step: Layer, found: Intervals, bent: Tensor, at: int) -> tuple[int, tuple[Tensor, Tensor, Tensor, Tensor]]:
         """Enter one layer of ReLUs; the next free variable, and (A, b, k, lost) of its unstable units."""
         op, slot = step.op, step.args[0]
         low, high = (end[0].flatten().double() for end in found[slot])

@@ -15,7 +15,7 @@ from epsball.types import Float, Tensor
 
 if TYPE_CHECKING:
     from epsball.verification.semidefinite.dual import Dual
-    from epsball.verification.semidefinite.pace import Pace
+    from epsball.verification.semidefinite.pace import Stopwatch
 
 _CENTRED = 1.0  # of the decrement: half of it is what a step may gain, in weights of the barrier
 _BEYOND = 1.5  # a step is taken if one so much longer is inside: what comes too near to the edge takes many steps to leave it
@@ -106,7 +106,7 @@ def step(dual: Dual, x: Float[Tensor, " m"], weight: float) -> tuple[Tensor, flo
     return x + length * move, gain
 
 
-def centre(dual: Dual, x: Float[Tensor, " m"], weight: float, *, steps: int, pace: Pace) -> tuple[Tensor, int, bool]:
+def centre(dual: Dual, x: Float[Tensor, " m"], weight: float, *, steps: int, pace: Stopwatch) -> tuple[Tensor, int, bool]:
     """Steps towards the centre; the point, how many steps, and whether it is centred: then the gap is `weight * degree`."""
     for done in range(steps):
         if pace.stop():

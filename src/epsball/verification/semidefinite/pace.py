@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 
 @dataclass(eq=False)
-class Pace:
+class Stopwatch:
     """When to stop, from how long the steps before took: a factorisation cannot be stopped halfway.
 
     Attributes:

@@ -24,7 +24,7 @@ from epsball.verification.semidefinite.ascent import climb
 from epsball.verification.semidefinite.dual import Dual
 from epsball.verification.semidefinite.lift import lift
 from epsball.verification.semidefinite.newton import centre
-from epsball.verification.semidefinite.pace import Pace
+from epsball.verification.semidefinite.pace import Stopwatch
 
 if TYPE_CHECKING:
     from epsball.ops.prepared import Prepared
@@ -113,7 +113,7 @@ class Sdp:
             own = {slot: type(pre)(pre.lower[one], pre.upper[one]) for slot, pre in known.found.items()}
             lifted = lift(network, input_set.take(one), own, rows.like(rows.values[todo][:, one]))
             for place, row in enumerate(todo):
-                pace = Pace(until)
+                pace = Stopwatch(until)
                 reached = self.ascend(Dual(lifted, place), pace)
                 proven = below(torch.tensor(reached.bound, dtype=torch.float64), bounds.dtype)
                 bounds[row, i] = torch.maximum(bounds[row, i], proven.to(bounds.device))
@@ -121,9 +121,9 @@ class Sdp:
                     return bounds, True
         return bounds, False
 
-    def ascend(self, dual: Dual, pace: Pace | None = None) -> Reached:
+    def ascend(self, dual: Dual, pace: Stopwatch | None = None) -> Reached:
         """The bound of one form, not below CROWN's with adaptive slopes."""
-        pace = Pace() if pace is None else pace
+        pace = Stopwatch() if pace is None else pace
         least, x = dual.crown()
         gap, taken, ceiling = dual.nominal() - least, 0, math.inf
         if dual.lifted.units == 0 or gap <= 1e-9 * (1 + abs(least)):
