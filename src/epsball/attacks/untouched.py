@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from epsball.evaluation import evaluation_mode
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -23,25 +25,5 @@ def untouched(function: Function) -> Iterator[None]:
     devices = list(range(torch.cuda.device_count()))
     with torch.random.fork_rng(devices=devices), contextlib.ExitStack() as stack:
         if isinstance(function, nn.Module):
-            stack.enter_context(_as_in_evaluation(function))
+            stack.enter_context(evaluation_mode(function, restore=True))
         yield
-
-
-@contextlib.contextmanager
-def _as_in_evaluation(module: nn.Module) -> Iterator[None]:
-    modes = [(m, m.training) for m in module.modules()]
-    leaves = [p for p in module.parameters() if p.is_leaf and p.requires_grad]
-    buffers = [(b, b.detach().clone()) for b in module.buffers()]
-    try:
-        module.eval()
-        for parameter in leaves:
-            parameter.requires_grad_(False)
-        yield
-    finally:
-        for m, training in modes:
-            m.training = training
-        for parameter in leaves:
-            parameter.requires_grad_(True)
-        with torch.no_grad():
-            for buffer, before in buffers:
-                buffer.copy_(before)

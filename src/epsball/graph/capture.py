@@ -6,7 +6,6 @@ live, so training differentiates through the graph that verification reads.
 
 from __future__ import annotations
 
-import contextlib
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ import torch
 from torch import nn
 
 from epsball.errors import BadCapture, BadShape
+from epsball.evaluation import evaluation_mode
 from epsball.graph.attention import plain_attention
 from epsball.graph.builder import SAMPLES
 from epsball.graph.constants import Ref
@@ -52,7 +52,7 @@ def capture(module: nn.Module, input_shape: Shape, inputs: torch.dtype = torch.f
             where=type(plain).__name__,
             fix="leave the autocast block before asking for bounds: they are of the network in its own precision",
         )
-    with _as_in_evaluation(plain), plain_attention(plain):
+    with evaluation_mode(plain), torch.no_grad(), plain_attention(plain):
         return _convert(_export(plain, example))
 
 
@@ -73,18 +73,6 @@ def _example(module: nn.Module, shape: Shape, inputs: torch.dtype) -> torch.Tens
     like = floating(module, inputs)
     generator = torch.Generator().manual_seed(0)
     return torch.rand(SAMPLES, *shape, generator=generator, dtype=torch.float32).to(like.device, like.dtype)
-
-
-@contextlib.contextmanager
-def _as_in_evaluation(module: nn.Module) -> Iterator[None]:
-    modes = {m: m.training for m in module.modules()}
-    module.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for m, training in modes.items():
-            m.training = training
 
 
 def _export(module: nn.Module, example: torch.Tensor) -> ExportedProgram:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from epsball.errors import BadCapture, BadData
+from epsball.evaluation import evaluation_mode
 from epsball.graph.capture import capture, floating, unwrap
 from epsball.ops.plan import Plan, plan
 from epsball.ops.prepared import Prepared, prepare
@@ -142,10 +143,8 @@ def _check(network: Network) -> None:
     module, like = network.module, network.prepare(covers="nothing")
     generator = torch.Generator().manual_seed(1)
     x = torch.rand(3, *network.input_shape, generator=generator, dtype=torch.float32).to(like.device, like.dtype)
-    modes = {m: m.training for m in module.modules()}
-    module.eval()
     try:
-        with torch.no_grad():
+        with evaluation_mode(module), torch.no_grad():
             together, ours = module(x), like.forward(x)
             alone = torch.cat([module(x[i : i + 1]) for i in range(len(x))])
             ours_alone = torch.cat([like.forward(x[i : i + 1]) for i in range(len(x))])
@@ -155,9 +154,6 @@ def _check(network: Network) -> None:
             where=type(module).__name__,
             fix="treat each sample on its own: no batch statistics, no literal batch size in view() or reshape()",
         ) from error
-    finally:
-        for m, training in modes.items():
-            m.training = training
     scale = 1e-4 * (1 + together.abs().max())
     for other, what in (
         (ours, "the captured graph"),
