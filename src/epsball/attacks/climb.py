@@ -1,6 +1,6 @@
-"""The core of PGD over boxes, without a check, and so without waiting for the device: what a training step takes.
+"""The cores of gradient ascent, without a check, and so without waiting for the device: what training and smoothing take.
 
-`epsball.attacks.pgd.PGD` takes the same steps on any set; it checks its input and its answer, and reads both back.
+`epsball.attacks.pgd.PGD` takes the same steps as `climb` on any set; it checks its input and its answer, and reads both back.
 """
 
 from __future__ import annotations
@@ -54,6 +54,26 @@ def climb(
             best, least = _worse(best, least, point, there.detach().amin(0))
             point = torch.clamp(point + share * radius * gradient.nan_to_num().sign(), box.lower, box.upper)
         return _worse(best, least, point, margins(point).amin(0))[0]
+
+
+def ascend(
+    objective: Callable[[Tensor, int], Tensor], start: Tensor, steps: int, move: Callable[[Tensor, Tensor, int], Tensor]
+) -> Tensor:
+    """Where a plain ascent ends, without gradient.
+
+    Args:
+        objective: of a point (B, *x) and the step's number: a scalar.
+        start: (B, *x).
+        steps: their number.
+        move: the next point, of a point, the gradient there and the step's number.
+    """
+    point = start.detach()
+    for step in range(steps):
+        with torch.enable_grad():
+            at = point.detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(objective(at, step), at)
+        point = move(point, gradient, step).detach()
+    return point
 
 
 def _worse(best: Tensor, least: Tensor, point: Tensor, margin: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
+from epsball.attacks.climb import ascend
 from epsball.errors import BadConfig
 from epsball.problem.labels import as_labels
 from epsball.problem.sets import LpBall
@@ -84,24 +85,22 @@ class SmoothPGD:
         numbers = list(range(len(x))) if images is None else list(images)
         y = as_labels(y, smoothed.classes, count=len(x)).to(x.device)
         ball = LpBall(x, eps, "l2", smoothed.clip)
-        moved = x.clone()
-        for step in range(self.steps):
-            gradient = self._gradient(smoothed, moved, y, numbers, step)
-            length = torch.linalg.vector_norm(gradient.flatten(1), dim=1).clamp(min=torch.finfo(x.dtype).tiny)
+        tiny = torch.finfo(x.dtype).tiny
+
+        def objective(point: Tensor, step: int) -> Tensor:
+            chosen = smoothed.probabilities(point, self.samples, images=numbers, draw=step).gather(1, y[:, None])
+            return -chosen.clamp(min=tiny).log().sum()
+
+        def move(point: Tensor, gradient: Tensor, step: int) -> Tensor:
+            length = torch.linalg.vector_norm(gradient.flatten(1), dim=1).clamp(min=tiny)
             size = eps * self.step_size * (1 - step / self.steps)
-            moved = ball.project(moved + size * gradient / length.view(-1, *(1,) * (x.dim() - 1)))
+            return ball.project(point + size * gradient / length.view(-1, *(1,) * (x.dim() - 1)))
+
+        moved = ascend(objective, x, self.steps, move)
         labels = [p.label for p in smoothed.predict(moved, self.votes, self.alpha, images=numbers)]
         predicted = torch.tensor([ABSTAINED if label is None else label for label in labels], dtype=torch.long, device=x.device)
         radius = torch.linalg.vector_norm((moved - x).flatten(1), dim=1)
         return SmoothResult(moved, radius, (predicted != y) & (predicted != ABSTAINED), predicted)
-
-    def _gradient(self, smoothed: Smoothed, x: Tensor, y: Tensor, numbers: list[int], step: int) -> Tensor:
-        at = x.detach().requires_grad_()
-        with torch.enable_grad():
-            chosen = smoothed.probabilities(at, self.samples, images=numbers, draw=step).gather(1, y[:, None])
-            loss = -chosen.clamp(min=torch.finfo(x.dtype).tiny).log().sum()
-        (gradient,) = torch.autograd.grad(loss, at)
-        return gradient
 
 
 def nearest(

@@ -14,6 +14,7 @@ import torch
 from torch.nn import functional
 from torch.special import ndtri
 
+from epsball.attacks.climb import ascend
 from epsball.types import Float, Int, Tensor
 
 Function = Callable[[Tensor], Tensor]
@@ -48,14 +49,14 @@ def smooth_adversary(
 
     Train with `gaussian` (or `consistency`) of the *same* noise at the returned inputs. The network belongs in evaluation mode.
     """
-    moved = torch.zeros_like(x)
-    for _ in range(steps):
-        at = moved.detach().requires_grad_()
-        with torch.enable_grad():
-            objective = soft_cross_entropy(under(function, x + at, noise), y).sum()
-        (gradient,) = torch.autograd.grad(objective, at)
-        moved = _shortened(moved + 2 * eps / steps * _unit(gradient), eps)
-    return x + moved
+
+    def objective(shift: Tensor, _: int) -> Tensor:
+        return soft_cross_entropy(under(function, x + shift, noise), y).sum()
+
+    def move(shift: Tensor, gradient: Tensor, _: int) -> Tensor:
+        return _shortened(shift + 2 * eps / steps * _unit(gradient), eps)
+
+    return x + ascend(objective, torch.zeros_like(x), steps, move)
 
 
 def consistency(
@@ -100,14 +101,14 @@ def smoothmix_points(
     size: float = 1.0,
 ) -> Float[Tensor, "B *x"]:
     """The far end of SmoothMix (Jeong 2021): unit steps of ascent, kept in [0, 1], without a bound on their length."""
-    moved = x
-    for _ in range(steps):
-        at = moved.detach().requires_grad_()
-        with torch.enable_grad():
-            objective = soft_cross_entropy(under(function, at, noise), y).sum()
-        (gradient,) = torch.autograd.grad(objective, at)
-        moved = (moved + size * _unit(gradient)).clamp(0, 1)
-    return moved.detach()
+
+    def objective(point: Tensor, _: int) -> Tensor:
+        return soft_cross_entropy(under(function, point, noise), y).sum()
+
+    def move(point: Tensor, gradient: Tensor, _: int) -> Tensor:
+        return (point + size * _unit(gradient)).clamp(0, 1)
+
+    return ascend(objective, x, steps, move)
 
 
 def smoothmix(
