@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 
 def sliced(index: Sequence[int]) -> str:
@@ -11,7 +12,7 @@ def sliced(index: Sequence[int]) -> str:
         return "none"
     if len(index) == 1:
         return f"number {index[0]}"
-    steps = {b - a for a, b in zip(index[:-1], index[1:], strict=True)}
+    steps = {b - a for a, b in pairwise(index)}
     if len(steps) > 1 or min(steps) < 1:
         return f"{len(index):,} by their numbers, {min(index)} to {max(index)}"
     step = steps.pop()
