@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from epsball.types import Tensor
 
-__all__ = ["read_tensors", "write_bytes", "write_tensors"]
+__all__ = ["read_description", "read_tensors", "write_bytes", "write_tensors"]
 _KEY = "epsball"
 
 
@@ -60,3 +60,12 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             "the checkpoint's description is malformed", where=str(path), fix="use an older checkpoint of the run"
         ) from error
     return tensors, metadata
+
+
+def read_description(path: Path) -> object:
+    """What `write_tensors` was given beside the tensors, which are left unread; None for any other file."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return json.loads((file.metadata() or {}).get(_KEY, "null"))
+    except (SafetensorError, OSError, ValueError):
+        return None

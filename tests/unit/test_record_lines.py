@@ -30,6 +30,7 @@ FULL = [  # every field of every type
         format=FORMAT, verb="verify", command=["epsball"], config={"eps": 0.1, "train": {"lr": [1, None]}}, config_hash="0a",
         identity={"weights": None, "precision": "float32"}, code={"version": "1", "changed": True, "commit": None}, anyway=["code"],
         versions={"torch": "2"}, seed=3, hardware={"cores": 2, "gpu": None}, arithmetic="real", time="2026-01-31T12:00:00Z",
+        subject={"parameters": 9, "clip": None},
     ),
     of.MetricsLine(step=5, epoch=0.5, lr=1e-3, eps=0.1, loss=2.5, parts={"robust": 2.0, "tightness": None}, seconds=1.5),
     of.EpochLine(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +62,7 @@ class Heading:
         device: where it runs.
         arithmetic: what was and what was not proven about rounding.
         sources: files of code besides the package.
+        subject: what is judged, for a reader; it is never compared.
     """
 
     verb: str
@@ -71,6 +72,7 @@ class Heading:
     device: str
     arithmetic: str
     sources: tuple[Path, ...] = ()
+    subject: Mapping[str, Any] = field(default_factory=dict)
 
     def known(self, path: Path, *, anyway: bool = False) -> list[Raw]:
         """The lines that a record holds already; none if it is new.
@@ -139,6 +141,7 @@ class Heading:
             time=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             identity=asdict(self.identity),
             code=self._code,
+            subject=dict(self.subject),
             **told,
         )
 

@@ -21,6 +21,7 @@ from epsball.record.heading import Heading, Identity, precision
 from epsball.record.origin import digest
 from epsball.rounding import Rounding
 from epsball.run.identity import network_of
+from epsball.run.subject import architecture_of, subject
 from epsball.run.word_sets import KIND, Words
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class Case:
         words: the sentences and synonyms, where the sets are of words.
         reading: what the network's file did not say, for the record.
         shard: which part of the index this is, where it was split.
+        architecture: what the network is called; "" where its file does not say.
     """
 
     model: Path
@@ -74,6 +76,7 @@ class Case:
     words: Words | None = None
     reading: Reading = field(default_factory=Reading)
     shard: Shard | None = None
+    architecture: str = ""
 
     def __post_init__(self) -> None:
         if self.data.test.shape != self.network.input_shape:
@@ -121,7 +124,7 @@ class Case:
 
     def heading(self, verb: str, config: Mapping[str, Any], claim: str | None = None) -> Heading:
         """The header of a record about this case; `claim`: what its numbers hold up to, if not the bounds' arithmetic."""
-        return Heading(verb, config, self._identity(), self.seed, str(self.device), claim or self.arithmetic)
+        return Heading(verb, config, self._identity(), self.seed, str(self.device), claim or self.arithmetic, subject=subject(self))
 
     def _identity(self) -> Identity:
         """Hashes of what is in memory: a file or a data set of the same name may hold something else by now."""
@@ -156,7 +159,8 @@ def open_case(  # noqa: PLR0913 - what a verb's options say
     network = of_classes(Network.capture(module.to(device), shape), reading.threshold)
     words = Words.of(network, data) if norm == KIND else None
     data = _embedded(network, data)
-    case = Case(model, network, data, index, eps, norm, seed, words=words, reading=reading)
+    called = architecture_of(model)
+    case = Case(model, network, data, index, eps, norm, seed, words=words, reading=reading, architecture=called)
     case.ball(data.test.inputs(index[:1]), index[:1])  # a size that the set cannot have fails here, too
     return case
 

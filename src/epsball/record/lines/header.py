@@ -21,6 +21,8 @@ class HeaderLine(Line):
             `float64`. Null where a run has no such thing; a record of the first format has none at all.
         code: `version`; `commit` and whether it is `changed`, where the package runs from a checkout; `sources`: SHA-256 of every
             source file.
+        subject: what is judged, in words for a reader and never compared: `architecture`, `parameters` (how many), `input` and
+            `classes`; `threat` as a formula and `clip`, the valid range; `chosen`: which of how many test examples.
         anyway: only in a later header of a run that was resumed with `--anyway`: what had changed.
         versions: of epsball, torch, numpy and Python.
         seed: of everything random.
@@ -38,6 +40,7 @@ class HeaderLine(Line):
     config_hash: str = ""
     identity: dict[str, str | None] = {}
     code: dict[str, str | bool | None] = {}
+    subject: dict[str, Any] = {}
     anyway: list[str] = []
     versions: dict[str, str] = {}
     seed: int | None = None
