@@ -35,6 +35,7 @@ def main() -> int:
     parser.add_argument("--cases", type=int, default=0, help="random networks")
     parser.add_argument("--corpora", type=int, default=0, help="networks with known radius, and as many planted counterexamples")
     parser.add_argument("--fooling", type=int, default=0, help="networks that fool floating point")
+    parser.add_argument("--planted", type=int, default=0, help="planted counterexamples alone")
     parser.add_argument("--pictures", type=int, default=0, help="pictures under sets that are cut into cells")
     parser.add_argument("--seed", type=int, default=0, help="of the first case")
     parser.add_argument("--shard", default="1/1")
@@ -53,7 +54,7 @@ def main() -> int:
 
 def jobs(args: argparse.Namespace) -> Iterator[tuple[str, int]]:
     """Kind and seed of every case of this shard."""
-    wanted = {"red": args.cases, "known": args.corpora, "planted": args.corpora, "fooling": args.fooling, "pictures": args.pictures}
+    wanted = {"red": args.cases, "known": args.corpora, "planted": args.corpora or args.planted, "fooling": args.fooling, "pictures": args.pictures}
     part, _, parts = args.shard.partition("/")
     if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
         raise BadConfig(f"{args.shard!r} is no shard", where="--shard", fix="write 2/4 for the second of four")
