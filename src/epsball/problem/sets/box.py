@@ -90,10 +90,10 @@ class Box:
             raise BadData("an empty, inverted or NaN box", fix="give lower <= upper everywhere")
         for end in (lower, upper):
             check_inputs(end, None)
-        return cls._with_ends(torch.lerp(lower, upper, 0.5), Interval(lower, upper), Interval(lower, upper))
+        return cls.with_ends(torch.lerp(lower, upper, 0.5), Interval(lower, upper), Interval(lower, upper))
 
     @classmethod
-    def _with_ends(cls, x: Tensor, ends: Interval, inside: Interval, clip: Clip = None) -> Box:
+    def with_ends(cls, x: Tensor, ends: Interval, inside: Interval, clip: Clip = None) -> Box:
         box = object.__new__(cls)
         lower, upper = ends
         for name, value in (("x", x), ("clip", clip), ("lower", lower), ("upper", upper), ("inside", inside)):
@@ -128,14 +128,14 @@ class Box:
 
     def inner(self) -> Box:
         x = torch.minimum(torch.maximum(self.x, self.inside.lower), self.inside.upper)
-        return Box._with_ends(x, self.inside, self.inside, self.clip)
+        return Box.with_ends(x, self.inside, self.inside, self.clip)
 
     def holds(self, x: Tensor) -> Tensor:
         return within(x, self.inside)
 
     def take(self, index: Tensor) -> Box:
         inside = Interval(self.inside.lower[index], self.inside.upper[index])
-        return Box._with_ends(self.x[index], Interval(self.lower[index], self.upper[index]), inside, self.clip)
+        return Box.with_ends(self.x[index], Interval(self.lower[index], self.upper[index]), inside, self.clip)
 
     def to(self, dtype: torch.dtype, device: torch.device) -> Box:
         ends, inside = self.hull(), self.inside
@@ -143,4 +143,4 @@ class Box:
             ends = Interval(outward(self.lower, dtype, -math.inf), outward(self.upper, dtype, math.inf))
             inside = Interval(round_inward(inside.lower, dtype, -math.inf), round_inward(inside.upper, dtype, math.inf))
         ends, inside = (Interval(box.lower.to(device), box.upper.to(device)) for box in (ends, inside))
-        return Box._with_ends(self.x.to(device, dtype), ends, inside, self.clip)
+        return Box.with_ends(self.x.to(device, dtype), ends, inside, self.clip)
