@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from epsball.forms.interval import Interval
 from epsball.problem.sets import (
     Box,
     Geometric,
@@ -16,9 +17,11 @@ from epsball.problem.sets import (
     Photometric,
     Polytope,
     Product,
+    Tabular,
     Transformed,
     WordSubstitution,
 )
+from epsball.problem.sets.table import rows_box
 
 UNIT = (0.0, 1.0)
 PICTURE = (2, 4, 3)  # of x: channels, height, width
@@ -56,6 +59,25 @@ def sentence(x: Tensor) -> WordSubstitution:
     return WordSubstitution(embedding, tokens, synonyms, budget=3)
 
 
+def table(x: Tensor) -> Tabular:
+    """Six numbers, six whole numbers, and categories of 4, 2 and 6 values; one of the values is never taken."""
+    flat = x.flatten(1).clone()
+    flat[:, 6:12] = (flat[:, 6:12] * 5).round()
+    groups = (range(12, 16), range(16, 18), range(18, 24))
+    for group in (list(group) for group in groups):
+        flat[:, group] = torch.eye(len(group), dtype=x.dtype)[flat[:, group].argmax(1)]
+    free = torch.ones(24, dtype=torch.bool)
+    free[19] = False
+    reach = torch.tensor([0.2] * 6 + [0.0, 1.0, 2.0, 2.5, 0.5, 1.0] + [0.0] * 12, dtype=torch.float64)
+    valid = Interval(torch.full((24,), -1.0, dtype=torch.float64), torch.full((24,), 5.5, dtype=torch.float64))
+    whole = tuple(range(6, 12))
+    box = rows_box(flat, Interval(-reach, reach.flip(0).roll(12)), valid, whole, groups, free)
+    shaped = Box.with_ends(
+        *(t.view_as(x) for t in (flat,)), *(Interval(e.lower.view_as(x), e.upper.view_as(x)) for e in (box.hull(), box.inside))
+    )
+    return Tabular(shaped, whole, groups)
+
+
 CONVEX: dict[str, Callable[[Tensor], InputSet]] = {
     "linf": lambda x: LpBall(x, 0.1),
     "linf cut": lambda x: LpBall(x, 0.3, "linf", UNIT),
@@ -77,6 +99,8 @@ SETS: dict[str, Callable[[Tensor], InputSet]] = CONVEX | {
     "patch half": lambda x: Patch(x, 2).split(4)[1].split(4)[1].split(0)[0],
     "product": product,
     "words": sentence,
+    "table": table,
+    "table half": lambda x: table(x).split(13)[1].split(9)[0].split(2)[1],
 }
 PARAMETRISED: dict[str, Callable[[Tensor], InputSet]] = {
     "photometric": lambda x: Transformed.within(x, Photometric(UNIT), contrast=0.2, brightness=0.1),

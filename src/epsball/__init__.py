@@ -19,14 +19,34 @@ if TYPE_CHECKING:
     from epsball.api import smooth as smooth
     from epsball.api import train as train
     from epsball.api import verify as verify
+    from epsball.attacks.fgsm import FGSM as FGSM
+    from epsball.attacks.pgd import PGD as PGD
+    from epsball.bounding.linear.alpha import AlphaCrown as AlphaCrown
+    from epsball.bounding.linear.crown import Crown as Crown
+    from epsball.config import load_threat as load_threat
     from epsball.errors import EpsballError as EpsballError
     from epsball.errors import Unsound as Unsound
     from epsball.forms.interval import Interval as Interval
     from epsball.ops.network import Network as Network
+    from epsball.problem.change import Change as Change
+    from epsball.problem.columns import Column as Column
+    from epsball.problem.columns import Columns as Columns
+    from epsball.problem.problem import Budget as Budget
+    from epsball.problem.problem import Problem as Problem
     from epsball.problem.property import Property as Property
     from epsball.problem.sets import Box as Box
     from epsball.problem.sets import LpBall as LpBall
+    from epsball.problem.sets import Patch as Patch
+    from epsball.problem.sets import Polytope as Polytope
+    from epsball.problem.sets import Product as Product
+    from epsball.problem.sets import Tabular as Tabular
+    from epsball.problem.sets import Transformed as Transformed
+    from epsball.problem.sets import WordSubstitution as WordSubstitution
+    from epsball.problem.threat import Threat as Threat
+    from epsball.training.recipes.fast_ibp import FastIbp as FastIbp
     from epsball.verification.base import Verdict as Verdict
+    from epsball.verification.divided import Cells as Cells
+    from epsball.verification.ladder import Ladder as Ladder
 
 _WHERE = {
     "load": "epsball.api",
@@ -37,6 +57,26 @@ _WHERE = {
     "train": "epsball.api",
     "smooth": "epsball.api",
     "load_data": "epsball.api",
+    "load_threat": "epsball.config",
+    "Threat": "epsball.problem.threat",
+    "Change": "epsball.problem.change",
+    "Column": "epsball.problem.columns",
+    "Columns": "epsball.problem.columns",
+    "Tabular": "epsball.problem.sets",
+    "Patch": "epsball.problem.sets",
+    "Polytope": "epsball.problem.sets",
+    "Product": "epsball.problem.sets",
+    "WordSubstitution": "epsball.problem.sets",
+    "Transformed": "epsball.problem.sets",
+    "Budget": "epsball.problem.problem",
+    "Problem": "epsball.problem.problem",
+    "Ladder": "epsball.verification.ladder",
+    "Cells": "epsball.verification.divided",
+    "PGD": "epsball.attacks.pgd",
+    "FGSM": "epsball.attacks.fgsm",
+    "Crown": "epsball.bounding.linear.crown",
+    "AlphaCrown": "epsball.bounding.linear.alpha",
+    "FastIbp": "epsball.training.recipes.fast_ibp",
     "Box": "epsball.problem.sets",
     "LpBall": "epsball.problem.sets",
     "Property": "epsball.problem.property",

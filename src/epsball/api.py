@@ -293,6 +293,7 @@ def train(
         raise BadConfig("a recipe has its own eps", where="eps", fix=f"leave it out, or give {type(recipe).__name__}(eps={eps})")
     chosen = named_recipe(recipe, eps, epochs) if isinstance(recipe, str) else recipe
     config = build(TrainConfig, {"epochs": epochs, **options}, "train")
+    chosen = chosen.over(data.columns)
     network = of_classes(Network.capture(net, data.train.shape))
     judge = judged_at(chosen, config, data.clip)
     for _ in fit(network, chosen, data.train, config, judge, test=data.test):

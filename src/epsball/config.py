@@ -16,7 +16,7 @@ import re
 import tomllib
 import types
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
@@ -24,6 +24,9 @@ from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hin
 from pydantic import TypeAdapter, ValidationError
 
 from epsball.errors import BadConfig, BadFile, did_you_mean
+from epsball.problem.change import Change
+from epsball.problem.columns import Column, Columns
+from epsball.problem.threat import Threat
 from epsball.training.base import Recipe, recipes
 from epsball.training.config import TrainConfig
 
@@ -143,6 +146,47 @@ def build(kind: type[T], values: Mapping[str, Any], where: str) -> T:
         raise BadConfig(error.what, where=where, fix=error.fix) from error
 
 
+def load_threat(source: Path | str) -> Threat:
+    """A threat from a TOML file (a Path) or text (a str).
+
+        [columns.age]           [columns.purpose]       [[table]]               # only where the data do not say it
+        eps = 2                 to = "any"              name = "age"
+        direction = "up"                                kind = "integer"
+
+    Or a ball: `eps = "8/255"`, `norm = "linf"`, `clip = [0, 1]`.
+
+    Raises:
+        BadFile: no such file, or it is not TOML.
+        BadConfig: an unknown key, or a value that cannot be used; the message names its path.
+    """
+    return threat_of(parse(source), "threat")
+
+
+def threat_of(values: Mapping[str, Any], where: str) -> Threat:
+    """A threat from plain values.
+
+    Raises:
+        BadConfig: as of `build`.
+    """
+    plain = dict(values)
+    columns, table = (plain.pop(name, kind) for name, kind in (("columns", {}), ("table", [])))
+    table = table.get("columns", []) if isinstance(table, dict) else table
+    for name, value, kind in (("columns", columns, dict), ("table", table, list)):
+        if not isinstance(value, kind) or not all(isinstance(v, dict) for v in _entries(value)):
+            raise BadConfig(
+                f"{name} must hold tables", where=f"{where}.{name}", fix="write [columns.NAME] for each, and [[table]] for each"
+            )
+    if not values:
+        raise BadConfig("an empty threat", where=where, fix="give eps, or [columns.NAME] with what may happen to it")
+    made = {name: build(Change, change, f"{where}.columns.{name}") for name, change in columns.items()}
+    known = Columns(tuple(build(Column, column, f"{where}.table") for column in table)) if table else None
+    return build(Threat, {**plain, "columns": made, "table": known}, where)
+
+
+def _entries(value: dict[str, Any] | list[Any]) -> list[Any]:
+    return list(value.values()) if isinstance(value, dict) else value
+
+
 def options(kind: type[T], settings: Sequence[str], where: str) -> T:
     """A frozen dataclass from `key=value` texts, such as those of --set.
 
@@ -168,6 +212,10 @@ def _text(text: str) -> Any:
 def _value(hint: Any, value: Any, where: str) -> Any:
     """A plain value as a field's type: fractions, "none", and pydantic for the rest."""
     kinds = _kinds(hint)
+    if Threat in kinds and isinstance(value, Mapping):
+        return threat_of(value, where)
+    if isinstance(value, (Threat, Columns)) or (isinstance(value, dict) and all(isinstance(v, Change) for v in value.values())):
+        return value  # made already
     if value == "none" and type(None) in kinds and str not in kinds:
         return None
     value = _exact(value, where) if str not in kinds else value
@@ -257,6 +305,9 @@ def _plain(value: Any) -> Any:
         return "none"
     if isinstance(value, (list, tuple)):
         return [_plain(part) for part in value]
+    if is_dataclass(value):
+        given = {f.name: getattr(value, f.name) for f in fields(value)}
+        return {name: _plain(v) for name, v in given.items() if v is not None and v != {}}
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
     return str(value) if isinstance(value, Path) else value

@@ -268,7 +268,10 @@ def test_bad_calls_say_what_is_wrong(call, kind, says):
         call()
 
 
-NEWER = {name: set_zoo.SETS[name] for name in ("l1 cut", "l1 half", "l0", "l0 half", "patch", "patch half", "polytope", "product")}
+NEWER = {
+    name: set_zoo.SETS[name]
+    for name in ("l1 cut", "l1 half", "l0", "l0 half", "patch", "patch half", "polytope", "product", "table")
+}
 
 
 @pytest.mark.slow

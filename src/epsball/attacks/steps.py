@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from epsball.forms.rows import Rows
-from epsball.problem.sets import Box, InputSet, LpBall, Patch, Product, Transformed, WordSubstitution
+from epsball.problem.sets import Box, InputSet, LpBall, Patch, Product, Tabular, Transformed, WordSubstitution
 
 if TYPE_CHECKING:
     from epsball.types import Float, Tensor
@@ -79,6 +79,23 @@ def _product(input_set: Product, x: Tensor, gradient: Tensor, share: float) -> T
     """Each part by its own rule."""
     parts = [step(part, input_set.pick(x, k), input_set.pick(gradient, k), share) for k, (_, part) in enumerate(input_set.parts)]
     return input_set.join(parts)
+
+
+@step.register(Tabular)
+def _table(input_set: Tabular, x: Tensor, gradient: Tensor, share: float) -> Tensor:
+    """Numbers as in a box, whole ones by at least one; a share of the categories, those that gain most, become the best value."""
+    moved = step(input_set.box, x, gradient, share).flatten(1)
+    best, at, slope = (t.flatten(1) for t in (farthest(input_set, gradient), x, gradient))
+    whole = list(input_set.whole)
+    moved[:, whole] = torch.where((moved - at).abs() >= 1, moved, at + slope.sign())[:, whole]
+    if not input_set.groups:
+        return moved.view_as(x)
+    gains = torch.stack([((best - at) * slope)[:, list(group)].sum(1) for group in input_set.groups], 1)
+    count = min(max(1, round(share * gains.shape[1])), gains.shape[1])
+    chosen = torch.zeros_like(gains).scatter(1, gains.topk(count, 1).indices, 1.0) * (gains > 0)
+    for k, group in enumerate(list(group) for group in input_set.groups):
+        moved[:, group] = torch.where(chosen[:, k, None] > 0, best, at)[:, group]
+    return moved.view_as(x)
 
 
 @step.register(WordSubstitution)

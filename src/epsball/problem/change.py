@@ -72,13 +72,12 @@ class Change:
             raise BadConfig(
                 "a number needs a radius, and takes no values", where=where, fix="give eps in its unit, or leave it out: it stays"
             )
-        elif self.eps > self.high - self.low:
-            if math.isfinite(self.eps):
-                raise BadConfig(
-                    f"eps {self.eps:g} is wider than the range [{self.low:g}, {self.high:g}]",
-                    where=where,
-                    fix="eps is in the column's unit; eps = inf stands for the whole range",
-                )
+        elif self.eps > self.high - self.low and math.isfinite(self.eps):
+            raise BadConfig(
+                f"eps {self.eps:g} is wider than the range [{self.low:g}, {self.high:g}]",
+                where=where,
+                fix="eps is in the column's unit; eps = inf stands for the whole range",
+            )
         return self
 
     def reach(self) -> tuple[float, float]:

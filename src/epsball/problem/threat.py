@@ -16,7 +16,7 @@ from epsball.problem.change import Change
 from epsball.problem.columns import Column, Columns
 from epsball.problem.sets.base import Clip, around, sets
 from epsball.problem.sets.box import Box
-from epsball.problem.sets.table import Tabular
+from epsball.problem.sets.table import Tabular, rows_box
 
 if TYPE_CHECKING:
     from epsball.problem.sets import InputSet
@@ -93,6 +93,15 @@ class Threat:
         """The largest radius; of columns 1: the whole of it."""
         return 1.0 if self.columns else max(self.radii, default=0.0)
 
+    @property
+    def kind(self) -> str:
+        """What records call it: its norm, or "columns"."""
+        return "columns" if self.columns else self.norm
+
+    def is_ball(self, norm: str) -> bool:
+        """Whether it is a ball of one radius in this norm."""
+        return not self.columns and self.norm == norm and not isinstance(self.eps, tuple)
+
     def of(self, table: Columns | None) -> Threat:
         """The same, over these columns where it has no table of its own."""
         return self if self.table is not None or table is None or not self.columns else replace(self, table=table)
@@ -117,7 +126,7 @@ class Threat:
             return Box(x, torch.tensor(self.eps, dtype=torch.float64).view(-1, *(1,) * (x.dim() - 2)), self.clip)
         return around(self.norm, x, self.eps, self.clip)
 
-    def box(self, x: Tensor, share: float | Tensor = 1.0) -> Interval:
+    def scaled_box(self, x: Tensor, share: float | Tensor = 1.0) -> Interval:
         """A share of the way from each input to the ends of its set, for training: not rounded outwards."""
         hull = self.around(x).hull()
         return Interval(torch.lerp(x, hull.lower, share), torch.lerp(x, hull.upper, share))
@@ -156,10 +165,12 @@ class Threat:
         outside = ((x < low) | (x > high)).any(0)
         if bool(outside.any()):
             name = table.names[int(outside.nonzero()[0])]
-            raise BadData(f"an input lies outside the range of {name!r}", where=f"columns.{name}", fix="mend the input, or its range")
+            raise BadData(
+                f"an input lies outside the range of {name!r}", where=f"columns.{name}", fix="mend the input, or its range"
+            )
         whole = tuple(i for c in table if c.kind == "integer" for i in range(where[c.name].start, where[c.name].stop))
         groups = [range(where[c.name].start, where[c.name].stop) for c in table if c.kind == "category"]
-        return Tabular(_box(x, Interval(down, up), Interval(low, high), whole, groups, free), whole, groups)
+        return Tabular(rows_box(x, Interval(-down, up), Interval(low, high), whole, groups, free), whole, groups)
 
     def __str__(self) -> str:
         """As a formula."""
@@ -169,22 +180,8 @@ class Threat:
         cut = "" if self.clip is None else f", x' in [{self.clip[0]:g}, {self.clip[1]:g}]"
         if isinstance(self.eps, tuple):
             return f"|x'_c - x_c| <= ({', '.join(f'{eps:g}' for eps in self.eps)})_c{cut}"
-        return f"{_NAMES.get(self.norm, f'{self.norm}(x`, x)'.replace('`', chr(39)))} <= {self.eps:g}{cut}"
+        return f"{_NAMES.get(self.norm, _other(self.norm))} <= {self.eps:g}{cut}"
 
 
-def _box(
-    x: Tensor, reach: Interval, range_: Interval, whole: tuple[int, ...], groups: list[range], free: Tensor
-) -> Box:
-    """The box of a table's rows: radii (down, up), ranges, whole ends of whole features, 0 and 1 for what categories may become."""
-    flat = list(whole)
-    down, up = reach.lower.clone(), reach.upper.clone()
-    low, high = range_.lower.clone(), range_.upper.clone()
-    down[flat], up[flat], low[flat], high[flat] = down[flat].floor(), up[flat].floor(), low[flat].ceil(), high[flat].floor()
-    # a radius without end reaches the range's ends; in the box's own sums it must be finite
-    spans = (x.double() - low, high - x.double())
-    down, up = (torch.where(radius.isinf(), span, radius) for radius, span in zip((down, up), spans, strict=True))
-    below, above = Box(x, down), Box(x, up)
-    ends = Interval(torch.maximum(below.lower, _at(low, x)), torch.minimum(above.upper, _at(high, x)))
-    inside = Interval(torch.maximum(below.inside.lower, _at(low, x, 1)), torch.minimum(above.inside.upper, _at(high, x, -1)))
-    ends = Interval(torch.where(_is(flat, x), x - down.to(x.dtype).expand_as(x), ends.lower), ends.upper)
-    return Box.with_ends(x, ends, inside)
+def _other(kind: str) -> str:
+    return f"{kind}(x', x)"

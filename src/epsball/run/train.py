@@ -90,12 +90,13 @@ def load_examples(named: Named) -> Dataset:
 def _job(config: RunConfig, described: Architecture, data: Dataset, device: torch.device) -> Job:
     torch.manual_seed(config.train.seed)
     module = assembled(described.build(), config.recipe, described.input_shape).to(device)
+    recipe = config.recipe.over(data.columns)
     return Job(
         net=Network.capture(module, described.input_shape),
-        recipe=config.recipe,
+        recipe=recipe,
         data=data.train,
         config=config.train,
-        evaluate=judged_at(config.recipe, config.train, data.clip),
+        evaluate=judged_at(recipe, config.train, data.clip),
         described=config.as_dict(),
         test=data.test,
         loaded=weights_of(module.classifier) if isinstance(module, Denoised) else None,

@@ -15,6 +15,7 @@ from epsball.types import Tensor
 
 if TYPE_CHECKING:
     from epsball.examples import Examples
+    from epsball.problem.columns import Columns
     from epsball.problem.threat import Threat
     from epsball.training.evaluate import Evaluation
     from epsball.training.memory import Memory
@@ -123,6 +124,10 @@ class Recipe(ABC):
     def threat(self) -> Threat | None:
         """The perturbations that the recipe trains against, at their full size; None where it trains against none."""
         return None
+
+    def over(self, table: Columns | None) -> Recipe:
+        """The same, for examples whose features mean this: what a threat to columns needs to know. None: nothing is known."""
+        return self
 
     @property
     def schedule(self) -> Schedule:

@@ -68,7 +68,7 @@ class Evaluation(ABC):
     def told(self) -> dict[str, Any]:
         """What a summary says of it: `eps` and `norm`, or `sigma`, `noise` and `hidden`."""
         threat = self.threat
-        norm, eps = ("linf", None) if threat is None else (threat.norm, threat.eps)
+        norm, eps = ("linf", None) if threat is None else (threat.kind, threat.size)
         return {"eps": eps, "norm": norm, "sigma": None, "noise": None, "hidden": None}
 
     @abstractmethod
@@ -85,6 +85,7 @@ class IbpAccuracy(Evaluation):
         clip: valid range of the inputs, or None.
         batch: examples at a time.
         norm: of the ball; in another one than "linf" its hull is bounded.
+        against: other perturbations than a ball; then there is no other radius, range or norm.
 
     Sound: yes, up to floating point; the box is rounded outwards, as in verification.
     """
@@ -93,6 +94,7 @@ class IbpAccuracy(Evaluation):
     clip: tuple[float, float] | None = (0.0, 1.0)
     batch: int = _BATCH
     norm: str = "linf"
+    against: Threat | None = None
 
     @property
     def verifier(self) -> str:
@@ -100,7 +102,7 @@ class IbpAccuracy(Evaluation):
 
     @property
     def threat(self) -> Threat:
-        return Threat(self.eps, self.norm, self.clip)
+        return self.against or Threat(self.eps, self.norm, self.clip)
 
     def __call__(self, net: Network, data: Examples) -> Scores:
         if self.eps == 0 and net.plan.unbounded is not None:
@@ -113,7 +115,8 @@ class IbpAccuracy(Evaluation):
                 part = slice(start, start + self.batch)
                 x, y = net.embed(data.inputs(part)).to(network.dtype), data.y[part]
                 right = network.forward(x).argmax(1) == y
-                ball = Box(x, self.eps, self.clip) if self.norm == "linf" else self.threat.around(x)
+                plain = self.norm == "linf" and self.against is None
+                ball = Box(x, self.eps, self.clip) if plain else self.threat.around(x)
                 margins = least_margins(method, network, ball, robust(y, net.classes, network.dtype))
                 counts.append(torch.stack((right, right & (margins > 0))).sum(1))
             clean, verified = (torch.stack(counts).sum(0).double() / len(data)).tolist()
@@ -193,4 +196,12 @@ def judged_at(recipe: Recipe, config: TrainConfig, clip: tuple[float, float] | N
             fix="leave it out",
         )
     threat = recipe.threat or Threat(0.0)
-    return IbpAccuracy(float(threat.eps if config.test_eps is None else config.test_eps), clip, norm=threat.norm)
+    if threat.columns or isinstance(threat.eps, tuple):
+        if config.test_eps is not None:
+            raise BadConfig(
+                "a recipe against columns, or radii of several channels, is judged by those: a test radius has no effect",
+                where="train.test_eps",
+                fix="leave it out",
+            )
+        return IbpAccuracy(threat.size, None, against=threat)
+    return IbpAccuracy(float(threat.size if config.test_eps is None else config.test_eps), clip, norm=threat.norm)

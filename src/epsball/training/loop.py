@@ -252,12 +252,12 @@ class _Run:
     def _reach(self) -> float:
         """The radius in force as that of a box: an l2 radius would make one that says nothing."""
         threat = self.recipe.threat
-        return self.recipe.eps_at(self.at) if threat is None or threat.norm == "linf" else 0.0
+        return self.recipe.eps_at(self.at) if threat is None or threat.is_ball("linf") else 0.0
 
     def _tightness(self, epoch: int, sample: Examples, evaluate: Evaluation) -> Iterator[Tightness]:
         threat = evaluate.threat
-        if threat is not None and threat.norm == "linf" and threat.eps:
-            yield Tightness(epoch, self.at.step, threat.eps, *tightness(self.net, sample, threat.eps, threat.clip))
+        if threat is not None and threat.is_ball("linf") and threat.size:
+            yield Tightness(epoch, self.at.step, threat.size, *tightness(self.net, sample, threat.size, threat.clip))
 
     def _metrics(self) -> Metrics:
         last = replace(self.at, step=self.at.step - 1)

@@ -19,9 +19,11 @@ from epsball.training.statistics import CleanPass, clean_pass
 
 if TYPE_CHECKING:
     from epsball.attacks.pgd import PGD
+    from epsball.forms.interval import Interval
     from epsball.ops.network import Network
     from epsball.ops.prepared import Prepared
     from epsball.problem.sets.base import Clip
+    from epsball.problem.threat import Threat
     from epsball.training.base import Batch, Policy
     from epsball.types import Params, Tensor
 
@@ -35,9 +37,19 @@ class Quantities:
         eps: linf radius of the boxes, a number or the tensor that stands for it.
         clip: valid range of the inputs.
         policy: whose statistics batch norm uses.
+        against: other perturbations than a ball: `eps` is a share of them.
     """
 
-    def __init__(self, net: Network, batch: Batch, eps: float | Tensor = 0.0, clip: Clip = None, policy: Policy = "clean") -> None:
+    def __init__(
+        self,
+        net: Network,
+        batch: Batch,
+        eps: float | Tensor = 0.0,
+        clip: Clip = None,
+        policy: Policy = "clean",
+        against: Threat | None = None,
+    ) -> None:
+        self.against = against
         self.net, self.batch, self.eps, self.clip, self.policy = net, batch, eps, clip, policy
         self._clean: CleanPass | None = None
 
@@ -77,7 +89,13 @@ class Quantities:
     @cached_property
     def bounded(self) -> Bounded:
         """Interval bounds over the boxes."""
-        return Bounded.over(self.network, training_box(self.batch.x, self.eps, self.clip))
+        return Bounded.over(self.network, self.box)
+
+    @cached_property
+    def box(self) -> Interval:
+        """The boxes that are bounded and attacked."""
+        x = self.batch.x
+        return training_box(x, self.eps, self.clip) if self.against is None else self.against.scaled_box(x, self.eps)
 
     @cached_property
     def worst(self) -> Tensor:
@@ -98,8 +116,7 @@ class Quantities:
         """
         values = self.params | self.statistics if seen is None else seen
         fixed = prepare(self.net.plan, {name: value.detach() for name, value in values.items()})
-        box = training_box(self.batch.x, self.eps, self.clip)
-        return climb(fixed.forward, self.batch.x, self.batch.y, box, attack, noise)
+        return climb(fixed.forward, self.batch.x, self.batch.y, self.box, attack, noise)
 
     def _pass(self, *, logits: bool) -> CleanPass:
         """The clean pass, with logits if they are asked for before anything else."""

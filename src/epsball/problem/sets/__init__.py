@@ -6,11 +6,12 @@ from epsball.problem.sets.box import Box
 from epsball.problem.sets.patch import Patch
 from epsball.problem.sets.polytope import Polytope
 from epsball.problem.sets.product import Product
+from epsball.problem.sets.table import Tabular
 from epsball.problem.sets.transformed import Transformed
 from epsball.problem.sets.transforms import Geometric, Photometric
 from epsball.problem.sets.words import WordSubstitution
 
 __all__ = [
-    "NORMS", "Box", "Clip", "Geometric", "InputSet", "LpBall", "Norm", "Patch", "Photometric", "Polytope", "Product", "Transformed",
-    "WordSubstitution",
+    "NORMS", "Box", "Clip", "Geometric", "InputSet", "LpBall", "Norm", "Patch", "Photometric", "Polytope", "Product", "Tabular",
+    "Transformed", "WordSubstitution",
 ]  # fmt: skip

@@ -9,6 +9,7 @@ from epsball.problem.sets.box import Box
 from epsball.problem.sets.patch import Patch
 from epsball.problem.sets.polytope import Polytope
 from epsball.problem.sets.product import Product
+from epsball.problem.sets.table import Tabular
 from epsball.problem.sets.transformed import Transformed
 from epsball.problem.sets.transforms import Geometric, Photometric
 from epsball.problem.sets.words import WordSubstitution
@@ -78,4 +79,5 @@ def contrast(x: Tensor, size: float, clip: Clip) -> InputSet:
 sets.register("box")(Box)
 sets.register("polytope")(Polytope)
 sets.register("product")(Product)
+sets.register("table")(Tabular)
 sets.register("words")(WordSubstitution)

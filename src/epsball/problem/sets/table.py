@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import torch
 from epsball.errors import BadConfig, BadData
 from epsball.forms.interval import Interval
 from epsball.forms.rows import Rows
+from epsball.problem.sets.base import outward, round_inward
 from epsball.problem.sets.box import Box
 
 if TYPE_CHECKING:
@@ -28,7 +30,6 @@ class Tabular:
         whole: flat features that are whole numbers.
         groups: flat features of each category, at least two; none of them twice, and none whole.
 
-    Cost:    that of a box.
     Raises:
         BadConfig: a feature that is named twice, does not exist, or a group of less than two.
         BadData: an input whose whole features are not whole or beyond what its precision tells apart, or whose groups do not hold a
@@ -138,8 +139,8 @@ class Tabular:
         """
         group = next((list(group) for group in self.groups if axis in group), None)
         if group is None and axis not in self.whole:
-            low, high = self.box.split(axis)
-            return self._in(low.hull()), self._in(high.hull())
+            left, right = self.box.split(axis)
+            return self._in(left.hull()), self._in(right.hull())
         lower, upper = (end.flatten(1) for end in self.hull())
         low, high = (Interval(lower.clone(), upper.clone()) for _ in range(2))
         if group is None:
@@ -155,12 +156,12 @@ class Tabular:
             high.upper[:, axis] = torch.where(several, 0.0, upper[:, axis])
             last = high.upper[:, group] * (high.upper[:, group].sum(1, keepdim=True) == 1)
             high.lower[:, group] = torch.maximum(high.lower[:, group], last)
-        shape = self.box.x.shape
-        return tuple(self._in(Interval(half.lower.view(shape), half.upper.view(shape))) for half in (low, high))  # type: ignore[return-value]
+        return self._in(low), self._in(high)
 
     def _in(self, ends: Interval) -> Tabular:
         """The part between other ends, its centre moved into it."""
         within = self.box.inside
+        ends = Interval(ends.lower.view(self.box.x.shape), ends.upper.view(self.box.x.shape))
         inside = Interval(torch.maximum(within.lower, ends.lower), torch.minimum(within.upper, ends.upper))
         part = replace(self, box=Box.with_ends(self.box.x, ends, inside, self.box.clip))
         return replace(part, box=Box.with_ends(part.project(self.box.x), ends, inside, self.box.clip))
@@ -179,3 +180,47 @@ class Tabular:
 
     def to(self, dtype: torch.dtype, device: torch.device) -> Tabular:
         return replace(self, box=self.box.to(dtype, device))
+
+
+def rows_box(
+    x: Float[Tensor, "B F"],
+    reach: Interval,
+    valid: Interval,
+    whole: Sequence[int],
+    groups: Sequence[Sequence[int]],
+    free: Bool[Tensor, " F"],
+) -> Box:
+    """The box around rows of a table that `Tabular` takes.
+
+    Args:
+        x: the rows.
+        reach: (F,) float64: how far each number may fall, at most 0, and rise; infinite where it may go to the end of its range.
+        valid: (F,) float64: the range of each number, which holds x.
+        whole: features that are whole numbers.
+        groups: features of each category.
+        free: values that a category may become; it may always stay.
+
+    Raises:
+        BadData: as of `Box`.
+    """
+    down, up = -reach.lower, reach.upper
+    exact, at = x.double(), list(whole)
+    down, up = (torch.where(r.isinf(), span, r) for r, span in ((down, exact - valid.lower), (up, valid.upper - exact)))
+    below, above = Box(x, down), Box(x, up)
+    ends = [
+        torch.maximum(below.lower, outward(valid.lower, x.dtype, -math.inf)),
+        torch.minimum(above.upper, outward(valid.upper, x.dtype, math.inf)),
+    ]
+    inside = [
+        torch.maximum(below.inside.lower, round_inward(valid.lower, x.dtype, -math.inf)),
+        torch.minimum(above.inside.upper, round_inward(valid.upper, x.dtype, math.inf)),
+    ]
+    first = torch.maximum(exact - down.floor(), valid.lower.ceil())[:, at].to(x.dtype)
+    last = torch.minimum(exact + up.floor(), valid.upper.floor())[:, at].to(x.dtype)
+    for low, high in (ends, inside):
+        low[:, at], high[:, at] = first, last
+        for group in (list(group) for group in groups):
+            may = (x[:, group] == 1) | free[group]
+            high[:, group] = may.to(x.dtype)
+            low[:, group] = (may & (may.sum(1, keepdim=True) == 1)).to(x.dtype)
+    return Box.with_ends(x, Interval(*ends), Interval(*inside))

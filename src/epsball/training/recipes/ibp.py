@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,6 +20,7 @@ from epsball.training.worst_case import forms
 
 if TYPE_CHECKING:
     from epsball.ops.network import Network
+    from epsball.problem.columns import Columns
     from epsball.training.interval_pass import Bounded
     from epsball.types import Tensor
 
@@ -42,6 +43,7 @@ class IbpTraining(Recipe):
         initialisation: see `epsball.training.initialise`.
         form: of the robust loss: "cross-entropy", "margin" or "hinge".
         batch_norm: whose statistics the bounds pass batch norm with: see `epsball.training.statistics.Policy`.
+        against: other perturbations than a linf ball; `eps` is then the share of them that is reached, 1, and `clip` is not used.
 
     Raises:  BadConfig for a radius that is negative or wider than the valid range, weights outside [0, 1], unknown names.
     Paper:   Gowal et al. 2018, arXiv:1810.12715, Sec. 4.
@@ -57,9 +59,22 @@ class IbpTraining(Recipe):
     initialisation: str = "default"
     form: str = "cross-entropy"
     batch_norm: Policy = "clean"
+    against: Threat | None = None
 
     def __post_init__(self) -> None:
         check_eps(self.eps, self.clip)
+        if self.against is not None and self.eps != 1:
+            raise BadConfig(
+                f"eps {self.eps:g} beside perturbations of their own size",
+                where="recipe.eps",
+                fix="give eps = 1, the whole of them: their radii are in the threat",
+            )
+        if self.against is not None and self.against.kind not in ("linf", "columns"):
+            raise BadConfig(
+                f"training against a threat in the norm {self.against.norm} would bound its hull alone",
+                where="recipe.against",
+                fix="give radii in linf, or columns",
+            )
         check_weight(self.kappa_start, "recipe.kappa_start")
         check_weight(self.kappa_end, "recipe.kappa_end")
         self.radius()
@@ -69,7 +84,10 @@ class IbpTraining(Recipe):
 
     @property
     def threat(self) -> Threat:
-        return Threat(self.eps, clip=self.clip)
+        return self.against or Threat(self.eps, clip=self.clip)
+
+    def over(self, table: Columns | None) -> IbpTraining:
+        return self if self.against is None else replace(self, against=self.against.of(table))
 
     @property
     def schedule(self) -> Schedule:
@@ -93,6 +111,9 @@ class IbpTraining(Recipe):
 
     def check(self, data: Examples, run: Progress) -> None:
         self.radius().check(run)
+        if self.against is not None:
+            self.against.around(data.inputs())  # a row that the threat does not know fails here, before the first step
+            return
         if self.clip is None:
             return
         low, high = (float(end) for end in data.inputs().aminmax()) if data.x.is_floating_point() else (0.0, 1.0)
@@ -119,7 +140,7 @@ class IbpTraining(Recipe):
         knobs = self.knobs(at)
         eps, share, factor = (at.value(knobs, name) for name in ("eps", "kappa", "weight"))
         kappa, weight = knobs["kappa"], knobs["weight"]  # which terms there are never depends on what is on the device
-        step = Quantities(net, batch, eps, self.clip, self.batch_norm)
+        step = Quantities(net, batch, eps, self.clip, self.batch_norm, self.against)
         terms: list[tuple[str, float | Tensor, Tensor]] = []
         if kappa > 0:
             terms.append(("natural", share, step.natural))

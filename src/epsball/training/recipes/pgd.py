@@ -60,7 +60,7 @@ class Pgd(IbpTraining):
         knobs = self.knobs(at)
         kappa, eps, share = knobs["kappa"], at.value(knobs, "eps"), at.value(knobs, "kappa")
         own = self.batch_norm == "adversarial"
-        step = Quantities(net, batch, eps, self.clip, self.batch_norm)
+        step = Quantities(net, batch, eps, self.clip, self.batch_norm, self.against)
         terms: list[tuple[str, float | Tensor, Tensor]] = []
         if kappa > 0:
             terms.append(("natural", share, step.natural))
