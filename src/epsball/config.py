@@ -64,7 +64,7 @@ class RunConfig:
         parts: dict[str, Table] = {"recipe": recipe, "train": _options(self.train)}
         for name in ("model", "data"):
             part: Named = getattr(self, name)
-            parts[name] = {"name": part.name, **{k: _plain(v) for k, v in part.options.items()}}
+            parts[name] = {"name": part.name, **{k: plain(v) for k, v in part.options.items()}}
         return parts
 
     def fingerprint(self) -> str:
@@ -296,20 +296,20 @@ def _named(tables: Table, where: str) -> Named:
 
 
 def _options(made: object) -> Table:
-    return {f.name: _plain(getattr(made, f.name)) for f in fields(cast("Any", made)) if f.init}
+    return {f.name: plain(getattr(made, f.name)) for f in fields(cast("Any", made)) if f.init}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """An option as TOML can hold it."""
     if value is None:
         return "none"
     if isinstance(value, (list, tuple)):
-        return [_plain(part) for part in value]
+        return [plain(part) for part in value]
     if is_dataclass(value):
         given = {f.name: getattr(value, f.name) for f in fields(value)}
-        return {name: _plain(v) for name, v in given.items() if v is not None and v != {}}
+        return {name: plain(v) for name, v in given.items() if v is not None and v != {}}
     if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): plain(v) for k, v in value.items()}
     return str(value) if isinstance(value, Path) else value
 
 

@@ -111,7 +111,8 @@ def test_a_file_and_the_class_say_the_same():
     mine = load_threat(TEXT)
     assert mine.columns == CHANGES
     assert str(mine.of(TABLE)) == (
-        "age + [0, 2] in [-inf, 40] years (whole); job in {any value}; home in {itself, rent}; debts +- 1.5 (whole); all else as it is"
+        "age + [0, 2] in [-inf, 40] years (whole); job in {any value}; home in {itself, rent}; "
+        "debts +- 1.5 (whole); all else as it is"
     )
 
 

@@ -13,6 +13,7 @@ from epsball.errors import BadConfig, did_you_mean
 
 if TYPE_CHECKING:
     from epsball.models.opened import Layout, Reading
+    from epsball.problem.threat import Threat
     from epsball.run.case import Case
 
 NORMS = ("linf", "l2", "l1", "l0")  # those of spec.sets, which would import torch
@@ -101,6 +102,10 @@ class TargetExamples:
         """The network and the sets, for the heading of a table."""
         return "{}  {} {}".format(self.model, *self.around)
 
+    def asked(self) -> Threat | None:
+        """The threat of a file, where one was named."""
+        return None
+
     def case(self, setup: Setup, part: str | None = None) -> Case:
         """The network beside its examples, or beside the `part` i/n of them.
 
@@ -115,16 +120,22 @@ class TargetExamples:
         from epsball.run.case import Shard, open_case
         from epsball.verification.survey import shard as take
 
-        kind, size = self.around
         found = load(self.data)
         whole = indices(self.index, len(found.test))
-        eps = radius(size, found.clip, kind, where=self.size_option)
+        threat = self.asked()
+        if threat is None:
+            kind, size = self.around
+            eps = radius(size, found.clip, kind, where=self.size_option)
+        else:
+            kind, eps = threat.kind, threat.size
         i, n = shard(part)
         chosen = torch.tensor(take(whole.tolist(), i - 1, n), dtype=torch.long)
         if not len(chosen):
             raise BadConfig(f"{len(whole)} examples have no shard {i} of {n}", where="--shard", fix="use fewer shards")
         where = resolve(setup.device)
-        case = open_case(self.model, found, chosen, eps, norm=kind, seed=setup.seed, device=where, reading=setup.reading)
+        case = open_case(
+            self.model, found, chosen, eps, norm=kind, seed=setup.seed, device=where, reading=setup.reading, threat=threat
+        )
         return case if part is None else replace(case, shard=Shard(i, n, hashed(whole)))
 
 
@@ -164,6 +175,32 @@ class Sets(Balls):
         str | None, typer.Option("--size", help="Size of the --perturbation: pixels a side, degrees, pixels, share, ...")
     ] = None
 
+    threat: Annotated[
+        Path | None,
+        typer.Option("--threat", help="A TOML file that says what may happen to an input, instead of --eps and --norm."),
+    ] = None
+
+    def asked(self) -> Threat | None:
+        """The threat of the file.
+
+        Raises:
+            BadConfig: a ball or a perturbation beside it.
+            BadFile: no such file, or it is not TOML.
+        """
+        from epsball.config import load_threat
+
+        if self.threat is None:
+            return None
+        for name, value in (
+            ("--eps", self.eps),
+            ("--norm", self.norm),
+            ("--perturbation", self.perturbation),
+            ("--size", self.size),
+        ):
+            if value is not None:
+                raise BadConfig(f"{name} beside a threat", where=f"{name} {value}", fix=f"the file says it all: leave {name} out")
+        return load_threat(self.threat)
+
     @property
     def size_option(self) -> str:
         """That of the balls, or that of the perturbation."""
@@ -177,6 +214,8 @@ class Sets(Balls):
             BadConfig: an unknown norm, a perturbation without its size or beside a ball, or a size without a perturbation.
         """
         kind, size = self.perturbation, self.size
+        if self.threat is not None:
+            return "threat", self.threat.stem
         if kind is None:
             if size is not None:
                 raise BadConfig(

@@ -106,6 +106,10 @@ class Threat:
         """The same, over these columns where it has no table of its own."""
         return self if self.table is not None or table is None or not self.columns else replace(self, table=table)
 
+    def within(self, clip: Clip) -> Threat:
+        """A ball cut to this valid range, where it has none of its own."""
+        return self if self.columns or self.clip is not None else replace(self, clip=clip)
+
     def around(self, x: Tensor) -> InputSet:
         """The set around each input (B, *x).
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from epsball.config import plain
 from epsball.errors import BadShape
 from epsball.examples import Examples
 from epsball.models.adapters import of_classes
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from epsball.data.base import Dataset
+    from epsball.problem.threat import Threat
     from epsball.types import Tensor
 
 
@@ -63,6 +65,7 @@ class Case:
         reading: what the network's file did not say, for the record.
         shard: which part of the index this is, where it was split.
         architecture: what the network is called; "" where its file does not say.
+        threat: what may happen to an input, where a size and a kind do not say it.
     """
 
     model: Path
@@ -77,6 +80,7 @@ class Case:
     reading: Reading = field(default_factory=Reading)
     shard: Shard | None = None
     architecture: str = ""
+    threat: Threat | None = None
 
     def __post_init__(self) -> None:
         if self.data.test.shape != self.network.input_shape:
@@ -99,6 +103,8 @@ class Case:
         """The set around some test inputs, cut to the data's valid range; `index` says which ones they are."""
         if self.words is not None:
             return self.words.around(x, index.tolist(), self.eps)
+        if self.threat is not None:
+            return self.threat.around(x)
         return around(self.norm, x, self.eps, self.data.clip)
 
     def described(self, **more: object) -> dict[str, Any]:
@@ -112,6 +118,7 @@ class Case:
             "index": {"count": len(chosen), "first": chosen[0], "last": chosen[-1], "digest": digest({"index": chosen})},
             "eps": self.eps,
             "norm": self.norm,
+            **({} if self.threat is None else {"threat": plain(self.threat)}),
             **self.reading.given(),
             **shard,
             **more,
@@ -130,7 +137,8 @@ class Case:
         """Hashes of what is in memory: a file or a data set of the same name may hold something else by now."""
         test, words = self.data.test, self.words
         synonyms = None if words is None else (words.tokens, words.synonyms)
-        asked = hashed(self.norm, float(self.eps), self.data.clip, self.network.classes, test.y, synonyms)
+        more = () if self.threat is None else (repr(self.threat),)
+        asked = hashed(self.norm, float(self.eps), self.data.clip, self.network.classes, test.y, synonyms, *more)
         looked_at = hashed(self.index, test.x[self.index], test.y[self.index])
         return Identity(network_of(self.network), asked, looked_at, precision(self.dtype))
 
@@ -145,6 +153,7 @@ def open_case(  # noqa: PLR0913 - what a verb's options say
     seed: int,
     device: torch.device,
     reading: Reading | None = None,
+    threat: Threat | None = None,
 ) -> Case:
     """Load a network and put it beside the data it is judged on.
 
@@ -153,14 +162,17 @@ def open_case(  # noqa: PLR0913 - what a verb's options say
         BadShape, BadData: the data do not fit it.
         BadConfig: an unknown kind of set, or a size that it cannot have.
     """
-    sets[norm]  # an unknown name fails here, before the model is read
+    if threat is None:
+        sets[norm]  # an unknown name fails here, before the model is read
+    else:
+        threat = threat.of(data.columns).within(data.clip)
     reading = reading or Reading()
     module, shape = open_model(model, data.test.shape, reading)
     network = of_classes(Network.capture(module.to(device), shape), reading.threshold)
     words = Words.of(network, data) if norm == KIND else None
     data = _embedded(network, data)
     called = architecture_of(model)
-    case = Case(model, network, data, index, eps, norm, seed, words=words, reading=reading, architecture=called)
+    case = Case(model, network, data, index, eps, norm, seed, words=words, reading=reading, architecture=called, threat=threat)
     case.ball(data.test.inputs(index[:1]), index[:1])  # a size that the set cannot have fails here, too
     return case
 

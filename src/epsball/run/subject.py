@@ -40,4 +40,6 @@ def architecture_of(model: Path) -> str:
 def _threat(case: Case) -> str:
     if case.words is not None:
         return f"at most {case.eps:g} words of a sentence replaced by their synonyms"
+    if case.threat is not None:
+        return str(case.threat)
     return str(Threat(case.eps, case.norm, case.data.clip))
