@@ -16,7 +16,7 @@ import re
 import tomllib
 import types
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
@@ -147,7 +147,7 @@ def build(kind: type[T], values: Mapping[str, Any], where: str) -> T:
 
 
 def load_threat(source: Path | str) -> Threat:
-    """A threat from a TOML file (a Path) or text (a str).
+    """A threat from a TOML file (a Path, or a text that ends in .toml) or text.
 
         [columns.age]           [columns.purpose]       [[table]]               # only where the data do not say it
         eps = 2                 to = "any"              name = "age"
@@ -159,7 +159,8 @@ def load_threat(source: Path | str) -> Threat:
         BadFile: no such file, or it is not TOML.
         BadConfig: an unknown key, or a value that cannot be used; the message names its path.
     """
-    return threat_of(parse(source), "threat")
+    named = isinstance(source, str) and source.endswith(".toml")
+    return threat_of(parse(Path(source) if named else source), "threat")
 
 
 def threat_of(values: Mapping[str, Any], where: str) -> Threat:
@@ -181,6 +182,21 @@ def threat_of(values: Mapping[str, Any], where: str) -> Threat:
     made = {name: build(Change, change, f"{where}.columns.{name}") for name, change in columns.items()}
     known = Columns(tuple(build(Column, column, f"{where}.table") for column in table)) if table else None
     return build(Threat, {**plain, "columns": made, "table": known}, where)
+
+
+def against(config: RunConfig, threat: Threat) -> RunConfig:
+    """The same run, against a threat.
+
+    Raises:
+        BadConfig: its recipe trains against none, or against one of its own only.
+    """
+    recipe: Any = config.recipe
+    if "against" not in {f.name for f in fields(recipe)}:
+        known = [name for name, kind in recipes.items() if "against" in {f.name for f in fields(cast("Any", kind))}]
+        raise BadConfig(
+            f"the recipe {recipes.name_of(type(recipe))!r} takes no threat", where="--threat", fix=f"use one of {', '.join(known)}"
+        )
+    return replace(config, recipe=replace(recipe, against=threat))
 
 
 def _entries(value: dict[str, Any] | list[Any]) -> list[Any]:

@@ -107,8 +107,10 @@ def test_bounds_of_every_method_hold_over_every_row():
             assert bool((found.upper[k] >= outputs.amax(0) - 1e-9).all()), method
 
 
-def test_a_file_and_the_class_say_the_same():
-    mine = load_threat(TEXT)
+def test_a_file_and_the_class_say_the_same(tmp_path):
+    (tmp_path / "threat.toml").write_text(TEXT)
+    mine = load_threat(str(tmp_path / "threat.toml"))
+    assert mine == load_threat(TEXT)
     assert mine.columns == CHANGES
     assert str(mine.of(TABLE)) == (
         "age + [0, 2] in [-inf, 40] years (whole); job in {any value}; home in {itself, rent}; "

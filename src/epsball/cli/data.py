@@ -30,16 +30,29 @@ def get(
         output.text(f"{name} is in {written}")
 
 
-def add(
+def add(  # noqa: PLR0913 - one parameter an option
     name: Name,
-    path: Annotated[Path, typer.Argument(help="A folder of idx files, an .npz of four arrays, or Tiny ImageNet's layout.")],
+    path: Annotated[
+        Path, typer.Argument(help="A folder of idx files, an .npz of four arrays, Tiny ImageNet's layout, or a CSV table.")
+    ],
     *,
+    target: Annotated[str | None, typer.Option("--target", help="Of a CSV table: the column with the class.")] = None,
+    categorical: Annotated[str, typer.Option("--categorical", help="Columns of numbers that are categories: a,b.")] = "",
+    integer: Annotated[str, typer.Option("--integer", help="Columns of whole numbers: a,b.")] = "",
+    drop: Annotated[str, typer.Option("--drop", help="Columns to leave out: a,b.")] = "",
+    test: Annotated[float, typer.Option("--test", help="The part of a table that is the test set.")] = 0.2,
+    seed: Annotated[int, typer.Option("--seed", help="Of the split of a table.")] = 0,
     output: Output,
 ) -> None:
     """Add a data set of your own under a name."""
+    from epsball.data.table import Table, words
     from epsball.data.user import add as add_set
+    from epsball.errors import BadConfig
 
-    written = add_set(name, path)
+    if target is None and (path.suffix.lower() == ".csv" or categorical or integer or drop or (test, seed) != (0.2, 0)):
+        raise BadConfig("a table without a target", where="--target", fix="name the column with the class: --target NAME")
+    csv = target and Table(target, words(categorical), words(integer), words(drop), test, seed)
+    written = add_set(name, path, csv=csv or None)
     output.result("data", {"name": name, "folder": str(written)})
     output.text(f"{name} is in {written}")
 

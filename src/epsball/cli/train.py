@@ -28,6 +28,9 @@ def train(  # noqa: PLR0913 - one parameter an option
         str | None, typer.Option("--model", help="Architecture: see `epsball list models`; default: cnn-small.")
     ] = None,
     eps: Annotated[str | None, typer.Option("--eps", help="Radius; exact fractions such as 8/255 are welcome.")] = None,
+    threat: Annotated[
+        Path | None, typer.Option("--threat", help="A TOML file that says what may happen to an input, instead of --eps.")
+    ] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", help="Passes over the training examples.")] = None,
     batch: Annotated[int | None, typer.Option("--batch", help="Examples a step.")] = None,
     certify_train: Annotated[
@@ -46,7 +49,7 @@ def train(  # noqa: PLR0913 - one parameter an option
     output: Output,
 ) -> None:
     """Train a network. Ctrl-C leaves a whole checkpoint; go on with --resume."""
-    from epsball.config import load
+    from epsball.config import against, load, load_threat
     from epsball.run.seeds import parse_seeds, seeds_of
 
     given = {
@@ -55,6 +58,10 @@ def train(  # noqa: PLR0913 - one parameter an option
         "data.name": data, "model.name": model,
     }  # fmt: skip
     overrides = [f"{key}={value}" for key, value in given.items() if value is not None]
+    if threat is not None:
+        if eps is not None:
+            raise BadConfig("--eps beside a threat", where=f"--eps {eps}", fix="the file says it all: leave --eps out")
+        overrides.append("recipe.eps=1")
     if resume is not None:
         if recipe is not None or overrides or settings or seeds:
             raise BadConfig(
@@ -63,6 +70,7 @@ def train(  # noqa: PLR0913 - one parameter an option
         config = load(resume / "config.toml")
     else:
         config = load(_source(recipe, model or "cnn-small", epochs), [*overrides, *(settings or [])])
+        config = config if threat is None else against(config, load_threat(threat))
     path = resume or out or Path("runs") / f"{config.data.name}-{_stem(recipe)}-{time.strftime('%Y%m%d-%H%M%S')}"
     several = seeds_of(path) if resume else parse_seeds(seeds, config.train.seed) if seeds else None
     follow = {"resume": resume is not None, "anyway": anyway}

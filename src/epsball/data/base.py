@@ -35,6 +35,7 @@ class Dataset:
         digest: SHA-256 of the decompressed data, for checkpoints and records.
         words: of a text set, by their number; then mean and std are empty.
         columns: of a table: what its features mean. They are in their own units; mean and std are the model's first layer.
+        labels: of a table: the names of the classes.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Dataset:
     digest: str
     words: tuple[str, ...] = ()
     columns: Columns | None = None
+    labels: tuple[str, ...] = ()
 
 
 class Source(Protocol):
@@ -97,12 +99,14 @@ sources: Registry[Source] = Registry(
 )
 
 
-def digest(train: Examples, test: Examples) -> str:
-    """SHA-256 of types, shapes and values of the four arrays, in the order train x, train y, test x, test y."""
+def digest(train: Examples, test: Examples, columns: Columns | None = None, labels: tuple[str, ...] = ()) -> str:
+    """SHA-256 of types, shapes and values of train x, train y, test x and test y; of a table also of what they mean."""
     total = hashlib.sha256()
     for tensor in (train.x, train.y, test.x, test.y):
         total.update(f"{tensor.dtype} {tuple(tensor.shape)};".encode())
         total.update(tensor.contiguous().numpy().data)
+    if columns is not None:
+        total.update(repr((columns, labels)).encode())
     return total.hexdigest()
 
 
@@ -123,6 +127,16 @@ def statistics(train: Examples) -> tuple[tuple[float, ...], tuple[float, ...]]:
     std = (square / count - mean.square()).clamp(min=0).sqrt()
     std = torch.where(std > 1e-9 * (1 + mean.abs()), std, scale)
     return tuple((mean / scale).tolist()), tuple((std / scale).tolist())
+
+
+def table_statistics(train: Examples, columns: Columns) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each feature of a table; 0 and 1 for those of a category."""
+    mean, std = statistics(train)
+    category = [column.kind == "category" for column in columns for _ in range(column.width)]
+    return (
+        tuple(0.0 if c else m for c, m in zip(category, mean, strict=True)),
+        tuple(1.0 if c else s for c, s in zip(category, std, strict=True)),
+    )
 
 
 def _channels(x: Tensor) -> Tensor:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
-from epsball.data.base import Dataset, digest, statistics
+from epsball.data.base import Dataset, digest, statistics, table_statistics
 from epsball.data.places import cache
 from epsball.errors import BadConfig, BadFile, EpsballError
 from epsball.examples import Examples
+from epsball.problem.columns import Column, Columns
 from epsball.storage import read_tensors, write_tensors
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 FORMAT = "epsball.data/1"
+TABLE = "epsball.data/2"  # with columns
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -46,6 +49,9 @@ def write(data: Dataset) -> Path:
     path = place(data.name)
     tensors = dict(zip(KEYS, (data.train.x, data.train.y, data.test.x, data.test.y), strict=True))
     described = {"format": FORMAT, "digest": data.digest, "classes": data.classes, "terms": data.terms, "clip": data.clip}
+    if data.columns is not None:
+        columns = [asdict(column) for column in data.columns]
+        described |= {"format": TABLE, "columns": columns, "labels": data.labels}
     try:
         write_tensors(path, tensors, described)
     except OSError as error:
@@ -70,14 +76,20 @@ def read(name: str) -> Dataset:
         train, test = (Examples(tensors[f"x_{part}"], tensors[f"y_{part}"]) for part in ("train", "test"))
     except EpsballError as error:
         raise BadFile(f"a damaged data set: {error.what}", where=str(path), fix=again) from error
-    found = digest(train, test)
+    try:
+        columns, labels = _meaning(described)
+    except (EpsballError, TypeError, KeyError) as error:
+        raise BadFile("a table whose columns cannot be read", where=str(path), fix=again) from error
+    if columns is not None and (train.shape != (columns.width,) or len(labels) != described["classes"]):
+        raise BadFile("a table whose columns do not fit its data", where=str(path), fix=again)
+    found = digest(train, test, columns, labels)
     if found != described["digest"]:
         raise BadFile(
             f"the data changed since they were added: SHA-256 {found[:12]}... instead of {described['digest'][:12]}...",
             where=str(path),
             fix=again,
         )
-    mean, std = statistics(train)
+    mean, std = statistics(train) if columns is None else table_statistics(train, columns)
     clip = described["clip"]
     return Dataset(
         name=name,
@@ -89,12 +101,21 @@ def read(name: str) -> Dataset:
         std=std,
         clip=(clip[0], clip[1]) if clip else None,
         digest=found,
+        columns=columns,
+        labels=labels,
     )
+
+
+def _meaning(described: dict[str, Any]) -> tuple[Columns | None, tuple[str, ...]]:
+    if described["format"] == FORMAT:
+        return None, ()
+    columns = tuple(Column(**{**column, "values": tuple(column["values"])}) for column in described["columns"])
+    return Columns(columns), tuple(described["labels"])
 
 
 def _ours(described: object) -> bool:
     """Whether a header is one that `write` wrote."""
-    if not isinstance(described, dict) or described.get("format") != FORMAT:
+    if not isinstance(described, dict) or described.get("format") not in (FORMAT, TABLE):
         return False
     clip = described.get("clip")
     kinds = (("digest", str), ("classes", int), ("terms", str))

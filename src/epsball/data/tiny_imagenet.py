@@ -94,7 +94,7 @@ class TinyImageNet:
             mean=self.mean,
             std=self.std,
             clip=(0.0, 1.0),
-            digest=digest(*parts),
+            digest=digest(parts[0], parts[1]),
         )
 
     def fetch(self, folder: Path, say: Say) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from epsball.data import idx, stored, tiny_imagenet
+from epsball.data import idx, stored, table, tiny_imagenet
 from epsball.data.base import Dataset, digest, sources, statistics
 from epsball.data.find import load
 from epsball.errors import BadConfig, BadData, BadFile
@@ -25,7 +25,7 @@ _LARGEST = 2**34  # bytes of all arrays of an .npz file together
 _TERMS = "the user's own; epsball knows no terms"
 
 
-def add(name: str, path: Path, terms: str = _TERMS) -> Path:
+def add(name: str, path: Path, terms: str = _TERMS, csv: table.Table | None = None) -> Path:
     """Copy a set into the cache, checked, under a name that `load` then knows.
 
     Args:
@@ -34,6 +34,7 @@ def add(name: str, path: Path, terms: str = _TERMS) -> Path:
             uint8 pictures (N, C, H, W) or (N, H, W), or floats (N, *x), and labels are integers (N,) from 0; or a folder or zip
             archive in Tiny ImageNet's layout, whole or a part.
         terms: under which the data may be used.
+        csv: how a CSV table is read; then path is one.
 
     Returns:
         The folder in the cache.
@@ -46,7 +47,7 @@ def add(name: str, path: Path, terms: str = _TERMS) -> Path:
     if name in sources:
         raise BadConfig(f"the name {name!r} belongs to a set that epsball knows", fix="choose another name")
     stored.place(name)
-    data = _checked(name, _arrays(path), terms, str(path))
+    data = table.read(name, path, csv, terms) if csv else _checked(name, _arrays(path), terms, str(path))
     if name in stored.names() and stored.read(name).digest != data.digest:
         raise BadConfig(
             f"there is another set {name!r} already",
@@ -96,6 +97,7 @@ def _summary(data: Dataset) -> dict[str, Any]:
         "std": list(data.std),
         "digest": data.digest,
         "terms": data.terms,
+        **({"columns": table.names(tuple(data.columns)), "labels": list(data.labels)} if data.columns is not None else {}),
     }
 
 
