@@ -54,7 +54,13 @@ def main() -> int:
 
 def jobs(args: argparse.Namespace) -> Iterator[tuple[str, int]]:
     """Kind and seed of every case of this shard."""
-    wanted = {"red": args.cases, "known": args.corpora, "planted": args.corpora or args.planted, "fooling": args.fooling, "pictures": args.pictures}
+    wanted = {
+        "red": args.cases,
+        "known": args.corpora,
+        "planted": args.corpora or args.planted,
+        "fooling": args.fooling,
+        "pictures": args.pictures,
+    }
     part, _, parts = args.shard.partition("/")
     if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
         raise BadConfig(f"{args.shard!r} is no shard", where="--shard", fix="write 2/4 for the second of four")

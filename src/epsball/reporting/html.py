@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from epsball.errors import BadConfig, BadFile, MissingExtra
 from epsball.files import write_bytes
+from epsball.reporting.claims import claims
 from epsball.reporting.commands import filled
 from epsball.reporting.csv import duration, number, percent, whole
 from epsball.reporting.runs import read_runs
@@ -90,6 +91,7 @@ def render(story: Story) -> str:
         story=story,
         title=(told[0].run if told else story.runs[0]).title,
         notices=notices(story),
+        claims=claims(story),
         parts=parts,
         missing=missing,
         style=_asset("style.css"),
