@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 import sample_records as sample
 from epsball.reporting.claims import claims
 from epsball.reporting.runs import read_runs
+from epsball.reporting.tables import headlines
 
 SUBJECT = {
     "architecture": "cnn", "parameters": 12345, "input": [1, 28, 28], "classes": 10, "threat": "|x' - x|_inf <= 0.1, x' in [0, 1]",
@@ -69,3 +72,14 @@ def test_the_slice_of_shards_is_that_of_the_whole(tmp_path):
         folders.append(sample.write(tmp_path / f"s{part}", header, *lines, sample.summary("verify", lines), {"type": "done"}))
     (claim,) = claims(read_runs(folders))
     assert claim.conclusion.startswith("Of the 60 test inputs asked (the first 60 of the 100 test examples of ")
+
+
+@pytest.mark.parametrize("what", ["weights", "data"])
+def test_an_attack_on_another_slice_or_other_weights_says_nothing_about_this_one(tmp_path, what):
+    proof, attack = sample.verify_lines(200), sample.attack_lines(200)
+    attack = [line for line in attack if line["type"] != "instance"]
+    attack[0]["identity"][what] = "5e" * 32
+    attack[1]["accuracy"]["attacked"] = sample.rate(191, 200)
+    story = read_runs([sample.write(tmp_path / "v", *proof), sample.write(tmp_path / "a", *attack)])
+    first, second = headlines(story)
+    assert (first.attacked_by, second.attacked_by) == story.runs
