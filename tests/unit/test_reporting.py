@@ -360,3 +360,11 @@ def test_axes_have_names_and_counts_have_whole_ticks(tmp_path):
     for svg in few.svgs:
         ticks = re.findall(r'id="[^"]*text_\d+".*?>([^<>]+)</text>', svg.partition("matplotlib.axis_2")[2], re.DOTALL)
         assert [tick for tick in ticks if "." in tick and tick.replace(".", "").isdigit()] == []
+
+
+@pytest.mark.parametrize("kind", ["Figure", "Table"])
+def test_figures_and_tables_are_numbered_as_they_stand_on_the_page(tmp_path, kind):
+    page = write_report(sample.demo(tmp_path, 40), tmp_path / "r.html").read_text("utf-8")
+    found = [int(number) for number in re.findall(rf'<span class="number">{kind} (\d+)\.</span>', page)]
+    assert len(found) > 2
+    assert found == list(range(1, len(found) + 1))
