@@ -14,6 +14,25 @@ FLAGS = (
     "disable-component-update", "disable-sync", "disable-dev-shm-usage", "force-prefers-reduced-motion", "window-size=1280,900",
 )  # fmt: skip
 pytestmark = pytest.mark.browser
+_BEYOND = """
+const wide = document.documentElement.clientWidth, found = [];
+if (document.documentElement.scrollWidth > wide) found.push(`page: ${document.documentElement.scrollWidth} of ${wide}`);
+for (const element of document.querySelectorAll("main *")) {
+  const box = element.getBoundingClientRect();
+  if (!box.width || element.closest(".scroll, pre, code, svg, [role=tablist], .sr")) continue;
+  if (box.right > wide + 1) found.push(`${element.tagName}.${element.className} : ${box.right}`);
+}
+for (const svg of document.querySelectorAll("main svg[role=img]")) {
+  const outer = svg.getBoundingClientRect();
+  if (!outer.width) continue;
+  for (const text of svg.querySelectorAll("text")) {
+    const box = text.getBoundingClientRect();
+    if (box.left < outer.left - 2 || box.right > outer.right + 2 || box.top < outer.top - 2 || box.bottom > outer.bottom + 2)
+      found.push(`${text.textContent} leaves ${svg.getAttribute("aria-label").slice(0, 40)}`);
+  }
+}
+return found;
+"""
 
 
 @pytest.fixture
@@ -133,3 +152,21 @@ def test_an_attack_in_a_record_does_not_run(browser, tmp_path):
     assert clicked > 20
     assert browser.execute_script("return window.evil") is None
     assert _messages(browser) == []
+
+
+def test_nothing_is_wider_than_the_screen_from_a_phone_to_a_desk(browser, tmp_path):
+    runs = [sample.write(tmp_path / name, *lines()) for name, lines in sample.RUNS.items()]
+    browser.get(write_report(runs, tmp_path / "report.html").as_uri())
+    browser.execute_script("document.querySelectorAll('.panel[hidden]').forEach(panel => { panel.hidden = false; })")
+    assert browser.execute_script("return document.querySelectorAll('main svg[role=img] text').length") > 100
+    found = {}
+    for width in (360, 768, 1280, 1920):
+        screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+        assert browser.execute_script("return innerWidth") == width
+        found[width] = browser.execute_script(_BEYOND)
+    assert found == {360: [], 768: [], 1280: [], 1920: []}
+    plant = "document.querySelector('main').insertAdjacentHTML('beforeend', '<p style=\"width: 2000px\">x</p>');"
+    moved = "document.querySelector('main svg[role=img] text').setAttribute('transform', 'translate(900 0)');"
+    browser.execute_script(plant + moved)
+    assert len(browser.execute_script(_BEYOND)) >= 3  # the page, the paragraph, the text

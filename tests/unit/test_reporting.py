@@ -6,6 +6,7 @@ import base64
 import csv
 import io
 import json
+import re
 import sys
 from pathlib import Path
 from urllib.parse import unquote
@@ -343,3 +344,27 @@ def test_tightness_is_drawn_relative_to_the_input_and_to_the_spread(tmp_path):
     assert [float(r[-1]) for r in _rows(blur.sheet)[1:]] == pytest.approx([b for _, _, b in wanted])
     flat = [dict(line, input=0.0, layers=[dict(n, spread=0.0) for n in line["layers"]]) for line in told]
     assert tightness_figures(read_runs([sample.write(tmp_path / "f", sample.header("train"), *flat)]).runs[0]) == []
+
+
+def test_axes_have_names_and_counts_have_whole_ticks(tmp_path):
+    lines = sample.verify_lines(40, witnesses=0)
+    story = read_runs([*sample.demo(tmp_path / "demo", 40), sample.write(tmp_path / "v", *lines)])
+    losses, accuracy = (
+        next(f for f in training_figures(story.runs[0]) if f.id.startswith(f"figure-{k}-")) for k in ("loss", "epochs")
+    )
+    assert ">loss</text>" in losses.svgs[0]
+    assert ">accuracy</text>" in accuracy.svgs[0]
+    judged = story.runs[-1]
+    few = margin_figure(judged)
+    assert few is not None
+    for svg in few.svgs:
+        ticks = re.findall(r'id="[^"]*text_\d+".*?>([^<>]+)</text>', svg.partition("matplotlib.axis_2")[2], re.DOTALL)
+        assert [tick for tick in ticks if "." in tick and tick.replace(".", "").isdigit()] == []
+
+
+@pytest.mark.parametrize("kind", ["Figure", "Table"])
+def test_figures_and_tables_are_numbered_as_they_stand_on_the_page(tmp_path, kind):
+    page = write_report(sample.demo(tmp_path, 40), tmp_path / "r.html").read_text("utf-8")
+    found = [int(number) for number in re.findall(rf'<span class="number">{kind} (\d+)\.</span>', page)]
+    assert len(found) > 2
+    assert found == list(range(1, len(found) + 1))

@@ -58,6 +58,7 @@ def certified_figure(ident: str, curves: Sequence[Curve], norm: str, by: str, ca
             values = [100 * p.accuracy for p in found]
             axes.step(at, values, where="pre", color=colour, linestyle=dash, label=short(one.label, 40))
         axes.set_xlabel(f"radius ({norm})" if norm else "radius")
+        axes.set_ylabel("certified accuracy")
         axes.set_ylim(0, 100)
         axes.set_xlim(left=0)
         axes.yaxis.set_major_formatter("{x:g} %")

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 from epsball.errors import BadConfig, BadFile, MissingExtra
 from epsball.files import write_bytes
+from epsball.reporting.claims import claims
 from epsball.reporting.commands import filled
 from epsball.reporting.csv import duration, number, percent, whole
+from epsball.reporting.numbers import Numbers
 from epsball.reporting.runs import read_runs
 from epsball.reporting.section import ordered, sections
 from epsball.reporting.tables import headlines, notices
@@ -90,6 +92,7 @@ def render(story: Story) -> str:
         story=story,
         title=(told[0].run if told else story.runs[0]).title,
         notices=notices(story),
+        claims=claims(story),
         parts=parts,
         missing=missing,
         style=_asset("style.css"),
@@ -125,6 +128,7 @@ def _environment() -> Environment:
         loader=ChoiceLoader([own, PackageLoader("epsball.reporting")]),
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
+    environment.globals["numbers"] = Numbers()
     environment.filters.update(percent=percent, number=number, whole=whole, duration=duration)
     return environment
 

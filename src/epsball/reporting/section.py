@@ -59,7 +59,7 @@ class Section(ABC):
 
 sections: Registry[Callable[[], Section]] = Registry("section", package="epsball.reporting.sections")
 _NAME = re.compile("[a-z][a-z0-9-]*")
-_TAKEN = ("contents", "main", "missing")  # ids of the page itself
+_TAKEN = ("claim", "contents", "main", "missing")  # ids of the page itself
 
 
 def ordered() -> list[tuple[str, Section]]:

@@ -79,7 +79,7 @@ def headlines(story: Story) -> list[Headline]:
     for run in story.judged:
         if run.summary is None:
             continue
-        same = [other for other in story.attacked if other.summary and _key(other.summary) == _key(run.summary)]
+        same = [o for o in story.attacked if o.summary and _key(o.summary) == _key(run.summary) and _alike(o, run)]
         used.update(other.id for other in same)
         sides = [(s.accuracy["attacked"], r) for r in (run, *same) if (s := r.summary) and "attacked" in s.accuracy]
         rate, by = min(sides, key=lambda side: side[0].value, default=(None, None))
@@ -89,6 +89,15 @@ def headlines(story: Story) -> list[Headline]:
             accuracy = run.summary.accuracy
             found.append(Headline(run, None, accuracy.get("attacked"), accuracy.get("clean"), run))
     return found
+
+
+def _alike(one: Run, other: Run) -> bool:
+    """Whether two runs are of the same weights and the same inputs, as far as their records tell."""
+    if one.header.identity.get("weights") != other.header.identity.get("weights"):
+        return False
+    if one.instances and other.instances:
+        return [line.index for line in one.instances] == [line.index for line in other.instances]
+    return bool(one.parts or other.parts) or one.header.identity.get("data") == other.header.identity.get("data")
 
 
 def _key(summary: SummaryLine) -> tuple[Cell, ...]:

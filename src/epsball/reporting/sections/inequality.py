@@ -50,6 +50,7 @@ def eps_figure(story: Story) -> Figure | None:
             )
             axes.plot(at, values, color=colour, linestyle=dash, marker=marker, label=short(name))
         axes.set_xlabel("eps")
+        axes.set_ylabel("verified accuracy")
         axes.yaxis.set_major_formatter("{x:g} %")
         axes.legend()
 

@@ -86,5 +86,6 @@ def _histogram(name: str, values: list[float], edges: np.ndarray, counts: np.nda
         axes.set_title(f"{short(name)}: {above:,} of {len(values):,} above zero")
         axes.set_xlabel("margin")
         axes.set_ylabel("inputs")
+        axes.locator_params(axis="y", integer=True)
 
     return paint

@@ -115,6 +115,7 @@ def standing_figure(runs: list[SmoothAttackRow]) -> Figure:
             axes.fill_between(at, low, high, step="post", color=colour, alpha=0.14, linewidth=0)
             axes.step(at, share, where="post", color=colour, linestyle=dash, label=short(f"{row.run.name} {row.noise}".strip(), 40))
         axes.set_xlabel("distance (l2)")
+        axes.set_ylabel("inputs that stand")
         axes.set_ylim(0, 100)
         axes.set_xlim(left=0)
         axes.yaxis.set_major_formatter("{x:g} %")

@@ -128,6 +128,7 @@ def _votes(run: Run) -> Figure:
         axes.set_xticks([float(_logit(np.array(p))) for p in shown], [f"{p:g}" for p in shown])
         axes.set_xlabel("proven probability of the top class, p_A")
         axes.set_ylabel("inputs")
+        axes.locator_params(axis="y", integer=True)
 
     share = 1 / (1 + np.exp(-edges))
     rows = tuple((float(share[i]), float(share[i + 1]), int(n)) for i, n in enumerate(counts))

@@ -58,6 +58,7 @@ def _losses(run: Run, scale: float | None) -> Figure | None:
             axes.plot(times, values, color=colour, linestyle=dash, linewidth=1.3, label=short(name))
         axes.plot(times, [_gap(line.loss) for line in lines], color=INK, label="total")
         _label(axes, unit)
+        axes.set_ylabel("loss")
         axes.legend(ncols=2 if max(map(len, names), default=0) < 16 else 1).set_in_layout(False)
 
     alt = f"Training loss by {unit}: from {number(lines[0].loss)} to {number(lines[-1].loss)}; parts: {', '.join(names) or 'none'}."
@@ -88,6 +89,7 @@ def _accuracy_curves(run: Run, scale: float | None) -> Figure | None:
             if any(value is not None for value in values):
                 axes.plot(times, [100 * _gap(v) for v in values], color=colour, marker="o", markersize=3, label=short(label))
         _label(axes, unit)
+        axes.set_ylabel("accuracy")
         axes.set_ylim(top=min(100.0, axes.get_ylim()[1]))
         axes.yaxis.set_major_formatter("{x:g} %")
         axes.legend().set_in_layout(False)
