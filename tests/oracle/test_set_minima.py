@@ -208,3 +208,16 @@ HALF = torch.tensor([[1.0, 0.0, 0.0]])
 def test_bad_sets_say_what_is_wrong(make, kind, says):
     with pytest.raises(kind, match=says):
         make()
+
+
+@pytest.mark.parametrize("norm", ["l2", "l1"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_form_of_one_feature_has_no_larger_minimum_than_the_exact_one(norm, dtype):
+    """Around 0 its least value is `-eps |a|` exactly; a radius that rounding or a sign made smaller shows at once."""
+    generator = torch.Generator().manual_seed(4)
+    for eps in (0.1, 8 / 255, 1.7):
+        size = torch.rand(200, generator=generator, dtype=torch.float64).to(dtype)
+        rows = torch.zeros(200, 1, 3, dtype=dtype)
+        rows[:, 0, 1] = size
+        least = LpBall(torch.zeros(1, 3, dtype=dtype), eps, norm).minimise(Rows(rows))[:, 0]
+        assert all(Fraction(float(v)) <= -Fraction(eps) * Fraction(float(a)) for v, a in zip(least, size, strict=True))

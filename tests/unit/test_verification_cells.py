@@ -194,6 +194,14 @@ def test_one_cell_of_five_is_enough(place):
         assert _bright(*(status if i == place else "verified" for i in range(5))).status == status
 
 
+def test_cells_that_prove_more_than_a_point_of_the_whole_has_are_an_error_of_the_sample():
+    """The nominal picture's own margin is 0.02, and it lies in none of the cells' reports."""
+    first, told = Told(("unknown",) * 2, (-1.0,) * 2, "first"), Told(("verified",) * 2, (5.0, 5.0))
+    (verdict,) = Cells(2, Ladder(("clean", first, told)))(_pixel(), Budget())
+    assert verdict.status == "error"
+    assert verdict.note.startswith("contradiction: ")
+
+
 def test_a_contradiction_in_a_cell_is_an_error_of_the_sample():
     verdict = _bright("unknown", "unknown", "falsified", before=5.0)
     assert verdict.status == "error"
