@@ -365,6 +365,11 @@ def test_axes_have_names_and_counts_have_whole_ticks(tmp_path):
 @pytest.mark.parametrize("kind", ["Figure", "Table"])
 def test_figures_and_tables_are_numbered_as_they_stand_on_the_page(tmp_path, kind):
     page = write_report(sample.demo(tmp_path, 40), tmp_path / "r.html").read_text("utf-8")
-    found = [int(number) for number in re.findall(rf'<span class="number">{kind} (\d+)\.</span>', page)]
+    found = [int(number) for number in re.findall(rf'<span class="numbered">{kind} (\d+)\.</span>', page)]
     assert len(found) > 2
     assert found == list(range(1, len(found) + 1))
+
+
+def test_the_legend_of_the_axis_tells_the_broken_from_the_misclassified(tmp_path):
+    page = write_report([sample.write(tmp_path / "v", *sample.verify_lines(40))], tmp_path / "r.html").read_text("utf-8")
+    assert 'broken by the attack <span class="key rest"></span> misclassified without any change.' in page
