@@ -18,24 +18,39 @@ from epsball.config import build
 from epsball.data import find
 from epsball.device import check_seed, exact_arithmetic
 from epsball.errors import BadConfig
-from epsball.given import Net, captured, input_set_of, outputs_of
+from epsball.given import (
+    Inputs,
+    Labels,
+    Net,
+    NormName,
+    Radius,
+    captured,
+    input_set_of,
+    inputs_of,
+    labels_of,
+    norm_of,
+    outputs_of,
+    property_of,
+    radius_of,
+)
 from epsball.models.adapters import TwoClasses, of_classes
 from epsball.models.opened import Layout, Reading, open_model
 from epsball.ops.network import Network
 from epsball.problem.labels import as_labels
 from epsball.problem.problem import Budget, Problem
 from epsball.problem.property import check_threshold, robust
-from epsball.problem.sets import Clip, InputSet, Norm
+from epsball.problem.sets import Clip, InputSet
 from epsball.problem.sets.base import Divisible
 from epsball.smoothing.core import Smoothed
 from epsball.training.base import Recipe, fitted, recipes
 from epsball.training.config import TrainConfig
 from epsball.training.evaluate import judged_at
 from epsball.training.loop import fit
-from epsball.verification.base import Verdict, Verifier
+from epsball.verification.base import Verifier
 from epsball.verification.divided import Cells
 from epsball.verification.doubts import warn_near_chance
-from epsball.verification.ladder import Ladder
+from epsball.verification.ladder import Ladder, steps_named
+from epsball.verification.verdicts import Verdicts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +58,8 @@ if TYPE_CHECKING:
     from epsball.attacks.base import Result
     from epsball.data.base import Dataset
     from epsball.forms.interval import Interval
-    from epsball.types import Float, Int, Tensor
+    from epsball.problem.threat import Threat
+    from epsball.types import Float, Tensor
 
 UNIT: Clip = (0.0, 1.0)
 
@@ -106,28 +122,30 @@ def bounds(net: Net, input_set: InputSet, method: str | Bounder = "crown", budge
 
 def attack(  # noqa: PLR0913 - the public surface names every option
     net: Net,
-    x: Float[Tensor, "B *x"] | InputSet,
-    y: Int[Tensor, " B"],
+    x: Inputs,
+    y: Labels,
     *,
-    eps: float | None = None,
-    norm: Norm = "linf",
+    eps: Radius | None = None,
+    norm: NormName = "linf",
     clip: Clip = UNIT,
     method: str | Attack = "pgd",
     seed: int = 0,
     threshold: float = 0.0,
+    threat: Threat | None = None,
 ) -> Result:
     """Look for inputs in a ball that change the answer.
 
     Args:
         net: the network; an attack needs no capture, so any module will do. It is left as it was.
-        x: (B, *x) inputs in the valid range, with eps, norm and clip; or any input set, such as `Patch(x, 4)`.
-        y: (B,) labels, integers of any type.
-        eps: radius, in the units of x.
-        norm: "linf", "l2", "l1" or "l0".
+        x: (B, *x) inputs in the valid range, as a tensor, array or lists; or any input set, such as `Patch(x, 4)`.
+        y: (B,) labels, integers of any type; or a `Property`.
+        eps: radius, in the units of x: a number, a fraction such as "8/255", or a tensor: one a sample, or one a feature.
+        norm: "linf", "l2", "l1" or "l0", or the order: 2, `float("inf")`.
         clip: the valid range, or None.
         method: a name that `epsball list attacks` shows, or an attack with its options, such as `PGD(steps=100, restarts=5)`.
         seed: of everything random.
         threshold: of a network with one output: labels are 1 where it is above, else 0.
+        threat: what may happen to an input, in place of eps, norm and clip.
 
     Returns:
         The worst inputs found, their outputs and margins; `success` where the label is beaten.
@@ -138,37 +156,39 @@ def attack(  # noqa: PLR0913 - the public surface names every option
     """
     function = net.module if isinstance(net, Network) else net
     chosen = attacks[method]() if isinstance(method, str) else method
-    input_set = input_set_of(x, eps, norm, clip)
+    input_set = input_set_of(inputs_of(x, net), eps, norm, clip, threat)
     centre = input_set.centre
     generator = torch.Generator(device=centre.device).manual_seed(check_seed(seed))
-    labels = as_labels(y, count=len(centre)).to(centre.device)
-    return chosen(function, input_set, robust(labels, outputs_of(function, centre), centre.dtype, threshold), generator)
+    return chosen(function, input_set, property_of(y, input_set, outputs_of(function, centre), threshold), generator)
 
 
 def verify(  # noqa: PLR0913 - the public surface names every option
     net: Net,
-    x: Float[Tensor, "B *x"] | InputSet,
-    y: Int[Tensor, " B"],
+    x: Inputs,
+    y: Labels,
     *,
-    eps: float | None = None,
-    norm: Norm = "linf",
+    eps: Radius | None = None,
+    norm: NormName = "linf",
     clip: Clip = UNIT,
-    method: Verifier | None = None,
+    method: str | Verifier | None = None,
     timeout: float = math.inf,
     threshold: float = 0.0,
-) -> list[Verdict]:
+    threat: Threat | None = None,
+) -> Verdicts:
     """Decide for each sample whether every input of its ball keeps its label.
 
     Args:
         net: the network.
-        x: (B, *x) inputs in the valid range, with eps, norm and clip; or any input set, such as `Patch(x, 4)`.
-        y: (B,) labels, integers of any type.
-        eps: radius, in the units of x.
-        norm: "linf", "l2", "l1" or "l0".
+        x: (B, *x) inputs in the valid range, as a tensor, array or lists; or any input set, such as `Patch(x, 4)`.
+        y: (B,) labels, integers of any type; or a `Property`.
+        eps: radius, in the units of x: a number, a fraction such as "8/255", or a tensor: one a sample, or one a feature.
+        norm: "linf", "l2", "l1" or "l0", or the order: 2, `float("inf")`.
         clip: the valid range, or None.
-        method: a verifier with its options; the default is the ladder: attack, then IBP, CROWN-IBP and CROWN on what is left.
+        method: names with commas, as of --method ("auto,lp"), or a verifier with its options; the default is the ladder, "auto":
+            attack, then IBP, CROWN-IBP and CROWN on what is left.
         timeout: seconds for the whole batch; what is not reached is "timeout", never an answer.
         threshold: of a network with one output: labels are 1 where it is above, else 0.
+        threat: what may happen to an input, in place of eps, norm and clip.
 
     Returns:
         One verdict a sample. "verified" is a proof up to the arithmetic that the verdict states; "unknown" says nothing.
@@ -177,29 +197,28 @@ def verify(  # noqa: PLR0913 - the public surface names every option
         Unsound: an attack beat a proof: a defect of this package.
         BadData, BadShape, UnsupportedOp: as for `attack` and `bounds`.
     """
-    input_set = input_set_of(x, eps, norm, clip)
+    input_set = input_set_of(inputs_of(x, net), eps, norm, clip, threat)
     network = captured(net, input_set.centre)
     network.plan.boundable()  # before an attack is run for nothing
-    labels = as_labels(y, count=len(input_set.centre)).to(input_set.centre.device)
-    prop = robust(labels, network.classes, input_set.centre.dtype, threshold)
+    prop = property_of(y, input_set, network.classes, threshold)
     problem = Problem(network.prepare(), input_set, prop, network.module)
-    verifier = method if method is not None else Ladder()
+    verifier = Ladder(steps_named(method)) if isinstance(method, str) else Ladder() if method is None else method
     if isinstance(verifier, Cells) and not isinstance(input_set, Divisible):
         raise BadConfig(
             f"a {type(input_set).__name__} has no cells", where="method", fix="give the ladder itself: method=cells.ladder"
         )
     verdicts = verifier(problem, Budget(seconds=timeout))
     warn_near_chance(sum(v.method != "clean" for v in verdicts), len(verdicts), max(2, network.classes))
-    return verdicts
+    return Verdicts(verdicts)
 
 
 def radius(  # noqa: PLR0913 - the public surface names every option
     net: Net,
-    x: Float[Tensor, "B *x"],
-    y: Int[Tensor, " B"],
+    x: Inputs,
+    y: Labels,
     *,
-    high: float | None = None,
-    norm: Norm = "linf",
+    high: float | str | None = None,
+    norm: NormName = "linf",
     clip: Clip = UNIT,
     method: str = "crown",
     budget: Budget | None = None,
@@ -225,8 +244,10 @@ def radius(  # noqa: PLR0913 - the public surface names every option
         BadConfig: an unknown method or norm, or a budget that does not hold one row of one sample.
         BadData, BadShape, UnsupportedOp: as for `attack` and `bounds`.
     """
+    x, y, name = inputs_of(x, net), labels_of(y), norm_of(norm)
     network = captured(net, x)
-    search = Search(widest(norm, clip, x[0].numel()) if high is None else high, norm, clip, budget=budget or Budget())
+    reach = widest(name, clip, x[0].numel()) if high is None else float(radius_of(high, "high"))
+    search = Search(reach, name, clip, budget=budget or Budget())
     prop = robust(as_labels(y, count=len(x)).to(x.device), network.classes, x.dtype, threshold)
     with exact_arithmetic():
         return radius_by(method, search)(network.prepare(), x, prop)

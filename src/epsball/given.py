@@ -2,21 +2,114 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import math
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import torch
 from torch import nn
 
 from epsball.attacks.untouched import untouched
-from epsball.errors import BadConfig, BadShape
+from epsball.errors import BadConfig, BadData, BadShape, did_you_mean
+from epsball.graph.capture import floating
 from epsball.ops.network import Network
+from epsball.problem.labels import as_labels
 from epsball.problem.problem import check_input
-from epsball.problem.sets import Clip, InputSet, LpBall, Norm
+from epsball.problem.property import Property, robust
+from epsball.problem.sets import NORMS, Box, Clip, InputSet, LpBall, Norm
 
 if TYPE_CHECKING:
+    from epsball.problem.threat import Threat
     from epsball.types import Tensor
 
 Net = nn.Module | Network
+Inputs = Any
+"""(B, *x) inputs as a tensor, a numpy array or lists; or an input set. Arrays and lists take the network's own precision."""
+Labels = Any
+"""(B,) whole numbers as a tensor, a numpy array or a list; or a `Property`."""
+Radius = float | str | torch.Tensor
+"""A number, an exact fraction such as "8/255", or a tensor that broadcasts to the inputs: one radius a sample or feature (linf)."""
+NormName = str | float
+"""A norm by its name or its order: "linf", "Linf", `float("inf")`, 2, ..."""
+
+_NORMS: dict[str, Norm] = {
+    "linf": "linf",
+    "l2": "l2",
+    "l1": "l1",
+    "l0": "l0",
+    **dict.fromkeys(("inf", "Linf", "l_inf", "L_inf"), "linf"),
+    **dict.fromkeys(("2", "L2", "l_2", "L_2"), "l2"),
+    **dict.fromkeys(("1", "L1", "l_1", "L_1"), "l1"),
+    **dict.fromkeys(("0", "L0", "l_0", "L_0"), "l0"),
+}
+
+
+def norm_of(norm: NormName) -> Norm:
+    """A norm's own name.
+
+    Raises:
+        BadConfig: no such norm.
+    """
+    text = str(norm if isinstance(norm, str) or math.isinf(norm) or norm != int(norm) else int(norm))
+    if text not in _NORMS:
+        raise BadConfig(f"unknown norm {norm!r}", where="norm", fix=did_you_mean(text, NORMS) or f"use {', '.join(NORMS)}")
+    return _NORMS[text]
+
+
+def radius_of(eps: Radius, where: str = "eps") -> float | Tensor:
+    """A radius as a number, or as a tensor.
+
+    Raises:
+        BadConfig: a text that is no number.
+    """
+    if not isinstance(eps, str):
+        return eps
+    try:
+        return float(Fraction(eps.strip()))
+    except (ValueError, ZeroDivisionError, OverflowError) as error:
+        raise BadConfig(f"{eps!r} is not a number", where=where, fix="give 0.1 or an exact fraction such as '8/255'") from error
+
+
+def inputs_of(x: Inputs, net: Any) -> Any:
+    """Inputs as a tensor; tensors and sets as they are, arrays and lists in the precision of the network.
+
+    Raises:
+        BadData: values that are no numbers.
+    """
+    if not isinstance(x, (np.ndarray, list, tuple)):
+        return x
+    module = net.module if isinstance(net, Network) else net
+    like = floating(module, torch.float32) if isinstance(module, nn.Module) else torch.empty(0, dtype=torch.float32)
+    try:
+        return torch.as_tensor(np.asarray(x), dtype=like.dtype, device=like.device)
+    except (ValueError, TypeError) as error:
+        raise BadData(f"inputs that are no numbers of one shape: {error}", where="x", fix="give an array (B, *x)") from error
+
+
+def labels_of(y: Labels) -> Any:
+    """Labels as a tensor; tensors and properties as they are."""
+    if not isinstance(y, (np.ndarray, list, tuple)):
+        return y
+    try:
+        return torch.as_tensor(np.asarray(y))
+    except (ValueError, TypeError) as error:
+        raise BadData(f"labels that are no numbers: {error}", where="y", fix="number the classes from 0") from error
+
+
+def property_of(y: Labels, input_set: InputSet, classes: int, threshold: float) -> Property:
+    """What must hold: a property as it is, or that labels are kept.
+
+    Raises:
+        BadShape, BadData: labels that do not fit.
+        BadConfig: a property beside a threshold.
+    """
+    if isinstance(y, Property):
+        if threshold:
+            raise BadConfig("a property beside a threshold", where="threshold", fix="leave it out")
+        return y
+    x = input_set.centre
+    return robust(as_labels(labels_of(y), count=len(x)).to(x.device), classes, x.dtype, threshold)
 
 
 def captured(net: Net, x: Tensor) -> Network:
@@ -30,19 +123,41 @@ def captured(net: Net, x: Tensor) -> Network:
     return network
 
 
-def input_set_of(x: Tensor | InputSet, eps: float | None, norm: Norm, clip: Clip) -> InputSet:
-    """A set as it is, or a ball around inputs.
+def input_set_of(x: Any, eps: Radius | None, norm: NormName, clip: Clip, threat: Threat | None = None) -> InputSet:
+    """A set as it is, or a ball or a threat around inputs.
 
     Raises:
-        BadConfig: a set with a radius, or inputs without one.
+        BadConfig: a set with a radius, inputs without one, a radius beside a threat, or one that is wider than the valid range.
     """
+    if threat is not None:
+        if eps is not None or not isinstance(x, torch.Tensor):
+            raise BadConfig("a threat beside a radius or a set", where="threat", fix="give inputs and the threat alone")
+        return threat.around(x)
     if not isinstance(x, torch.Tensor):
         if eps is not None:
             raise BadConfig("an input set has its own size", where="eps", fix="give inputs and eps, or a set without eps")
-        return x
+        return cast("InputSet", x)
     if eps is None:
         raise BadConfig("a ball needs its radius", where="eps", fix="give eps, or a set such as Patch(x, 4) in place of x")
-    return LpBall(x, eps, norm, clip)
+    name, size = norm_of(norm), radius_of(eps)
+    if not isinstance(size, torch.Tensor):
+        return LpBall(x, size, name, clip)
+    if name != "linf":
+        raise BadConfig(f"several radii in the norm {name}", where="eps", fix='give one number, or norm="linf"')
+    each = size.dim() == 1 and len(size) == len(x)
+    if each and len(size) == x.shape[-1]:
+        raise BadConfig(
+            f"{len(size)} radii may be of {len(x)} samples, or of as many features",
+            where="eps",
+            fix="give eps[:, None] for samples, or eps[None] for features",
+        )
+    if clip is not None and bool((size > clip[1] - clip[0]).any()):
+        raise BadConfig(
+            f"a radius of {float(size.max()):g} is larger than the whole valid range {clip}",
+            where="eps",
+            fix="eps is in units of the inputs: 8/255, not 8",
+        )
+    return Box(x, size.view(-1, *(1,) * (x.dim() - 1)) if each else size, clip)
 
 
 def outputs_of(function: Any, x: Tensor) -> int:

@@ -10,7 +10,7 @@ import typer
 from epsball.cli.common import Anyway, Output, Part, Resume, number, percent
 from epsball.cli.forecast import Limits
 from epsball.cli.target import Opening, Sets, folder_of
-from epsball.errors import BadConfig, did_you_mean
+from epsball.errors import BadConfig
 
 if TYPE_CHECKING:
     from epsball.bounding.base import Bounder
@@ -54,9 +54,9 @@ def verify(  # noqa: PLR0913 - one parameter an option
     from epsball.problem.sets.base import Divisible
     from epsball.run.verify import Judgement
     from epsball.verification.divided import Cells
-    from epsball.verification.ladder import Ladder
+    from epsball.verification.ladder import Ladder, steps_named
 
-    steps = _steps(method)
+    steps = steps_named(method, "--method")
     case = target.case(setup, part)
     if float64:
         case = case.in_precision(torch.float64)
@@ -76,22 +76,6 @@ def verify(  # noqa: PLR0913 - one parameter an option
     _show(output, path, summary)
     if gate:
         raise typer.Exit(_gate(summary))
-
-
-def _steps(method: str) -> tuple[Step, ...]:
-    """The ladder's steps from --method."""
-    from epsball.verification.ladder import STEPS
-    from epsball.verification.rungs import named_steps
-
-    chosen: list[Step] = []
-    for name in (part.strip() for part in method.split(",")):
-        known = ("auto", *named_steps())
-        if name not in known:
-            raise BadConfig(
-                f"unknown method {name!r}", where="--method", fix=did_you_mean(name, known) or f"use {', '.join(known)}"
-            )
-        chosen += [step for step in (STEPS if name == "auto" else ("clean", "attack", name)) if step not in chosen]
-    return tuple(chosen)
 
 
 def _bounders(steps: tuple[Step, ...]) -> dict[str, Bounder]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from epsball.errors import Unsound
 from epsball.registry import Registry
@@ -69,7 +70,7 @@ def found_by(evidence: Iterable[Evidence]) -> dict[str, float]:
     return {one.method: one.found for one in evidence if one.found is not None}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Verdict:
     """What is known of one sample. The only thing a report reads.
 
@@ -103,6 +104,23 @@ class Verdict:
                 f"{self.method!r} calls a sample verified whose proven margin is {self.margin:g}",
                 fix='report this as a defect of that verifier: without a margin above 0 the answer is "unknown"',
             )
+
+    def __repr__(self) -> str:
+        """In one line: `verified  margin 0.31  crown  0.4 s`."""
+        parts = [self.status, *([] if math.isnan(self.margin) else [f"margin {self.margin:.4g}"]), self.method]
+        return "  ".join([*parts, f"{self.seconds:.2g} s", *([self.note] if self.note else [])])
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values; a margin that nothing bounded is None, and the witness is left out."""
+        return {
+            "status": self.status,
+            "margin": None if math.isnan(self.margin) else self.margin,
+            "found": self.found,
+            "method": self.method,
+            "arithmetic": self.arithmetic,
+            "seconds": self.seconds,
+            "note": self.note,
+        }
 
     @property
     def steps(self) -> dict[str, Evidence]:

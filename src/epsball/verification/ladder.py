@@ -12,11 +12,11 @@ import torch
 from epsball.attacks.base import Attack
 from epsball.attacks.pgd import PGD
 from epsball.device import exact_arithmetic
-from epsball.errors import BadConfig
+from epsball.errors import BadConfig, did_you_mean
 from epsball.ops.prepared import Prepared
 from epsball.problem.problem import Budget, Problem
 from epsball.verification.base import Verdict, Verifier, verifiers
-from epsball.verification.rungs import Attacked, Rung, Step, rungs_of
+from epsball.verification.rungs import Attacked, Rung, Step, named_steps, rungs_of
 from epsball.verification.sample import Sample
 
 STEPS: tuple[Step, ...] = ("clean", "attack", "ibp", "crown-ibp", "crown")
@@ -115,3 +115,18 @@ def _precise(problem: Problem, network: Prepared) -> Problem:
     """The same question for the network in float64: what float32 leaves open by no more than its rounding may take."""
     input_set, prop = problem.input_set.to(network.dtype, network.device), problem.prop.to(network.dtype)
     return replace(problem, network=network, input_set=input_set, prop=prop)
+
+
+def steps_named(method: str, where: str = "method") -> tuple[Step, ...]:
+    """The steps of names with commas: "auto" is the ladder itself; before any other name come "clean" and "attack".
+
+    Raises:
+        BadConfig: an unknown name.
+    """
+    chosen: list[Step] = []
+    known = ("auto", *named_steps())
+    for name in (part.strip() for part in method.split(",")):
+        if name not in known:
+            raise BadConfig(f"unknown method {name!r}", where=where, fix=did_you_mean(name, known) or f"use {', '.join(known)}")
+        chosen += [step for step in (STEPS if name == "auto" else ("clean", "attack", name)) if step not in chosen]
+    return tuple(chosen)
