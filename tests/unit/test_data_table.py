@@ -65,3 +65,11 @@ def test_a_mistyped_target_is_told_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(BadConfig) as error:
         read("t", _file(tmp_path, "age,risk\n1,p\n2,q\n"), Table("rsk"), "mine")
     assert "risk" in str(error.value.fix)
+
+
+def test_a_table_needs_its_options_and_other_files_take_none(tmp_path: Path) -> None:
+    with pytest.raises(BadConfig, match="without a target"):
+        user.add("mine", _file(tmp_path, ROWS))
+    (tmp_path / "mine.npz").write_bytes(b"no matter what")
+    with pytest.raises(BadConfig, match="options of a table"):
+        user.add("mine", tmp_path / "mine.npz", csv=Table("y"))

@@ -86,7 +86,8 @@ def test_every_verb_takes_every_integer(three, dtype):
         (torch.tensor([0, -1], dtype=torch.int8), BadData, "-1"),
         (torch.tensor([0]), BadShape, "2 inputs and 1 label"),
         (torch.tensor(1), BadShape, "int64"),
-        ([0, 1], BadShape, "list"),
+        ([0.5, 1.0], BadShape, "float"),
+        (["a", "b"], BadData, "no numbers"),
     ],
 )
 def test_what_is_no_label_is_named_at_every_door(three, y, error, named):

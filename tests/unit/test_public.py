@@ -14,8 +14,44 @@ import zoo
 from epsball.errors import BadConfig, BadData, BadShape
 from epsball.problem.sets import LpBall, Patch
 
-PUBLIC = ("Box", "EpsballError", "Interval", "LpBall", "Network", "Property", "Unsound", "Verdict", "attack", "bounds", "load",
-          "load_data", "radius", "smooth", "train", "verify")  # fmt: skip
+PUBLIC = (
+    "AlphaCrown",
+    "Box",
+    "Budget",
+    "Cells",
+    "Change",
+    "Column",
+    "Columns",
+    "Crown",
+    "EpsballError",
+    "FGSM",
+    "FastIbp",
+    "Interval",
+    "Ladder",
+    "LpBall",
+    "Network",
+    "PGD",
+    "Patch",
+    "Polytope",
+    "Problem",
+    "Product",
+    "Property",
+    "Tabular",
+    "Threat",
+    "Transformed",
+    "Unsound",
+    "Verdict",
+    "WordSubstitution",
+    "attack",
+    "bounds",
+    "load",
+    "load_data",
+    "load_threat",
+    "radius",
+    "smooth",
+    "train",
+    "verify",
+)  # fmt: skip
 
 
 def test_public_names_are_golden():

@@ -47,6 +47,10 @@ def add(name: str, path: Path, terms: str = _TERMS, csv: table.Table | None = No
     if name in sources:
         raise BadConfig(f"the name {name!r} belongs to a set that epsball knows", fix="choose another name")
     stored.place(name)
+    if csv is not None and path.suffix.lower() != ".csv":
+        raise BadConfig("the options of a table for what is none", where=str(path), fix="give a .csv file, or leave them out")
+    if csv is None and path.suffix.lower() == ".csv":
+        raise BadConfig("a table without a target", where=str(path), fix='name the column with the class: csv=Table("NAME")')
     data = table.read(name, path, csv, terms) if csv else _checked(name, _arrays(path), terms, str(path))
     if name in stored.names() and stored.read(name).digest != data.digest:
         raise BadConfig(
