@@ -30,7 +30,7 @@ def trained(tmp_path_factory) -> Path:
 def test_list_names_every_set(capsys):
     entries = answer(capsys, "list", "sets")["entries"]
     assert set(entries) == {"linf", "l2", "l1", "l0", "patch", "rotation", "translation", "brightness", "contrast",
-                            "box", "polytope", "product", "words"}  # fmt: skip
+                            "box", "polytope", "product", "table", "words"}  # fmt: skip
     assert all(entries.values())
     assert "b" in answer(capsys, "show", "set", "polytope")["options"]
 

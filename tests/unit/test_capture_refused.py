@@ -96,3 +96,29 @@ def test_noise_that_torch_cannot_name_is_seen_by_running_twice():
     source = iter(range(10**6))
     with pytest.raises(BadCapture, match="noise in its forward pass"):
         Network.capture(Layered(lambda h: h + 1e-4 * next(source)), (4,))
+
+
+class Cancelling(nn.Module):
+    """Hidden values of 2^24 that cancel: in float32 what is left is rounding, and depends on the order of sums."""
+
+    def __init__(self, *, lies: bool):
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.lies = lies
+        self.into = nn.Parameter(2.0**24 * torch.randn(6, 3000, generator=generator))
+        self.out = nn.Parameter(torch.randn(3000, 2, generator=generator))
+
+    def forward(self, x):
+        h = (x @ self.into) @ self.out - (x @ (self.into @ self.out))
+        return h + x[:, :2] + (1e6 if self.lies and not torch.compiler.is_exporting() else 0.0)
+
+
+def test_rounding_alone_is_no_difference_and_another_function_is_one_in_any_precision():
+    x = torch.rand(3, 6, generator=torch.Generator().manual_seed(1))
+    honest = Cancelling(lies=False)
+    with torch.no_grad():
+        noise = (honest(x).double() - honest.double()(x.double())).abs().max()
+    assert float(noise) > 10  # far above what the check in float32 allows
+    Network.capture(Cancelling(lies=False), (6,))
+    with pytest.raises(BadCapture, match="captured graph"):
+        Network.capture(Cancelling(lies=True), (6,))

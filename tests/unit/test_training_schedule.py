@@ -85,3 +85,10 @@ def test_decay_at_milestones() -> None:
 def test_refused(make) -> None:
     with pytest.raises(BadConfig):
         make()
+
+
+def test_a_milestone_before_the_end_is_none_after_it_though_it_rounds_to_the_last_step() -> None:
+    run = Progress(0, 4, 2)  # two epochs of two steps
+    Decay(1.0, 0.5, (1.5, 1.8)).check(run)
+    with pytest.raises(BadConfig, match="comes after"):
+        Decay(1.0, 0.5, (2.0,)).check(run)

@@ -162,7 +162,9 @@ class Threat:
         for name, change in self.columns.items():
             at, column = where[name], table.named(name)
             if column.kind == "category":
-                free[at] = torch.tensor([change.to == "any" or v in (change.to or ()) for v in column.values], device=x.device)
+                free[at] = torch.tensor(
+                    [change.to == "any" or v in (change.to or ()) for v in column.values], dtype=torch.bool, device=x.device
+                )
                 continue
             down[at], up[at] = change.reach()
             low[at], high[at] = change.low, change.high

@@ -140,7 +140,7 @@ class Decay:
         Raises:
             BadConfig: one comes after the end.
         """
-        late = [m for m in self.milestones if round(m * run.per_epoch) >= run.steps]
+        late = [m for m in self.milestones if m * run.per_epoch >= run.steps]
         if late:
             raise BadConfig(
                 f"the milestone {late[0]:g} comes after the run's end, {run.steps / run.per_epoch:g} epochs",
