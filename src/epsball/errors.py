@@ -84,6 +84,10 @@ class EpsballWarning(UserWarning):
     """The base of every warning of this package: no error, and no answer is false, but it is seldom what was meant."""
 
 
+class SkippedPlugin(EpsballWarning):
+    """A plugin that could not be loaded; everything else works without it."""
+
+
 class NearChance(EpsballWarning):
     """A network that is hardly better than guessing."""
 

@@ -9,12 +9,13 @@ entry point:
 
 from __future__ import annotations
 
+import warnings
 from importlib import import_module
 from importlib.metadata import entry_points
 from pkgutil import walk_packages
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from epsball.errors import BadConfig, did_you_mean
+from epsball.errors import BadConfig, SkippedPlugin, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -114,4 +115,8 @@ def _load_plugins() -> None:
     for point in entry_points(group=_PLUGIN_GROUP):
         if point.value not in _plugins_seen:
             _plugins_seen.add(point.value)
-            point.load()
+            try:
+                point.load()
+            except Exception as error:  # noqa: BLE001 - somebody else's code: whatever it raises is named
+                message = f"the plugin {point.name!r} ({point.value}) was skipped: it raised {type(error).__name__}: {error}"
+                warnings.warn(message, SkippedPlugin, stacklevel=2)

@@ -7,7 +7,7 @@ from importlib.metadata import EntryPoint
 import pytest
 
 from epsball import registry as registry_module
-from epsball.errors import BadConfig, did_you_mean
+from epsball.errors import BadConfig, SkippedPlugin, did_you_mean
 from epsball.registry import Registry
 
 
@@ -43,6 +43,18 @@ def test_plugins_are_loaded_at_the_first_look(monkeypatch, tmp_path):
     point = EntryPoint("mine", "my_plugin", "epsball.plugins")
     monkeypatch.setattr(registry_module, "entry_points", lambda group: [point] if group == "epsball.plugins" else [])
     assert ours["extra"] == 7
+
+
+def test_a_plugin_that_raises_is_named_and_skipped(monkeypatch, tmp_path):
+    (tmp_path / "broken_plugin.py").write_text("raise RuntimeError('no such card')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    point = EntryPoint("theirs", "broken_plugin", "epsball.plugins")
+    monkeypatch.setattr(registry_module, "entry_points", lambda group: [point] if group == "epsball.plugins" else [])
+    things: Registry[int] = Registry("thing")
+    things.register("a")(1)
+    with pytest.warns(SkippedPlugin, match="theirs.*broken_plugin.*no such card"):
+        assert list(things) == ["a"]
+    assert things["a"] == 1
 
 
 ours: Registry[int] = Registry("thing of ours")
