@@ -145,7 +145,7 @@ def attack(  # noqa: PLR0913 - the public surface names every option
         method: a name that `epsball list attacks` shows, or an attack with its options, such as `PGD(steps=100, restarts=5)`.
         seed: of everything random.
         threshold: of a network with one output: labels are 1 where it is above, else 0.
-        threat: what may happen to an input, in place of eps, norm and clip.
+        threat: what may happen to an input, in place of eps and norm; a ball without a range is cut to `clip`.
 
     Returns:
         The worst inputs found, their outputs and margins; `success` where the label is beaten.
@@ -188,7 +188,7 @@ def verify(  # noqa: PLR0913 - the public surface names every option
             attack, then IBP, CROWN-IBP and CROWN on what is left.
         timeout: seconds for the whole batch; what is not reached is "timeout", never an answer.
         threshold: of a network with one output: labels are 1 where it is above, else 0.
-        threat: what may happen to an input, in place of eps, norm and clip.
+        threat: what may happen to an input, in place of eps and norm; a ball without a range is cut to `clip`.
 
     Returns:
         One verdict a sample. "verified" is a proof up to the arithmetic that the verdict states; "unknown" says nothing.

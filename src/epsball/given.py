@@ -132,7 +132,9 @@ def input_set_of(x: Any, eps: Radius | None, norm: NormName, clip: Clip, threat:
     if threat is not None:
         if eps is not None or not isinstance(x, torch.Tensor):
             raise BadConfig("a threat beside a radius or a set", where="threat", fix="give inputs and the threat alone")
-        return threat.around(x)
+        if norm != "linf":
+            raise BadConfig("a threat beside a norm", where="norm", fix="the threat has its own: Threat(0.5, norm='l2')")
+        return threat.within(clip).around(x)
     if not isinstance(x, torch.Tensor):
         if eps is not None:
             raise BadConfig("an input set has its own size", where="eps", fix="give inputs and eps, or a set without eps")

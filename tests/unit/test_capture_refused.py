@@ -113,6 +113,17 @@ class Cancelling(nn.Module):
         return h + x[:, :2] + (1e6 if self.lies and not torch.compiler.is_exporting() else 0.0)
 
 
+class OnlyInFloat32(nn.Module):
+    """Another function in float32 than in float64, and not one that rounding makes."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(6, 2)
+
+    def forward(self, x):
+        return self.linear(x) + (1.0 if x.dtype == torch.float32 and not torch.compiler.is_exporting() else 0.0)
+
+
 def test_rounding_alone_is_no_difference_and_another_function_is_one_in_any_precision():
     x = torch.rand(3, 6, generator=torch.Generator().manual_seed(1))
     honest = Cancelling(lies=False)
@@ -122,3 +133,5 @@ def test_rounding_alone_is_no_difference_and_another_function_is_one_in_any_prec
     Network.capture(Cancelling(lies=False), (6,))
     with pytest.raises(BadCapture, match="captured graph"):
         Network.capture(Cancelling(lies=True), (6,))
+    with pytest.raises(BadCapture, match="captured graph"):
+        Network.capture(OnlyInFloat32(), (6,))

@@ -90,13 +90,13 @@ class Threat:
 
     @property
     def size(self) -> float:
-        """The largest radius; of columns 1: the whole of it."""
-        return 1.0 if self.columns else max(self.radii, default=0.0)
+        """The radius; of columns and of several radii 1: the whole of it."""
+        return 1.0 if self.columns or isinstance(self.eps, tuple) else self.eps
 
     @property
     def kind(self) -> str:
-        """What records call it: its norm, or "columns"."""
-        return "columns" if self.columns else self.norm
+        """What records call it: its norm, "columns", or "radii" where there are several: no radius alone says what they are."""
+        return "columns" if self.columns else "radii" if isinstance(self.eps, tuple) else self.norm
 
     def is_ball(self, norm: str) -> bool:
         """Whether it is a ball of one radius in this norm."""
@@ -168,7 +168,7 @@ class Threat:
                 continue
             down[at], up[at] = change.reach()
             low[at], high[at] = change.low, change.high
-        outside = ((x < low) | (x > high)).any(0)
+        outside = ((x < low.to(x.dtype)) | (x > high.to(x.dtype))).any(0)  # an end that the inputs' precision rounds is theirs
         if bool(outside.any()):
             name = table.names[int(outside.nonzero()[0])]
             raise BadData(

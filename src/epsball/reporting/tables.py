@@ -92,8 +92,8 @@ def headlines(story: Story) -> list[Headline]:
 
 
 def _alike(one: Run, other: Run) -> bool:
-    """Whether two runs are of the same weights and the same inputs, as far as their records tell."""
-    if one.header.identity.get("weights") != other.header.identity.get("weights"):
+    """Whether two runs are of the same weights, the same threat and the same inputs, as far as their records tell."""
+    if any(one.header.identity.get(part) != other.header.identity.get(part) for part in ("weights", "property")):
         return False
     if one.instances and other.instances:
         return [line.index for line in one.instances] == [line.index for line in other.instances]

@@ -196,7 +196,7 @@ def judged_at(recipe: Recipe, config: TrainConfig, clip: tuple[float, float] | N
             fix="leave it out",
         )
     threat = recipe.threat or Threat(0.0)
-    if threat.columns or isinstance(threat.eps, tuple):
+    if threat.kind in ("columns", "radii"):
         if config.test_eps is not None:
             raise BadConfig(
                 "a recipe against columns, or radii of several channels, is judged by those: a test radius has no effect",

@@ -215,6 +215,9 @@ def rows_box(
         torch.maximum(below.inside.lower, round_inward(valid.lower, x.dtype, -math.inf)),
         torch.minimum(above.inside.upper, round_inward(valid.upper, x.dtype, math.inf)),
     ]
+    for low, high in (ends, inside):  # an end that rounding put beyond the row itself
+        low.copy_(torch.minimum(low, x))
+        high.copy_(torch.maximum(high, x))
     first = torch.maximum(exact - down.floor(), valid.lower.ceil())[:, at].to(x.dtype)
     last = torch.minimum(exact + up.floor(), valid.upper.floor())[:, at].to(x.dtype)
     for low, high in (ends, inside):

@@ -69,7 +69,7 @@ class IbpTraining(Recipe):
                 where="recipe.eps",
                 fix="give eps = 1, the whole of them: their radii are in the threat",
             )
-        if self.against is not None and self.against.kind not in ("linf", "columns"):
+        if self.against is not None and self.against.kind not in ("linf", "radii", "columns"):
             raise BadConfig(
                 f"training against a threat in the norm {self.against.norm} would bound its hull alone",
                 where="recipe.against",
