@@ -14,7 +14,6 @@ from epsball.attacks.base import Attack, attacks
 from epsball.bounding.base import Bounder, bounders, output_interval
 from epsball.bounding.budget.within import Within
 from epsball.bounding.radius.by_name import Search, radius_by, widest
-from epsball.config import build
 from epsball.data import find
 from epsball.device import check_seed, exact_arithmetic
 from epsball.errors import BadConfig
@@ -38,7 +37,7 @@ from epsball.models.opened import Layout, Reading, open_model
 from epsball.ops.network import Network
 from epsball.problem.labels import as_labels
 from epsball.problem.problem import Budget, Problem
-from epsball.problem.property import check_threshold, robust
+from epsball.problem.property import Property, check_threshold, robust
 from epsball.problem.sets import Clip, InputSet
 from epsball.problem.sets.base import Divisible
 from epsball.smoothing.core import Smoothed
@@ -46,6 +45,7 @@ from epsball.training.base import Recipe, fitted, recipes
 from epsball.training.config import TrainConfig
 from epsball.training.evaluate import judged_at
 from epsball.training.loop import fit
+from epsball.values import build
 from epsball.verification.base import Verifier
 from epsball.verification.divided import Cells
 from epsball.verification.doubts import warn_near_chance
@@ -208,7 +208,8 @@ def verify(  # noqa: PLR0913 - the public surface names every option
             f"a {type(input_set).__name__} has no cells", where="method", fix="give the ladder itself: method=cells.ladder"
         )
     verdicts = verifier(problem, Budget(seconds=timeout))
-    warn_near_chance(sum(v.method != "clean" for v in verdicts), len(verdicts), max(2, network.classes))
+    if not isinstance(y, Property):
+        warn_near_chance(sum(v.method != "clean" for v in verdicts), len(verdicts), max(2, network.classes))
     return Verdicts(verdicts)
 
 

@@ -51,6 +51,7 @@ def test_from_a_csv_file_to_verdicts_by_verbs_and_by_python(tmp_path, monkeypatc
     answer(capsys, "train", "ibp", "--data", "people", "--model", "mlp", "--threat", tmp_path / "threat.toml", "--epochs", "20",
            "--batch", "32", "--set", "lr=3e-3", "--out", tmp_path / "run")  # fmt: skip
     by_verb = answer(capsys, "verify", tmp_path / "run", "--data", "people", "--threat", tmp_path / "threat.toml")
+    assert "Infinity" not in (tmp_path / "run/verify-people-threat-threat/record.jsonl").read_text()
     attacked = answer(capsys, "attack", tmp_path / "run", "--data", "people", "--threat", tmp_path / "threat.toml")
 
     data = epsball.load_data("people")

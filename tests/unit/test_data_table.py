@@ -73,3 +73,9 @@ def test_a_table_needs_its_options_and_other_files_take_none(tmp_path: Path) -> 
     (tmp_path / "mine.npz").write_bytes(b"no matter what")
     with pytest.raises(BadConfig, match="options of a table"):
         user.add("mine", tmp_path / "mine.npz", csv=Table("y"))
+
+
+def test_whole_numbers_that_float32_rounds_are_refused(tmp_path: Path) -> None:
+    text = "code,y\n" + "".join(f"{16777216 + i},{'no' if i % 2 else 'yes'}\n" for i in range(8))
+    with pytest.raises(EpsballError, match="does not tell apart"):
+        read("t", _file(tmp_path, text), Table("y"), "mine")

@@ -86,11 +86,13 @@ def test_what_is_no_input_or_no_label_is_named(net):
         epsball.verify(net, X, y, eps="8/0")
     with pytest.raises(BadConfig, match="beside"):
         epsball.verify(net, X, y, eps=0.1, threat=epsball.Threat(0.1))
+    with pytest.raises(BadConfig, match="beside a norm"):
+        epsball.verify(net, X, y, norm=2, threat=epsball.Threat(0.1))
 
 
 def test_a_threat_is_a_set_around_inputs(net):
     y = net.module(X).argmax(1)
-    threat = epsball.Threat(0.01, clip=(0.0, 1.0))
+    threat = epsball.Threat(0.01)  # cut to the call's own range, as on the command line
     assert _said(epsball.verify(net, X, y, threat=threat)) == _said(epsball.verify(net, X, y, eps=0.01))
     assert torch.equal(epsball.attack(net, X, y, threat=threat).margin, epsball.attack(net, X, y, eps=0.01).margin)
 

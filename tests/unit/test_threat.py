@@ -199,3 +199,23 @@ def test_training_sees_the_share_of_the_threat_that_the_ramp_has_reached():
     half, whole = threat.scaled_box(ROWS, 0.5), threat.around(ROWS).hull()
     assert torch.equal(half.upper, (ROWS + whole.upper) / 2)
     assert torch.equal(threat.scaled_box(ROWS, 0.0).lower, ROWS)
+
+
+def test_several_radii_are_no_radius_in_a_record():
+    assert (Threat((0.1, 0.2)).kind, Threat((0.1, 0.2)).size) == ("radii", 1.0)
+    assert (Threat(0.2).kind, Threat(0.2).size) == ("linf", 0.2)
+
+
+def test_an_end_that_rounding_moves_keeps_the_row_itself():
+    x = torch.tensor([[0.3]])  # a little above three tenths
+    mine = Threat(columns={"0": Change(0.1, "down", high=0.3)}).around(x)
+    assert bool(mine.holds(x)[0])
+    assert float(mine.inner().hull().upper) == float(mine.hull().upper) == float(x)
+    with pytest.raises(BadData, match="range"):
+        Threat(columns={"0": Change(0.1, high=0.3)}).around(torch.tensor([[0.301]]))
+
+
+def test_an_empty_table_stands_for_no_number():
+    text = '[recipe]\nname = "ibp"\neps = {}\n[train]\n[model]\nname = "mlp"\n[data]\nname = "digits"\n'
+    with pytest.raises(BadConfig, match="eps"):
+        load(text)

@@ -33,8 +33,8 @@ def attack(
 ) -> None:
     """Attack a network on test examples: what survives bounds its robust accuracy from above."""
     from epsball.attacks.base import attacks
-    from epsball.config import options
     from epsball.run.attack import assault
+    from epsball.values import options
 
     if sigma is not None:
         if method is not None:
@@ -52,11 +52,11 @@ def attack(
 
 
 def _smoothed(target: Sets, sigma: str, settings: Sequence[str], out: Path | None, setup: Opening, output: Output) -> None:
-    from epsball.config import build, options
     from epsball.run.attack_smoothed import smooth_assault
     from epsball.smoothing.attack import SmoothPGD
     from epsball.smoothing.core import Smoothed
     from epsball.smoothing.noises.continuous import Gaussian
+    from epsball.values import build, options
 
     for name, given, kept in (("--perturbation", target.perturbation, None), ("--norm", target.norm, "l2")):
         if given not in (None, kept):

@@ -52,12 +52,12 @@ class Smoothing:
         Raises:
             BadConfig: an unknown noise or procedure, an option that it does not have, or one of sampling beside an exact noise.
         """
-        from epsball.config import options
         from epsball.run.certifiers import Counting, Sampling
         from epsball.smoothing.core import Smoothed
         from epsball.smoothing.noises.continuous import noises
         from epsball.smoothing.noises.exact import enumerations
         from epsball.smoothing.statistics.procedures import procedures
+        from epsball.values import options
 
         own = [text.removeprefix(_OF_NOISE) for text in self.settings or [] if text.startswith(_OF_NOISE)]
         rest = [text for text in self.settings or [] if not text.startswith(_OF_NOISE)]
@@ -118,8 +118,8 @@ def certify(  # noqa: PLR0913 - one parameter an option
 
 def _law(kind: type[T], sigma: str, settings: list[str]) -> T:
     """The noise of that kind, of this scale."""
-    from epsball.config import options
     from epsball.smoothing.draws import scale_of
+    from epsball.values import options
 
     return options(kind, [f"{scale_of(kind)}={number(sigma, '--sigma')!r}", *settings], "noise")
 

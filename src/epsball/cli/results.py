@@ -34,7 +34,8 @@ def show_results(output: Output, path: Path, summary: SummaryLine) -> None:
     if runs == 1:
         what = f"{summary.classifier} --denoiser {path}" if summary.classifier else path
         verb = f"certify {what} --data {summary.data}{_noise(summary)}" if noisy else f"verify {what} --data {summary.data}"
-        output.text(f"next:  epsball {verb} --{scale}")
+        sets = "threat FILE" if summary.norm in ("columns", "radii") else scale
+        output.text(f"next:  epsball {verb} --{sets}")
 
 
 def _noise(summary: SummaryLine) -> str:

@@ -12,7 +12,7 @@ import torch
 from epsball.data.base import Dataset, digest, table_statistics
 from epsball.errors import BadConfig, BadData, BadFile, did_you_mean
 from epsball.examples import Examples
-from epsball.problem.columns import Column, Columns
+from epsball.problem.columns import Column, Columns, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _LARGEST = 2**28  # bytes of a file
 _VALUES = 100  # different values of a category
+_EXACT = 2**24  # up to it float32 holds every whole number
 _WHOLE = re.compile(r"[+-]?[0-9]+")
 
 
@@ -129,8 +130,15 @@ def _column(key: str, cells: list[str], table: Table, where: str) -> tuple[Colum
                 f"row {row} has {cell!r} in column {key!r}", where=where, fix="give a finite number (a whole one if integer)"
             )
     x = torch.tensor(numbers, dtype=torch.float32)[:, None]
-    kind = "integer" if key in table.integer or all(_WHOLE.fullmatch(cell) for cell in cells) else "number"
-    return Column(key, kind, float(x.min()), float(x.max())), x  # type: ignore[arg-type]
+    whole = key in table.integer or all(_WHOLE.fullmatch(cell) for cell in cells)
+    if whole and float(x.abs().max()) > _EXACT:
+        raise BadData(
+            f"column {key!r} has whole numbers above {_EXACT}, which float32 does not tell apart",
+            where=where,
+            fix=f"give them in a larger unit, or --drop {key}",
+        )
+    kind: Kind = "integer" if whole else "number"
+    return Column(key, kind, float(x.min()), float(x.max())), x
 
 
 def _category(key: str, cells: list[str], where: str) -> tuple[Column, Tensor]:

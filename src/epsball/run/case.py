@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from epsball.config import plain
 from epsball.errors import BadShape
 from epsball.examples import Examples
 from epsball.models.adapters import of_classes
@@ -24,6 +23,7 @@ from epsball.rounding import Rounding
 from epsball.run.identity import network_of
 from epsball.run.subject import architecture_of, subject
 from epsball.run.word_sets import KIND, Words
+from epsball.values import plain
 
 if TYPE_CHECKING:
     from pathlib import Path

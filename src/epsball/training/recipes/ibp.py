@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from epsball.training.interval_pass import Bounded
     from epsball.types import Tensor
 
+_PART = 4096  # examples that are checked at once
+
 
 @recipes.register("ibp")
 @dataclass(frozen=True)
@@ -112,7 +114,8 @@ class IbpTraining(Recipe):
     def check(self, data: Examples, run: Progress) -> None:
         self.radius().check(run)
         if self.against is not None:
-            self.against.around(data.inputs())  # a row that the threat does not know fails here, before the first step
+            for start in range(0, len(data), _PART):  # a row that the threat does not know fails here, before the first step
+                self.against.around(data.inputs(slice(start, start + _PART)))
             return
         if self.clip is None:
             return
