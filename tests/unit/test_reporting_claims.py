@@ -26,13 +26,18 @@ def test_the_conclusion_counts_every_input_once(tmp_path):
     rates = {name: round(200 * rate["value"]) for name, rate in lines[-2]["accuracy"].items()}
     assert claim.conclusion.startswith("Of the 200 test inputs asked (the first 200 of the 10,000 test examples of ")
     assert f", {rates['verified']} (" in claim.conclusion
-    assert SUBJECT["threat"] in claim.conclusion
+    assert "|x' - x|_inf ≤ 0.1, x' in [0, 1]" in claim.conclusion
     assert f"changes the class of {rates['clean'] - rates['attacked']};" in claim.conclusion
     assert f"; {rates['attacked'] - rates['verified']} are undecided" in claim.conclusion
     assert f"; {200 - rates['clean']} are classified wrongly" in claim.conclusion
     facts = dict(claim.facts)
     assert facts["Network"] == "cnn, 12,345 parameters, input 1 x 28 x 28, 10 classes"
     assert facts["Weights"] == lines[0]["identity"]["weights"]
+
+
+def test_the_whole_test_set_is_called_so(tmp_path):
+    (claim,) = _told(tmp_path / "v", sample.verify_lines(200), chosen={"count": 200, "of": 200, "how": "the first 200"})
+    assert "(all 200 test examples of " in claim.conclusion
 
 
 def test_an_attack_alone_proves_nothing(tmp_path):
@@ -74,8 +79,8 @@ def test_the_slice_of_shards_is_that_of_the_whole(tmp_path):
     assert claim.conclusion.startswith("Of the 60 test inputs asked (the first 60 of the 100 test examples of ")
 
 
-@pytest.mark.parametrize("what", ["weights", "data"])
-def test_an_attack_on_another_slice_or_other_weights_says_nothing_about_this_one(tmp_path, what):
+@pytest.mark.parametrize("what", ["weights", "property", "data"])
+def test_an_attack_on_another_slice_by_another_threat_or_other_weights_says_nothing_about_this_one(tmp_path, what):
     proof, attack = sample.verify_lines(200), sample.attack_lines(200)
     attack = [line for line in attack if line["type"] != "instance"]
     attack[0]["identity"][what] = "5e" * 32

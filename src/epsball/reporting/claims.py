@@ -78,13 +78,16 @@ def _chosen(run: Run) -> str:
     chosen = run.header.subject.get("chosen")
     known = chosen if isinstance(chosen, Mapping) else {}
     how = sliced([line.index for line in run.instances]) if run.parts and run.instances else str(known.get("how", ""))
+    count = len(run.instances) if run.parts and run.instances else known.get("count")
+    if count is not None and count == known.get("of"):
+        return f"all {_number(count)} test examples"
     whole = f" of the {_number(known['of'])} test examples" if "of" in known else ""
     return f"{how}{whole}" if how else "the record does not say which"
 
 
 def _threat(run: Run, summary: SummaryLine) -> str:
     eps = "" if summary.eps is None else f" ball of radius {summary.eps:g}"
-    return str(run.header.subject.get("threat") or f"{summary.norm}{eps}")
+    return str(run.header.subject.get("threat") or f"{summary.norm}{eps}").replace("<=", "≤")
 
 
 def _hits(rate: Rate | None, count: int) -> int | None:
