@@ -219,3 +219,24 @@ def test_an_empty_table_stands_for_no_number():
     text = '[recipe]\nname = "ibp"\neps = {}\n[train]\n[model]\nname = "mlp"\n[data]\nname = "digits"\n'
     with pytest.raises(BadConfig, match="eps"):
         load(text)
+
+
+def test_the_halves_along_every_feature_hold_every_row_and_no_other():
+    """Twice, so that ends which a split has moved are split, too."""
+    for row in ROWS:
+        whole = Threat(columns=CHANGES, table=TABLE).around(row[None])
+        every = rows_by_hand(row)
+        for first, second in itertools.product(range(8), repeat=2):
+            quarters = [quarter for half in whole.split(first) for quarter in half.split(second)]
+            held = torch.stack([torch.cat([quarter.holds(other[None]) for other in every]) for quarter in quarters])
+            assert bool(held.any(0).all()), (first, second)
+            assert all(bool(whole.holds(quarter.centre)[0]) for quarter in quarters)
+            if len({0, 7} & {first, second}) == 2:  # two features of several values: nothing is held twice
+                assert int(held.sum()) == len(every)
+
+
+def test_halves_of_many_whole_numbers_lose_none():
+    mine = Threat(columns={"n": Change(5)}, table=Columns((Column("n", "integer"), Column("m")))).around(torch.tensor([[7.0, 0.0]]))
+    low, high = mine.split(0)
+    held = [[bool(part.holds(torch.tensor([[float(n), 0.0]]))[0]) for n in range(2, 13)] for part in (low, high)]
+    assert [sum(pair) for pair in zip(*held, strict=True)] == [1] * 11
