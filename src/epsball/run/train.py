@@ -76,15 +76,28 @@ def start(
 
 
 def load_examples(named: Named) -> Dataset:
-    """The data set of a configuration.
+    """The data set of a configuration; with `examples`, only that many of its training examples, the first ones.
+
+    The model's normalisation is that of the whole set all the same.
 
     Raises:
-        BadConfig, BadFile: it has other options than a name, or is unknown, or is not on this machine.
+        BadConfig, BadFile: it has other options than name and examples, or is unknown, or is not on this machine.
     """
     for key in named.options:
-        hint = did_you_mean(key, ["name"])
-        raise BadConfig(f"unknown option {key!r}", where=f"data.{key}", fix=hint or "a data set takes its name alone")
-    return load_data(named.name)
+        if key != "examples":
+            hint = did_you_mean(key, ["name", "examples"])
+            raise BadConfig(f"unknown option {key!r}", where=f"data.{key}", fix=hint or "a data set takes name and examples")
+    data = load_data(named.name)
+    if "examples" not in named.options:
+        return data
+    count = named.options["examples"]
+    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= len(data.train):
+        raise BadConfig(
+            f"{count!r} of {len(data.train):,} training examples",
+            where="data.examples",
+            fix=f"give a whole number from 1 to {len(data.train)}, or leave it out: all",
+        )
+    return replace(data, train=data.train.take(torch.arange(count)))
 
 
 def _job(config: RunConfig, described: Architecture, data: Dataset, device: torch.device) -> Job:
