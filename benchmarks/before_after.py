@@ -18,6 +18,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    Call = Callable[[], Tensor | None]
 
 SLICE = 0.1  # CPU seconds that a round of one cell takes at least
 
@@ -41,7 +49,7 @@ def worker() -> None:
         print(json.dumps({"seconds": seconds / asked["repeats"], "values": values}), flush=True)
 
 
-def _bounds(net: str, batch: int, method: str):
+def _bounds(net: str, batch: int, method: str) -> Call:
     import torch
 
     from benchmarks import bounds
@@ -50,14 +58,14 @@ def _bounds(net: str, batch: int, method: str):
     own, _ = bounds.calls(net, batch, 0.02, [method])
     recycle_memory(torch.device("cpu"))
 
-    def call():
+    def call() -> Tensor:
         with torch.no_grad():
             return own[method]()
 
     return call
 
 
-def _step(arm: str):
+def _step(arm: str) -> Call:
     import torch
 
     from benchmarks import training_step as steps
@@ -75,7 +83,7 @@ def _step(arm: str):
 class Checkout:
     """A worker process in one checkout."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path) -> None:
         paths = os.pathsep.join((str(folder / "src"), str(folder)))
         command = [sys.executable, str(Path(__file__).resolve()), "--worker"]
         environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}
@@ -84,7 +92,8 @@ class Checkout:
         )
 
     def run(self, cell: tuple, repeats: int = 1, *, values: bool = False) -> dict:
-        assert self.process.stdin and self.process.stdout
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
         self.process.stdin.write(json.dumps({"cell": cell, "repeats": repeats, "values": values}) + "\n")
         self.process.stdin.flush()
         line = self.process.stdout.readline()
