@@ -92,8 +92,8 @@ class Checkout:
         )
 
     def run(self, cell: tuple, repeats: int = 1, *, values: bool = False) -> dict:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
+        if self.process.stdin is None or self.process.stdout is None:
+            raise SystemExit("a worker without pipes")
         self.process.stdin.write(json.dumps({"cell": cell, "repeats": repeats, "values": values}) + "\n")
         self.process.stdin.flush()
         line = self.process.stdout.readline()
