@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from epsball.problem.sets import Transformed as Transformed
     from epsball.problem.sets import WordSubstitution as WordSubstitution
     from epsball.problem.threat import Threat as Threat
+    from epsball.recorded import Record as Record
     from epsball.training.recipes.fast_ibp import FastIbp as FastIbp
     from epsball.verification.base import Verdict as Verdict
     from epsball.verification.divided import Cells as Cells
@@ -58,6 +59,7 @@ _WHERE = {
     "smooth": "epsball.api",
     "load_data": "epsball.api",
     "load_threat": "epsball.config",
+    "Record": "epsball.recorded",
     "Threat": "epsball.problem.threat",
     "Change": "epsball.problem.change",
     "Column": "epsball.problem.columns",

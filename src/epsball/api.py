@@ -45,6 +45,7 @@ from epsball.training.base import Recipe, fitted, recipes
 from epsball.training.config import TrainConfig
 from epsball.training.evaluate import judged_at
 from epsball.training.loop import fit
+from epsball.training.schedule import milestones
 from epsball.values import build
 from epsball.verification.base import Verifier
 from epsball.verification.divided import Cells
@@ -302,7 +303,8 @@ def train(
         data: such as `epsball.load_data("mnist")`.
         recipe: a name that `epsball list recipes` shows, or a recipe with its options, such as `FastIbp(eps=0.3, ramp=20)`.
         eps: radius of a named recipe; "standard" has none, and takes none: give `test_eps` to judge it at a radius.
-        epochs: passes over the training examples; a named recipe warms up over a tenth and ramps over half of them.
+        epochs: passes over the training examples; a named recipe warms up over a tenth and ramps over half of them, and its
+            learning rate falls after three quarters and nine tenths of them, as that of `epsball train` does.
         **options: of `TrainConfig`: batch, lr, milestones, seed, protocol, ...
 
     Returns:
@@ -314,7 +316,8 @@ def train(
     if eps is not None and not isinstance(recipe, str):
         raise BadConfig("a recipe has its own eps", where="eps", fix=f"leave it out, or give {type(recipe).__name__}(eps={eps})")
     chosen = named_recipe(recipe, eps, epochs) if isinstance(recipe, str) else recipe
-    config = build(TrainConfig, {"epochs": epochs, **options}, "train")
+    own = {"milestones": milestones(epochs)} if isinstance(recipe, str) else {}
+    config = build(TrainConfig, {"epochs": epochs, **own, **options}, "train")
     chosen = chosen.over(data.columns)
     network = of_classes(Network.capture(net, data.train.shape))
     judge = judged_at(chosen, config, data.clip)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import random
+import re
+from pathlib import Path
 
 import torch
 
@@ -73,6 +75,50 @@ def test_from_a_csv_file_to_verdicts_by_verbs_and_by_python(tmp_path, monkeypatc
                 moved = torch.cat([x[None, :2] + torch.tensor([[up, more]])] * 3).float()
                 said = net(torch.cat([moved, torch.eye(3)], 1)).argmax(1)
                 assert verdict.status != "verified" or bool((said == y).all())
+
+
+def told(page: str) -> list[str]:
+    """What a report says, without times: words between the tags of the page, numbers of seconds and dates taken out."""
+    words = [text.strip() for text in re.sub(r"<(style|script)\b.*?</\1>", "", page, flags=re.DOTALL).replace("><", "> <").split("<")]
+    text = [word.partition(">")[2].strip() for word in words]
+    return [re.sub(r"\d[\d.,]*(e-?\d+)? (ms|s|min|h)\b|\d{4}-\d\d-\d\d[ T]?[\d:]*", "TIME", word) for word in text if word]
+
+
+def test_the_report_of_python_is_the_report_of_the_verbs(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    written(tmp_path / "people.csv", 120)
+    (tmp_path / "threat.toml").write_text(THREAT)
+    answer(capsys, "data", "add", "people", tmp_path / "people.csv", "--target", "good")
+    sides = []
+    for name in ("verbs", "python"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        if name == "verbs":
+            answer(capsys, "train", "ibp", "--data", "people", "--model", "mlp", "--threat", "../threat.toml", "--epochs", "6",
+                   "--batch", "32", "--set", "lr=3e-3", "--out", "run")  # fmt: skip
+            answer(capsys, "verify", "run", "--data", "people", "--threat", "../threat.toml")
+            answer(
+                capsys,
+                "attack",
+                "run",
+                "--data",
+                "people",
+                "--threat",
+                "../threat.toml",
+                "--out",
+                "run/attack-people-threat-threat",
+            )
+            answer(capsys, "report", "run")
+        else:
+            record = epsball.Record("run")
+            record.train("ibp", data="people", model="mlp", threat="../threat.toml", epochs=6, batch=32, lr=3e-3)
+            record.verify("people", threat="../threat.toml")
+            record.attack("people", threat="../threat.toml")
+            assert record.report().name == "report.html"
+        sides.append((sorted(str(p) for p in Path().rglob("record.jsonl")), told(Path("report.html").read_text("utf-8"))))
+    assert sides[0][0] == sides[1][0]
+    assert len(sides[0][1]) > 100
+    assert sides[0][1] == sides[1][1]
 
 
 def test_a_threat_has_no_ball_beside_it(tmp_path, capsys):

@@ -36,6 +36,7 @@ PUBLIC = (
     "Problem",
     "Product",
     "Property",
+    "Record",
     "Tabular",
     "Threat",
     "Transformed",

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from epsball.cli.common import Anyway, Output, Part, Resume, number
 from epsball.cli.spread import defaults
 from epsball.cli.target import Opening, TargetExamples, folder_of
-from epsball.errors import BadConfig
 
 if TYPE_CHECKING:
     from epsball.record.lines import SummaryLine
     from epsball.run.case import Case
     from epsball.run.certifiers import Certifier
     from epsball.smoothing.sampling.sampler import Function
-
-T = TypeVar("T")
-_OF_NOISE = "noise."
-_BATCH, _ALPHA, _SELECTION = 256, "0.001", 100
 
 
 @dataclass(frozen=True)
@@ -39,11 +34,9 @@ class Smoothing:
         typer.Option("--set", help="option=value of the procedure, such as cap=10000; noise.KEY=value: of the noise."),
     ] = None
     alpha: Annotated[
-        str | None, typer.Option("--alpha", help=f"Probability of a wrong certificate, for each image; default: {_ALPHA}.")
+        str | None, typer.Option("--alpha", help="Probability of a wrong certificate, for each image; default: 0.001.")
     ] = None
-    selection: Annotated[int | None, typer.Option("--selection", help=f"Samples that choose the class; default: {_SELECTION}.")] = (
-        None
-    )
+    selection: Annotated[int | None, typer.Option("--selection", help="Samples that choose the class; default: 100.")] = None
     batch: Annotated[int | None, typer.Option("--batch", help="Samples of one forward pass.")] = None
 
     def certifier(self, module: Function, case: Case, seed: int) -> Certifier:
@@ -52,35 +45,21 @@ class Smoothing:
         Raises:
             BadConfig: an unknown noise or procedure, an option that it does not have, or one of sampling beside an exact noise.
         """
-        from epsball.run.certifiers import Counting, Sampling
-        from epsball.smoothing.core import Smoothed
-        from epsball.smoothing.noises.continuous import noises
-        from epsball.smoothing.noises.exact import enumerations
-        from epsball.smoothing.statistics.procedures import procedures
-        from epsball.values import options
+        from epsball.run.certifiers import certifier
 
-        own = [text.removeprefix(_OF_NOISE) for text in self.settings or [] if text.startswith(_OF_NOISE)]
-        rest = [text for text in self.settings or [] if not text.startswith(_OF_NOISE)]
-        if self.noise in enumerations:
-            self._nothing_sampled(rest)
-            law = _law(enumerations[self.noise], self.sigma, own)
-            return Counting(module, law, case.network.classes, self.batch or _BATCH)
-        chosen = options(procedures[self.procedure or "sequential"], rest, "procedure")
-        noise = _law(noises[self.noise], self.sigma, own)
-        smoothed = Smoothed(module, noise, case.network.classes, batch=self.batch, seed=seed, clip=case.data.clip)
-        goal = None if self.radius is None else number(self.radius, "--radius")
-        selection = _SELECTION if self.selection is None else self.selection
-        return Sampling(smoothed, chosen, number(self.alpha or _ALPHA, "--alpha"), selection, goal)
-
-    def _nothing_sampled(self, rest: list[str]) -> None:
-        sampled = {"radius": self.radius, "procedure": self.procedure, "alpha": self.alpha, "selection": self.selection}
-        for name, value in {**sampled, "set": rest or None}.items():
-            if value is not None:
-                raise BadConfig(
-                    f"{self.noise} noise is counted without chance: nothing is sampled",
-                    where=f"--{name}",
-                    fix="leave it out; --set noise.KEY=VALUE sets an option of the noise",
-                )
+        return certifier(
+            module,
+            case,
+            number(self.sigma, "--sigma"),
+            self.noise,
+            radius=None if self.radius is None else number(self.radius, "--radius"),
+            procedure=self.procedure,
+            alpha=None if self.alpha is None else number(self.alpha, "--alpha"),
+            selection=self.selection,
+            batch=self.batch,
+            settings=self.settings or (),
+            seed=seed,
+        )
 
 
 def certify(  # noqa: PLR0913 - one parameter an option
@@ -114,14 +93,6 @@ def certify(  # noqa: PLR0913 - one parameter an option
         summary = Certification(case, certifier, machines, told, denoiser).run(path, resume=resume, anyway=anyway)
     output.result("certify", {"run": str(path), **summary.written()})
     _show(output, path, summary)
-
-
-def _law(kind: type[T], sigma: str, settings: list[str]) -> T:
-    """The noise of that kind, of this scale."""
-    from epsball.smoothing.draws import scale_of
-    from epsball.values import options
-
-    return options(kind, [f"{scale_of(kind)}={number(sigma, '--sigma')!r}", *settings], "noise")
 
 
 def _show(output: Output, path: Path, summary: SummaryLine) -> None:

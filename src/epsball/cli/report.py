@@ -17,10 +17,9 @@ def report(
     output: Output,
 ) -> None:
     """Write one self-contained HTML report from run folders."""
-    from epsball.record.folder import is_run
+    from epsball.record.folder import gathered
     from epsball.reporting.html import write_report
 
-    below = [folder.parent for run in runs if run.is_dir() for folder in sorted(run.glob("*/record.jsonl"))]
-    written = write_report([*(run for run in runs if is_run(run) or run not in {b.parent for b in below}), *below], out)
+    written = write_report(gathered(runs), out)
     output.result("report", {"report": str(written), "bytes": written.stat().st_size})
     output.text(f"{written}  ({written.stat().st_size / 2**20:.1f} MiB)")

@@ -11,7 +11,7 @@ import typer
 from epsball.cli.common import Anyway, Output
 from epsball.cli.results import show_results
 from epsball.cli.target import Device
-from epsball.errors import BadConfig, did_you_mean
+from epsball.errors import BadConfig
 
 if TYPE_CHECKING:
     from epsball.config import RunConfig
@@ -31,7 +31,9 @@ def train(  # noqa: PLR0913 - one parameter an option
     threat: Annotated[
         Path | None, typer.Option("--threat", help="A TOML file that says what may happen to an input, instead of --eps.")
     ] = None,
-    epochs: Annotated[int | None, typer.Option("--epochs", help="Passes over the training examples.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", help="Passes over the training examples; with --resume: go on to so many.")
+    ] = None,
     batch: Annotated[int | None, typer.Option("--batch", help="Examples a step.")] = None,
     certify_train: Annotated[
         int | None, typer.Option("--certify-train", help="Training examples judged at the end; 0: all; default: 1000.")
@@ -49,30 +51,35 @@ def train(  # noqa: PLR0913 - one parameter an option
     output: Output,
 ) -> None:
     """Train a network. Ctrl-C leaves a whole checkpoint; go on with --resume."""
-    from epsball.config import against, load, load_threat
+    from epsball.config import load, load_threat
+    from epsball.run.configured import configured
     from epsball.run.seeds import parse_seeds, seeds_of
 
     given = {
-        "recipe.eps": eps, "train.epochs": epochs, "train.batch": batch, "train.protocol": protocol, "train.seed": seed,
+        "train.epochs": epochs, "train.batch": batch, "train.protocol": protocol, "train.seed": seed,
         "train.certify_train": certify_train,
-        "data.name": data, "model.name": model,
     }  # fmt: skip
-    overrides = [f"{key}={value}" for key, value in given.items() if value is not None]
-    if threat is not None:
-        if eps is not None:
-            raise BadConfig("--eps beside a threat", where=f"--eps {eps}", fix="the file says it all: leave --eps out")
-        overrides.append("recipe.eps=1")
+    overrides = [*(f"{key}={value}" for key, value in given.items() if value is not None), *(settings or [])]
     if resume is not None:
-        if recipe is not None or overrides or settings or seeds:
+        more = [] if epochs is None else [f"train.epochs={epochs}"]
+        if overrides != more or seeds or any(value is not None for value in (recipe, data, model, eps, threat)):
             raise BadConfig(
-                "a resumed run keeps its configuration", where="--resume", fix="give --resume RUN alone, or start a new run"
+                "a resumed run keeps its configuration, but for its epochs",
+                where="--resume",
+                fix="give --resume RUN alone or with --epochs, or start a new run",
             )
-        config = load(resume / "config.toml")
+        config = load(resume / "config.toml", more)
+        _grows(config.train.epochs, load(resume / "config.toml").train.epochs)
     else:
-        config = load(_source(recipe, model or "cnn-small", epochs), [*overrides, *(settings or [])])
-        config = config if threat is None else against(config, load_threat(threat))
+        config = configured(
+            recipe, overrides, data=data, model=model, eps=eps, threat=None if threat is None else load_threat(threat)
+        )
     path = resume or out or Path("runs") / f"{config.data.name}-{_stem(recipe)}-{time.strftime('%Y%m%d-%H%M%S')}"
     several = seeds_of(path) if resume else parse_seeds(seeds, config.train.seed) if seeds else None
+    if several and resume and epochs is not None:
+        raise BadConfig(
+            "several seeds keep their epochs", where="--epochs", fix="go on with one of them: --resume RUN/seed-N --epochs ..."
+        )
     follow = {"resume": resume is not None, "anyway": anyway}
     summary = _run(config, path, several, device=device, quiet=output.quiet or output.as_json, **follow)
     if summary is None:
@@ -101,38 +108,11 @@ def _run(
         return start(config, path, follow, device=where, resume=resume, anyway=anyway)
 
 
-def _source(recipe: str | None, model: str, epochs: int | None) -> Path | str:
-    """A TOML file as it is; the name of a setting as its text; that of a recipe with schedules fitted to the epochs."""
-    from epsball.training.base import fitted, recipes
-    from epsball.training.config import TrainConfig
-    from epsball.training.settings import names, text
-
-    if recipe is None:
+def _grows(epochs: int, before: int) -> None:
+    if epochs < before:
         raise BadConfig(
-            "no recipe was named", where="epsball train", fix="epsball train fast-ibp --eps 0.1; see: epsball list recipes"
+            f"the run has {before} epochs, and {epochs} are asked for", where=f"--epochs {epochs}", fix=f"give {before + 1} or more"
         )
-    if recipe.endswith(".toml"):
-        return Path(recipe)
-    if recipe in names():
-        return text(recipe)
-    if recipe not in recipes:
-        hint = did_you_mean(recipe, [*recipes, *names()])
-        raise BadConfig(
-            f"unknown recipe or setting {recipe!r}", fix=f"{hint or ''} see: epsball list recipes, epsball list settings".strip()
-        )
-    norm = "\nbatch_norm = true" if model == "cnn-small" else ""
-    length = epochs or TrainConfig().epochs
-    schedule = "".join(f"\n{name} = {value}" for name, value in fitted(recipes[recipe], length).items())
-    return f"""
-[recipe]
-name = "{recipe}"{schedule}
-[train]
-milestones = [{0.75 * length}, {0.9 * length}]
-[model]
-name = "{model}"{norm}
-[data]
-name = "mnist"
-"""
 
 
 def _stem(recipe: str | None) -> str:

@@ -10,15 +10,11 @@ import typer
 from epsball.cli.common import Anyway, Output, Part, Resume, number, percent
 from epsball.cli.forecast import Limits
 from epsball.cli.target import Opening, Sets, folder_of
-from epsball.errors import BadConfig
 
 if TYPE_CHECKING:
     from epsball.bounding.base import Bounder
     from epsball.record.lines import SummaryLine
     from epsball.verification.rungs import Step
-
-
-_CELLS = 10
 
 
 def verify(  # noqa: PLR0913 - one parameter an option
@@ -51,20 +47,14 @@ def verify(  # noqa: PLR0913 - one parameter an option
     """Verify a network on test examples by attack, IBP, CROWN-IBP and CROWN. Unknown is never counted as an answer."""
     import torch
 
-    from epsball.problem.sets.base import Divisible
-    from epsball.run.verify import Judgement
-    from epsball.verification.divided import Cells
-    from epsball.verification.ladder import Ladder, steps_named
+    from epsball.run.verify import Judgement, verifier_of
+    from epsball.verification.ladder import steps_named
 
     steps = steps_named(method, "--method")
     case = target.case(setup, part)
     if float64:
         case = case.in_precision(torch.float64)
-    ladder = Ladder(steps=steps, seed=setup.seed)
-    divisible = isinstance(case.ball(case.data.test.inputs(case.index[:1]), case.index[:1]), Divisible)
-    if cells is not None and not divisible:
-        raise BadConfig(f"a {target.around[0]} set has no cells", where="--cells", fix="leave it out, or give --perturbation")
-    verifier = Cells(_CELLS if cells is None else cells, ladder) if divisible else ladder
+    verifier = verifier_of(case, steps, cells, seed=setup.seed)
     budget = limits.budget(number(timeout, "--timeout"))
     title = f"{target.title}, {len(case.index)} examples, if all of them reach every step"
     if limits.told(output, case, _bounders(steps), budget, rows=case.network.classes - 1, title=title):

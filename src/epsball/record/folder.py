@@ -6,9 +6,12 @@ import contextlib
 import fcntl
 import os
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from epsball.errors import BadConfig, RunInUse
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _LOCK = ".lock"
 
@@ -78,6 +81,13 @@ def is_run(path: Path) -> bool:
     """Whether a folder is a run of this package."""
     record = path / "record.jsonl"
     return record.is_file() and record.stat().st_size > 0
+
+
+def gathered(paths: Sequence[Path]) -> list[Path]:
+    """Some folders and the runs right below them; one that is no run itself and holds some stands for those alone."""
+    below = [folder.parent for path in paths if path.is_dir() for folder in sorted(path.glob("*/record.jsonl"))]
+    parents = {run.parent for run in below}
+    return [*(path for path in paths if is_run(path) or path not in parents), *below]
 
 
 def _check(path: Path, *, resume: bool) -> None:

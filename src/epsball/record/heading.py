@@ -63,6 +63,7 @@ class Heading:
         arithmetic: what was and what was not proven about rounding.
         sources: files of code besides the package.
         subject: what is judged, for a reader; it is never compared.
+        grown: options, by dotted names, that may differ from those that the run was begun with: the record will say so.
     """
 
     verb: str
@@ -73,6 +74,7 @@ class Heading:
     arithmetic: str
     sources: tuple[Path, ...] = ()
     subject: Mapping[str, Any] = field(default_factory=dict)
+    grown: tuple[str, ...] = ()
 
     def known(self, path: Path, *, anyway: bool = False) -> list[Raw]:
         """The lines that a record holds already; none if it is new.
@@ -106,7 +108,7 @@ class Heading:
         return lines
 
     def open(self, journal: Journal, *, anyway: bool = False) -> list[Raw]:
-        """Make a record ready to be appended to: a header if it is new, or if its code is another one and that is accepted.
+        """Make a record ready to be appended to: a header if it is new, or if what changed since is accepted.
 
         Args:
             journal: open.
@@ -121,8 +123,12 @@ class Heading:
         lines = self.known(journal.path, anyway=anyway)
         if not lines:
             journal.append(self.line())
-        elif _last(lines)["code"]["sources"] != self._code["sources"]:
-            journal.append(self.line("code"))
+            return lines
+        last = _last(lines)
+        changed = [name for name, _, _ in _differences(last["config"], self.config)]
+        changed += ["code"] if last["code"]["sources"] != self._code["sources"] else []
+        if changed:
+            journal.append(self.line(*changed))
         return lines
 
     def line(self, *changed: str) -> HeaderLine:
@@ -151,7 +157,7 @@ class Heading:
 
     def _check(self, header: Raw, path: Path) -> None:
         """Name everything in which the options or the hashes differ."""
-        options = list(_differences(header["config"], self.config))
+        options = [found for found in _differences(header["config"], self.config) if found[0] not in self.grown]
         hashes = list(_differences(header["identity"], asdict(self.identity)))
         if not options and not hashes:
             return

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from epsball.smoothing.noises.exact import count_all
+from epsball.errors import BadConfig
+from epsball.smoothing.core import Smoothed
+from epsball.smoothing.draws import scale_of
+from epsball.smoothing.noises.continuous import noises
+from epsball.smoothing.noises.exact import count_all, enumerations
 from epsball.smoothing.resume import description, fingerprint
+from epsball.smoothing.statistics.procedures import procedures
+from epsball.values import options
 
 if TYPE_CHECKING:
-    from epsball.smoothing.core import Smoothed
+    from epsball.run.case import Case
     from epsball.smoothing.noises.continuous import Shape
     from epsball.smoothing.noises.exact import Enumeration
     from epsball.smoothing.sampling.sampler import Function
@@ -18,6 +24,8 @@ if TYPE_CHECKING:
     from epsball.types import Tensor
 
 Values = dict[str, Any]
+T = TypeVar("T")
+_OF_NOISE = "noise."
 
 
 class Certifier(Protocol):
@@ -125,3 +133,64 @@ class Counting:
             self.kinds.certificate(image, count_all(self.module, self.kinds, one[None], self.classes, self.batch)[0], inputs).line()
             for image, one in zip(images, x, strict=True)
         )
+
+
+def certifier(  # noqa: PLR0913 - what a verb's options say
+    module: Function,
+    case: Case,
+    sigma: float,
+    noise: str = "gaussian",
+    *,
+    radius: float | None = None,
+    procedure: str | None = None,
+    alpha: float | None = None,
+    selection: int | None = None,
+    batch: int | None = None,
+    settings: Sequence[str] = (),
+    seed: int = 0,
+) -> Certifier:
+    """What certifies the inputs of a case.
+
+    Args:
+        module: the base classifier.
+        case: the network and the images.
+        sigma: scale of the noise.
+        noise: a law's name, sampled or counted.
+        radius: certify at this radius; None: the largest one.
+        procedure: how to sample; default: sequential.
+        alpha: probability of a wrong certificate, for each image; default: 0.001.
+        selection: samples that choose the class; default: 100.
+        batch: samples of one forward pass.
+        settings: `option=value` of the procedure; `noise.KEY=value`: of the noise.
+        seed: of all noise.
+
+    Raises:
+        BadConfig: an unknown noise or procedure, an option that it does not have, or one of sampling beside an exact noise.
+    """
+    own = [text.removeprefix(_OF_NOISE) for text in settings if text.startswith(_OF_NOISE)]
+    rest = [text for text in settings if not text.startswith(_OF_NOISE)]
+    if noise in enumerations:
+        sampled = {"radius": radius, "procedure": procedure, "alpha": alpha, "selection": selection, "set": rest or None}
+        for name, value in sampled.items():
+            if value is not None:
+                raise BadConfig(
+                    f"{noise} noise is counted without chance: nothing is sampled",
+                    where=f"--{name}",
+                    fix="leave it out; --set noise.KEY=VALUE sets an option of the noise",
+                )
+        return Counting(module, _law(enumerations[noise], sigma, own), case.network.classes, batch or Counting.batch)
+    chosen = options(procedures[procedure or "sequential"], rest, "procedure")
+    law = _law(noises[noise], sigma, own)
+    smoothed = Smoothed(module, law, case.network.classes, batch=batch, seed=seed, clip=case.data.clip)
+    return Sampling(
+        smoothed,
+        chosen,
+        Sampling.alpha if alpha is None else alpha,
+        Sampling.selection if selection is None else selection,
+        radius,
+    )
+
+
+def _law(kind: type[T], sigma: float, settings: Sequence[str]) -> T:
+    """The noise of that kind, of this scale."""
+    return options(kind, [f"{scale_of(kind)}={sigma!r}", *settings], "noise")

@@ -34,7 +34,13 @@ if TYPE_CHECKING:
 
 
 def start(
-    config: RunConfig, path: Path, tracker: Tracker, *, device: torch.device, resume: bool = False, anyway: bool = False
+    config: RunConfig,
+    path: Path,
+    tracker: Tracker,
+    *,
+    device: torch.device,
+    resume: bool = False,
+    anyway: bool = False,
 ) -> SummaryLine | None:
     """Train as a configuration says, and leave record, checkpoint, model and resolved configuration in a folder.
 
@@ -43,7 +49,7 @@ def start(
         path: the run folder.
         tracker: follows the run for a person.
         device: where the network and the data live.
-        resume: go on with the run in this folder; its configuration and its data must be the same.
+        resume: go on with the run in this folder; its data and its configuration must be the same, but for more epochs.
         anyway: though another version of the code began it.
 
     Returns:
@@ -67,7 +73,10 @@ def start(
             folder = stack.enter_context(RunFolder(path, resume=resume, anyway=anyway))
             if not is_run(path):  # a run that is gone on with keeps its own, and is compared with it
                 write_bytes(folder.config, dump(config).encode())
-        job = _job(config, described, data, device)
+        job = replace(_job(config, described, data, device), longer=resume)
+        if resume and is_run(path):
+            job.heading.known(folder.record, anyway=anyway)  # refused before the configuration is replaced by a longer one
+            write_bytes(folder.config, dump(config).encode())
 
         def save(file: Path, trained: nn.Module, extra: dict[str, Any]) -> None:
             save_model(file, trained_part(trained), described, extra)

@@ -55,6 +55,7 @@ class Job:
         described: the whole configuration, for the record: a resumed run must have the same.
         notes: more for the summary and the model file: names of the model and the data set, the data's hash.
         loaded: hash of the weights that are not drawn but come from a file, such as a denoiser's classifier.
+        longer: whether the run that is gone on with may have been begun with fewer epochs.
     """
 
     net: Network
@@ -66,6 +67,7 @@ class Job:
     test: Examples | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)
     loaded: str | None = None
+    longer: bool = False
 
     @property
     def heading(self) -> Heading:
@@ -74,7 +76,8 @@ class Job:
         data = hashed(self.data.x, self.data.y, None if test is None else (test.x, test.y))
         identity = Identity(self.loaded, None, data, precision(parameter.dtype))
         claim = Rounding(parameter.dtype, parameter.dtype).describe()
-        return Heading("train", self.described, identity, self.config.seed, str(parameter.device), claim)
+        grown = ("train.epochs",) if self.longer else ()
+        return Heading("train", self.described, identity, self.config.seed, str(parameter.device), claim, grown=grown)
 
 
 def train(job: Job, folder: RunFolder, save: Save, tracker: Tracker) -> SummaryLine:
@@ -99,7 +102,7 @@ def train(job: Job, folder: RunFolder, save: Save, tracker: Tracker) -> SummaryL
     with leading():
         heading = job.heading
         known = heading.known(folder.record, anyway=folder.anyway)
-        done = _finished(folder, typed(known, folder.record))
+        done = _finished(folder, typed(known, folder.record), job.config.epochs)
         state = load_state(folder.checkpoint) if folder.checkpoint.exists() else None
     if team().some(done is not None) and done is not None:
         return done
@@ -180,11 +183,12 @@ def _examples(job: Job) -> int:
     return len(job.data) - job.config.held_out(len(job.data))
 
 
-def _finished(folder: RunFolder, known: list[Line]) -> SummaryLine | None:
+def _finished(folder: RunFolder, known: list[Line], epochs: int) -> SummaryLine | None:
     """The summary of a run that has nothing left to do."""
     if not known or not isinstance(known[-1], DoneLine) or not folder.model.exists():
         return None
-    return next((past for past in reversed(known) if isinstance(past, SummaryLine)), None)
+    last = next((past for past in reversed(known) if isinstance(past, SummaryLine)), None)
+    return last if last is not None and last.epochs == epochs else None
 
 
 def _selection(last: Finished, job: Job) -> dict[str, Any]:

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from epsball.errors import Unsound
+from epsball.errors import BadConfig, Unsound
 from epsball.problem.problem import Budget
+from epsball.problem.sets.base import Divisible
 from epsball.record.continued import batches, continued
 from epsball.record.lines import InstanceLine, SummaryLine, WitnessLine
 from epsball.record.origin import described
 from epsball.run.case import Case, headline
 from epsball.run.track import unheard
+from epsball.verification.divided import Cells
 from epsball.verification.doubts import warn_near_chance
 from epsball.verification.ladder import Ladder
 from epsball.verification.soundness import CONTRADICTION
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from epsball.verification.base import Verifier
+    from epsball.verification.rungs import Step
 
 WITNESSES = 12
 
@@ -91,6 +94,30 @@ class Judgement:
         return survey(
             case.network, batch, lambda x: case.ball(x, chosen), self.verifier, budget, dtype=case.dtype, witnesses=witnesses
         )
+
+
+CELLS = 10
+
+
+def verifier_of(case: Case, steps: tuple[Step, ...], cells: int | None = None, *, seed: int = 0) -> Verifier:
+    """The ladder of some steps; over sets that can be divided, cell by cell.
+
+    Args:
+        case: what is judged.
+        steps: of the ladder.
+        cells: along each parameter of a set, or blocks of a patch's positions along each side; default: 10.
+        seed: of the attack.
+
+    Raises:
+        BadConfig: cells of sets that have none.
+    """
+    ladder = Ladder(steps=steps, seed=seed)
+    first = case.index[:1]
+    if isinstance(case.ball(case.data.test.inputs(first), first), Divisible):
+        return Cells(CELLS if cells is None else cells, ladder)
+    if cells is not None:
+        raise BadConfig(f"a {case.norm} set has no cells", where="--cells", fix="leave it out, or give --perturbation")
+    return ladder
 
 
 def refuse_contradictions(lines: Sequence[InstanceLine]) -> None:

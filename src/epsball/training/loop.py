@@ -131,8 +131,12 @@ def _split(data: Examples, test: Examples | None, config: TrainConfig) -> tuple[
 
 
 def _check_state(state: TrainState, run: Progress, seed: int) -> None:
+    if state.steps > run.steps:
+        raise BadConfig(
+            f"the checkpoint is of a run of {state.steps} steps, and this one has {run.steps}",
+            fix="resume with the configuration the run was started with, or with more epochs",
+        )
     for name, there, here in (
-        ("steps", state.steps, run.steps),
         ("steps an epoch", state.per_epoch, run.per_epoch),
         ("seed", state.seed, seed),
     ):

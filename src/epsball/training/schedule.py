@@ -157,3 +157,8 @@ def check_weight(value: float, name: str) -> None:
     """
     if not 0 <= value <= 1:
         raise BadConfig(f"{name} must lie in [0, 1], not {value}", where=name, fix="give a weight between 0 and 1")
+
+
+def milestones(epochs: int) -> tuple[float, float]:
+    """Where the learning rate of a named recipe falls: after three quarters of the epochs and after nine tenths."""
+    return 0.75 * epochs, 0.9 * epochs
