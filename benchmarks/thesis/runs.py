@@ -23,7 +23,7 @@ from epsball.run.train import start
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-RECORDS = Path("benchmarks/records/thesis")
+RECORDS = Path(__file__).parent / "records"
 
 
 @dataclass(frozen=True)
