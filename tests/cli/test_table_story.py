@@ -79,7 +79,9 @@ def test_from_a_csv_file_to_verdicts_by_verbs_and_by_python(tmp_path, monkeypatc
 
 def told(page: str) -> list[str]:
     """What a report says, without times: words between the tags of the page, numbers of seconds and dates taken out."""
-    words = [text.strip() for text in re.sub(r"<(style|script)\b.*?</\1>", "", page, flags=re.DOTALL).replace("><", "> <").split("<")]
+    words = [
+        text.strip() for text in re.sub(r"<(style|script)\b.*?</\1>", "", page, flags=re.DOTALL).replace("><", "> <").split("<")
+    ]
     text = [word.partition(">")[2].strip() for word in words]
     return [re.sub(r"\d[\d.,]*(e-?\d+)? (ms|s|min|h)\b|\d{4}-\d\d-\d\d[ T]?[\d:]*", "TIME", word) for word in text if word]
 

@@ -14,7 +14,7 @@ from rich.text import Text
 from epsball.cli.app import run
 from epsball.reporting.runs import read_runs
 
-VERBS = ("doctor", "list", "show", "data", "demo", "train", "attack", "bounds", "verify", "certify", "report", "analyse")
+VERBS = ("doctor", "list", "show", "data", "demo", "train", "attack", "bounds", "verify", "certify", "predict", "report", "analyse")
 
 
 def call(capsys, *arguments: str) -> tuple[int, str, str]:

@@ -19,6 +19,7 @@ from epsball.cli.bounds import bounds
 from epsball.cli.certify import certify
 from epsball.cli.demo import demo
 from epsball.cli.doctor import doctor
+from epsball.cli.predict import predict
 from epsball.cli.report import report
 from epsball.cli.show import list_, show
 from epsball.cli.spread import add
@@ -60,7 +61,19 @@ def _epsball(
 
 add(app, {"doctor": doctor, "list": list_, "show": show})
 app.add_typer(data.app, name="data")
-add(app, {"demo": demo, "train": train, "attack": attack, "bounds": bounds, "verify": verify, "certify": certify, "report": report})
+add(
+    app,
+    {
+        "demo": demo,
+        "train": train,
+        "attack": attack,
+        "bounds": bounds,
+        "verify": verify,
+        "certify": certify,
+        "predict": predict,
+        "report": report,
+    },
+)
 app.add_typer(analyse.app, name="analyse")
 
 

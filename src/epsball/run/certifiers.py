@@ -178,10 +178,9 @@ def certifier(  # noqa: PLR0913 - what a verb's options say
                     where=f"--{name}",
                     fix="leave it out; --set noise.KEY=VALUE sets an option of the noise",
                 )
-        return Counting(module, _law(enumerations[noise], sigma, own), case.network.classes, batch or Counting.batch)
+        return Counting(module, law(enumerations[noise], sigma, own), case.network.classes, batch or Counting.batch)
     chosen = options(procedures[procedure or "sequential"], rest, "procedure")
-    law = _law(noises[noise], sigma, own)
-    smoothed = Smoothed(module, law, case.network.classes, batch=batch, seed=seed, clip=case.data.clip)
+    smoothed = Smoothed(module, law(noises[noise], sigma, own), case.network.classes, batch=batch, seed=seed, clip=case.data.clip)
     return Sampling(
         smoothed,
         chosen,
@@ -191,6 +190,6 @@ def certifier(  # noqa: PLR0913 - what a verb's options say
     )
 
 
-def _law(kind: type[T], sigma: float, settings: Sequence[str]) -> T:
+def law(kind: type[T], sigma: float, settings: Sequence[str] = ()) -> T:
     """The noise of that kind, of this scale."""
     return options(kind, [f"{scale_of(kind)}={sigma!r}", *settings], "noise")
