@@ -102,6 +102,8 @@ def _read(path: Path) -> Tensor:
         found = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise BadFile(f"no array can be read: {error}", where=str(path), fix="write it with np.save('x.npy', x)") from error
+    if not isinstance(found, np.ndarray):
+        raise BadFile("no array can be read: it is an archive", where=str(path), fix="write it with np.save('x.npy', x)")
     if found.dtype.kind != "f" or found.ndim < 2 or not len(found) or not np.isfinite(found).all():
         raise BadFile(
             f"an array of {found.dtype} {found.shape}, or with NaN or infinity",
