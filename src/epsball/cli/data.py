@@ -27,7 +27,7 @@ def get(
     written = fetch(name, folder, say=replace(output, quiet=False).say, given=given)
     output.result("data", {"name": name, "folder": str(written)})
     if not output.quiet:
-        output.text(f"{name} is in {written}")
+        output.answer(f"{name} is in {written}")
 
 
 def add(  # noqa: PLR0913 - one parameter an option
@@ -54,7 +54,7 @@ def add(  # noqa: PLR0913 - one parameter an option
     csv = target and Table(target, words(categorical), words(integer), words(drop), test, seed)
     written = add_set(name, path, csv=csv or None)
     output.result("data", {"name": name, "folder": str(written)})
-    output.text(f"{name} is in {written}")
+    output.answer(f"{name} is in {written}")
 
 
 def check(name: Name, *, output: Output) -> None:

@@ -23,4 +23,4 @@ def report(
     below = [folder.parent for run in runs if run.is_dir() for folder in sorted(run.glob("*/record.jsonl"))]
     written = write_report([*(run for run in runs if is_run(run) or run not in {b.parent for b in below}), *below], out)
     output.result("report", {"report": str(written), "bytes": written.stat().st_size})
-    output.text(f"{written}  ({written.stat().st_size / 2**20:.1f} MiB)")
+    output.answer(f"{written}  ({written.stat().st_size / 2**20:.1f} MiB)")

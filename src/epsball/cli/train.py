@@ -74,7 +74,7 @@ def train(  # noqa: PLR0913 - one parameter an option
     path = resume or out or Path("runs") / f"{config.data.name}-{_stem(recipe)}-{time.strftime('%Y%m%d-%H%M%S')}"
     several = seeds_of(path) if resume else parse_seeds(seeds, config.train.seed) if seeds else None
     follow = {"resume": resume is not None, "anyway": anyway}
-    summary = _run(config, path, several, device=device, quiet=output.quiet or output.as_json, **follow)
+    summary = _run(config, path, several, device=device, quiet=output.silent, **follow)
     if summary is None:
         return  # another process leads the run, and tells of it
     output.result("train", {"run": str(path), **summary.written()})
