@@ -47,20 +47,22 @@ def show(console: Console, title: str, columns: Sequence[str], rows: Rows) -> No
     A table that is too wide wraps its widest column of text, between words; where that is not enough, each row is a record of its
     own, with a line a column.
     """
+    if title:
+        console.print(title, style="italic", markup=False)
     numeric = [all(_NUMERIC.fullmatch(row[i]) for row in rows) for i in range(len(columns))]
-    table = _ruled(title, columns, rows, numeric, None)
+    table = _ruled(columns, rows, numeric, None)
     if _width(console, table) > console.width:
         wrapped = max((i for i, is_number in enumerate(numeric) if not is_number), key=lambda i: _widest(rows, i), default=None)
-        table = _ruled(title, columns, rows, numeric, wrapped)
+        table = _ruled(columns, rows, numeric, wrapped)
         needed = 0 if wrapped is None else _width(console, table) - _widest((columns, *rows), wrapped)
         if wrapped is None or needed + max(_LEAST, _longest_word((columns, *rows), wrapped)) > console.width:
-            _records(console, title, columns, rows)
+            _records(console, columns, rows)
             return
     console.print(table, soft_wrap=False)
 
 
-def _ruled(title: str, columns: Sequence[str], rows: Rows, numeric: Sequence[bool], wrapped: int | None) -> Table:
-    table = Table(title=Text(title) if title else None, title_justify="left")
+def _ruled(columns: Sequence[str], rows: Rows, numeric: Sequence[bool], wrapped: int | None) -> Table:
+    table = Table()
     for i, column in enumerate(columns):
         table.add_column(Text(column), justify="right" if numeric[i] else "left", no_wrap=i != wrapped, overflow="fold")
     for row in rows:
@@ -81,13 +83,11 @@ def _longest_word(rows: Rows, i: int) -> int:
     return max(cell_len(word) for row in rows for word in row[i].split() or [""])
 
 
-def _records(console: Console, title: str, columns: Sequence[str], rows: Rows) -> None:
+def _records(console: Console, columns: Sequence[str], rows: Rows) -> None:
     """A block a row: the terminal wraps a line that is longer than it, and nothing is lost."""
-    if title:
-        console.print(title, style="italic", markup=False)
     room = max(map(cell_len, columns))
     for number, row in enumerate(rows):
-        if number or title:
+        if number:
             console.print()
         for column, cell in zip(columns, row, strict=True):
             console.print(f"{column}{' ' * (room - cell_len(column))}  {cell}", markup=False)
