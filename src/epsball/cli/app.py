@@ -72,9 +72,12 @@ def main() -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """Run a verb and return its exit code; every error is one message, and so is every warning of this package."""
+    """Run a verb and return its exit code; every error is one message, and so is every warning of this package; quiet runs warn of nothing."""
     with warnings.catch_warnings():
-        warnings.simplefilter("always", EpsballWarning)
+        if {"--quiet", "-q"}.isdisjoint(arguments):
+            warnings.simplefilter("always", EpsballWarning)
+        else:
+            warnings.simplefilter("ignore")
         warnings.showwarning = functools.partial(_warn, warnings.showwarning)
         return _run(arguments)
 
