@@ -99,7 +99,7 @@ def test_what_is_misclassified_is_said_to_be(capsys, model):
     assert len(wrong) == found["summary"]["misclassified"]
     assert all(line["predicted"] != line["label"] and line["radii"] == {"ibp": 0.0} for line in wrong)
     assert all(line["predicted"] == line["label"] for line in found["radii"] if line["status"] == "done")
-    assert run([*map(str, _of(model, "--method", "ibp", "--steps", "4", "--index", wrong[0]["index"]))]) == 0
+    assert run([*map(str, _of(model, "--method", "ibp", "--steps", "4", "--index", wrong[0]["index"], "--format", "table"))]) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert f"taken for {wrong[0]['predicted']}" in out
     assert "1 of 1 are misclassified" in out

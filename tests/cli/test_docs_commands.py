@@ -21,7 +21,7 @@ def commands() -> list[tuple[str, str]]:
         for line in page.read_text().splitlines():
             match = re.match(r"\s*\$ (?:\.venv/bin/)?(?:python -m )?epsball (.*)", line)
             if match:
-                found.append((page.name, match[1].split("  #")[0]))
+                found.append((page.name, re.split(r"  #| [|>] ", match[1])[0]))
     return found
 
 

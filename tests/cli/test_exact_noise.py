@@ -27,7 +27,7 @@ def certificates(run):
 
 
 def test_training_tells_how_to_certify(capsys, tmp_path):
-    code, out, _ = call(capsys, "train", "noise", *TRAIN, *BLOCK, "--epochs", "1", "--out", tmp_path / "run")
+    code, out, _ = call(capsys, "train", "noise", *TRAIN, *BLOCK, "--epochs", "1", "--out", tmp_path / "run", "--format", "table")
     told = out.replace("\n", "")
     assert code == 0
     assert "under noise, %" in out

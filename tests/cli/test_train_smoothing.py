@@ -12,7 +12,7 @@ SMALL = ("--data", "digits", "--model", "lenet", "--epochs", "3", "--batch", "64
 
 def test_a_run_leaves_a_valid_record_that_can_be_reported_and_certified(capsys, tmp_path):
     run = tmp_path / "run"
-    code, out, err = call(capsys, "train", "gaussian", *SMALL, "--out", run)
+    code, out, err = call(capsys, "train", "gaussian", *SMALL, "--out", run, "--format", "table")
     assert code == 0
     assert "lenet on digits, sigma 0.2" in out.replace("\n", "")
     assert "under noise, %" in out

@@ -183,7 +183,7 @@ def test_the_convex_barrier_of_a_few_images(capsys, trained, tmp_path):
     whole = [line["margins"] for line in found["images"] if line["status"] == "done"]
     assert whole
     assert all(m["crown"] <= m["lp"] + 1e-8 <= m["lp-tight"] + 2e-8 <= m["attack"] + 1e-6 for m in whole)
-    code, out, _ = call(capsys, *options[:-1], "0", "--quiet")
+    code, out, _ = call(capsys, *options[:-1], "0", "--quiet", "--format", "table")
     assert code == 0
     assert "beyond every relaxation of single neurons" in out
 
@@ -254,7 +254,8 @@ def test_doctor_names_versions_and_data(capsys):
 
 
 def test_text_output_is_a_table(capsys, trained, tmp_path):
-    code, out, _ = call(capsys, "verify", trained, "--data", "digits", "--eps", "1/16", "--index", ":5", "--out", tmp_path / "v")
+    code, out, _ = call(capsys, "verify", trained, "--data", "digits", "--eps", "1/16", "--index", ":5", "--out", tmp_path / "v",
+                        "--format", "table")  # fmt: skip
     assert code == 0
     assert {"clean", "attacked", "verified"} <= set(Text.from_ansi(out).plain.split())
     assert "not answers" in out

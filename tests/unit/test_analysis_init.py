@@ -101,7 +101,7 @@ def test_bounds_explode_under_the_default_and_not_under_the_ibp_initialisation()
 @pytest.mark.slow
 def test_the_verb_prints_the_table_and_draws_the_figure(capsys, monkeypatch, tmp_path: Path) -> None:
     monkeypatch.setattr("epsball.analysis.init.widths", functools.partial(widths, width=8, trials=1))
-    assert run(["analyse", "init", "--trials", "3", "--out", str(tmp_path / "figure.svg")]) == 0
+    assert run(["analyse", "init", "--trials", "3", "--out", str(tmp_path / "figure.svg"), "--format", "table"]) == 0
     out = "".join(capsys.readouterr().out.split())  # a narrow terminal wraps
     assert "closedform/meanof3trials" in out
     assert "110.85" in out

@@ -117,7 +117,7 @@ def test_from_the_command_line_a_denoiser_certifies_what_the_classifier_cannot(t
     save_model(tmp_path / "c", classifier, described, {})
     code = run(["train", "denoise", "--data", "mine", "--model", "denoiser", "--epochs", "12", "--batch", "32", "--set", "lr=2e-2",
                 "--set", "recipe.sigma=0.5", "--set", f"classifier={tmp_path / 'c'}",
-                "--set", "model.width=6", "--set", "model.depth=3", "--out", str(tmp_path / "d")])  # fmt: skip
+                "--set", "model.width=6", "--set", "model.depth=3", "--out", str(tmp_path / "d"), "--format", "table"])  # fmt: skip
     assert code == 0
     assert f"epsball certify {tmp_path / 'c'} --denoiser {tmp_path / 'd'}" in capsys.readouterr().out.replace("\n", "")
     assert load_model(tmp_path / "d")[1].name == "denoiser"

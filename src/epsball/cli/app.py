@@ -8,6 +8,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Annotated, Any
 
 import typer
@@ -23,6 +24,7 @@ from epsball.cli.predict import predict
 from epsball.cli.report import report
 from epsball.cli.show import list_, show
 from epsball.cli.spread import add
+from epsball.cli.tables import Form
 from epsball.cli.train import train
 from epsball.cli.verify import verify
 from epsball.errors import EpsballError, EpsballWarning
@@ -83,9 +85,12 @@ def main() -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """Run a verb and return its exit code; every error is one message, and so is every warning of this package."""
+    """Run a verb and return its exit code; every error is one message, and so is every warning of this package; quiet runs warn of nothing."""
     with warnings.catch_warnings():
-        warnings.simplefilter("always", EpsballWarning)
+        if {"--quiet", "-q"}.isdisjoint(arguments):
+            warnings.simplefilter("always", EpsballWarning)
+        else:
+            warnings.simplefilter("ignore")
         warnings.showwarning = functools.partial(_warn, warnings.showwarning)
         return _run(arguments)
 
@@ -123,10 +128,16 @@ def _usage(arguments: list[str]) -> str:
     return f"{arguments[0]} --help" if arguments and not arguments[0].startswith("-") else "--help"
 
 
+def _as_json(arguments: list[str]) -> bool:
+    """Whether the result was to be JSON: options that could not be read are known by their text alone."""
+    formats = [*pairwise(arguments), *(tuple(argument.split("=", 1)) for argument in arguments)]
+    return "--json" in arguments or ("--format", Form.JSON) in formats
+
+
 def _fail(arguments: list[str], kind: str, what: str, where: str | None, fix: str | None, code: int) -> int:
     if os.environ.get("LOCAL_RANK", "0") != "0":
         return code  # under torchrun one process of a machine tells for all
-    if "--json" in arguments:
+    if _as_json(arguments):
         body = {"schema": "epsball.error/1", "error": {"kind": kind, "what": what, "where": where, "fix": fix}, "exit_code": code}
         sys.stdout.write(json.dumps(body) + "\n")
         return code

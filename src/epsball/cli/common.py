@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
+from epsball.cli.tables import Form, separated, show
 from epsball.errors import BadConfig
 from epsball.run.track import unheard
 
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from epsball.record.lines import Rate
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object with a versioned schema instead of text.")]
+Shape = Annotated[
+    Form | None,
+    typer.Option("--format", help="Of tables; default: table on a terminal, tsv elsewhere; json is --json.", show_default=False),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print results only.")]
 Part = Annotated[str | None, typer.Option("--shard", help="i/n: the i-th of n parts of the index, from 1.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in that folder.")]
@@ -36,10 +40,34 @@ Told = Callable[[int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """Where a verb's results go: text for people, or one JSON object."""
+    """Where a verb's results go: text for people, lines for programs, or one JSON object.
+
+    In a form for programs standard output holds the tables alone, with an empty line between two of them; titles and sentences
+    are on the error stream.
+
+    Raises:
+        BadConfig: `--json` beside another form.
+    """
 
     as_json: Json = False
+    shape: Shape = None
     quiet: Quiet = False
+
+    def __post_init__(self) -> None:
+        if self.as_json and self.shape not in (None, Form.JSON):
+            raise BadConfig("two forms of one result", where=f"--json --format {self.shape}", fix="leave one of them out")
+
+    @cached_property
+    def form(self) -> Form:
+        """The form that was asked for, or the one that suits where the results go."""
+        if self.as_json:
+            return Form.JSON
+        return self.shape or (Form.TABLE if self.console.is_terminal else Form.TSV)
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing is told of the progress."""
+        return self.quiet or self.form is Form.JSON
 
     @cached_property
     def console(self) -> Console:
@@ -51,36 +79,47 @@ class Output:
         """For progress and messages, on the error stream."""
         return Console(stderr=True, highlight=False, soft_wrap=True)
 
+    @cached_property
+    def _written(self) -> list[str]:
+        """Titles of the tables so far."""
+        return []
+
     def say(self, text: str) -> None:
         """A line of progress, on the error stream."""
-        if not (self.quiet or self.as_json):
+        if not self.silent:
             self.notes.print(text, markup=False)
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """A table of results; the first column is text, the others are numbers."""
-        if self.as_json:
-            return
-        table = Table(title=title or None, title_justify="left")
-        for i, column in enumerate(columns):
-            table.add_column(column, justify="left" if i == 0 else "right")
-        for row in rows:
-            table.add_row(*row)
-        self.console.print(table)
+        """A table of results; a column of numbers is one whose cells all are."""
+        if self.form is Form.TABLE:
+            show(self.console, title, columns, rows)
+        elif self.form is not Form.JSON:
+            if title.strip():
+                self.say(title.strip())
+            sys.stdout.write(("\n" if self._written else "") + separated(self.form, columns, rows))
+            self._written.append(title)
 
     def text(self, text: str) -> None:
-        """A line of results."""
-        if not self.as_json:
+        """A sentence beside a table."""
+        if self.form is Form.TABLE:
+            self.console.print(text, markup=False)
+        else:
+            self.say(text)
+
+    def answer(self, text: str) -> None:
+        """The whole result of a verb without a table."""
+        if self.form is not Form.JSON:
             self.console.print(text, markup=False)
 
     def result(self, schema: str, body: Mapping[str, Any]) -> None:
         """The verb's result as JSON, if asked for."""
-        if self.as_json:
+        if self.form is Form.JSON:
             sys.stdout.write(json.dumps({"schema": f"epsball.{schema}/1", **body}, default=str) + "\n")
 
     @contextlib.contextmanager
     def progress(self, what: str) -> Iterator[Told]:
         """A bar on a terminal, a plain line now and then elsewhere, nothing if quiet."""
-        if self.quiet or self.as_json:
+        if self.silent:
             yield unheard
             return
         if not self.notes.is_terminal:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -24,10 +23,9 @@ def get(
     """Fetch a data set: says what and how big, verifies its hashes, prints its terms."""
     from epsball.data.fetch import get as fetch
 
-    written = fetch(name, folder, say=replace(output, quiet=False).say, given=given)
+    written = fetch(name, folder, say=output.say, given=given)
     output.result("data", {"name": name, "folder": str(written)})
-    if not output.quiet:
-        output.text(f"{name} is in {written}")
+    output.answer(f"{name} is in {written}")
 
 
 def add(  # noqa: PLR0913 - one parameter an option
@@ -54,7 +52,7 @@ def add(  # noqa: PLR0913 - one parameter an option
     csv = target and Table(target, words(categorical), words(integer), words(drop), test, seed)
     written = add_set(name, path, csv=csv or None)
     output.result("data", {"name": name, "folder": str(written)})
-    output.text(f"{name} is in {written}")
+    output.answer(f"{name} is in {written}")
 
 
 def check(name: Name, *, output: Output) -> None:

@@ -96,7 +96,7 @@ def _train(output: Output, out: Path, config: str, device: str) -> SummaryLine:
         if is_run(out / part):
             shutil.rmtree(out / part)
     output.say("1/4  train a network with Fast-IBP")
-    tracker = screen(quiet=output.quiet or output.as_json)
+    tracker = screen(quiet=output.silent)
     done = start(load(config), out / "train", tracker, device=resolve(device))
     if done is None:
         raise BadConfig("the demo runs in one process", fix="start it without torchrun")

@@ -22,4 +22,4 @@ def report(
 
     written = write_report(gathered(runs), out)
     output.result("report", {"report": str(written), "bytes": written.stat().st_size})
-    output.text(f"{written}  ({written.stat().st_size / 2**20:.1f} MiB)")
+    output.answer(f"{written}  ({written.stat().st_size / 2**20:.1f} MiB)")

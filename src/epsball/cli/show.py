@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from epsball.cli.common import Output
+from epsball.cli.tables import Form
 from epsball.errors import BadConfig, did_you_mean
 
 if TYPE_CHECKING:
@@ -85,12 +86,16 @@ def show(
         from epsball.training.settings import text as setting
 
         output.result("show", {"name": name, "text": setting(name)})
-        output.text(setting(name).rstrip())
+        output.answer(setting(name).rstrip())
         return
     entry = _registry(kind)[name]
     options = _options(entry)
     text = inspect.getdoc(entry if callable(entry) else type(entry)) or ""
     output.result("show", {"name": name, "doc": text, "options": options})
+    if output.form is not Form.TABLE:
+        rows = [*(("doc", line) for line in text.splitlines()), *((f"option {key}", value) for key, value in options.items())]
+        output.table("", ("what", "text"), rows)
+        return
     output.text(text)
     if options:
         output.table("\noptions", ("option", "default"), list(options.items()))

@@ -81,7 +81,7 @@ def train(  # noqa: PLR0913 - one parameter an option
             "several seeds keep their epochs", where="--epochs", fix="go on with one of them: --resume RUN/seed-N --epochs ..."
         )
     follow = {"resume": resume is not None, "anyway": anyway}
-    summary = _run(config, path, several, device=device, quiet=output.quiet or output.as_json, **follow)
+    summary = _run(config, path, several, device=device, quiet=output.silent, **follow)
     if summary is None:
         return  # another process leads the run, and tells of it
     output.result("train", {"run": str(path), **summary.written()})

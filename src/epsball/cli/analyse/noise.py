@@ -45,4 +45,4 @@ def noise(  # noqa: PLR0913 - one parameter an option
     with continued(out, Heading("analyse", config, Identity(None, None, looked_at, "float32"), seed, "cpu", "float32")) as record:
         record.append(*lines)
     output.result("analyse", {"run": str(out), "pictures": len(lines)})
-    output.text(f"{len(lines)} pictures in {out}; see them with: epsball report {out} -o noise.html")
+    output.answer(f"{len(lines)} pictures in {out}; see them with: epsball report {out} -o noise.html")
