@@ -51,10 +51,10 @@ def test_answers_are_votes_and_abstentions(capsys, model, tmp_path):
 
 
 def test_a_table_for_people(capsys, model):
-    code, out, _ = call(capsys, "predict", model, "--data", "digits", "--index", "3", "--samples", "100")
+    code, out, err = call(capsys, "predict", model, "--data", "digits", "--index", "3", "--samples", "100")
     assert code == 0
     assert "largest vote" in out
-    assert "says nothing of perturbations" in out
+    assert "says nothing of perturbations" in err
 
 
 def test_what_it_refuses(capsys, model, tmp_path):
