@@ -21,7 +21,7 @@ _ARCHIVES = (  # names that stand in one kind of zip alone, what that is, and wh
     (
         ("constants.pkl",),
         "a TorchScript archive: it holds a program, which this package does not run",
-        "where you trust it, save its weights, torch.save(torch.jit.load(path).state_dict(), 'w.pt'), and give w.pt and --arch NAME",
+        "where you trust it, save its weights, torch.save(torch.jit.load(path).state_dict(), 'w.pt'), and give it with --arch NAME",
     ),
     (("model.weights.h5",), "a Keras model", _KERAS),
 )
