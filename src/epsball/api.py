@@ -66,25 +66,35 @@ UNIT: Clip = (0.0, 1.0)
 
 
 def load(
-    path: str | Path, *, layout: Layout | None = None, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
+    path: str | Path,
+    *,
+    layout: Layout | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    arch: str | None = None,
+    shape: Sequence[int] | None = None,
 ) -> Network:
-    """A trained network from a run folder, a .safetensors checkpoint or an ONNX file, on the CPU, ready to be verified.
+    """A trained network from a file, on the CPU, ready to be verified.
 
     Args:
-        path: of the file or folder.
+        path: a run folder, a .safetensors checkpoint, an ONNX file; others' weights (.pt, .pth, .safetensors) with `arch` and
+            `shape`, "file.pth:1" where it holds a list of several; or "model.py:make" with `shape`: that function is run.
         layout: "nhwc" for an ONNX file whose pictures have their channels last: it then takes (C, H, W), as everything here does.
         mean: of the inputs it was trained on, one number a channel: `(x - mean) / std` becomes its first layer. Never guessed.
         std: likewise.
+        arch: what weights alone are of: "cnn-small", "mlp:hidden=[20,20],batch_norm=true"; `epsball list models` has the names.
+        shape: of one input, where the file does not say it.
 
     Raises:
-        BadConfig: a layout or a normalisation that has no place.
+        BadConfig: a layout, a normalisation or an architecture that is missing or has no place.
         BadShape: the file does not declare pictures of that layout.
-        BadFile: missing, truncated, foreign or malformed.
+        BadFile: missing, truncated, foreign or malformed; of another kind, which the message names.
         UnsupportedOp: the ONNX file has an operator that is not covered; the message names the node.
         MissingExtra: the file is ONNX, and onnx is not installed.
     """
     means, stds = (None if values is None else tuple(float(v) for v in values) for values in (mean, std))
-    return Network.capture(*open_model(Path(path), reading=Reading(layout, means, stds)))
+    reading = Reading(layout, means, stds, arch=arch, shape=None if shape is None else tuple(shape))
+    return Network.capture(*open_model(Path(path), reading=reading))
 
 
 def load_data(name: str) -> Dataset:

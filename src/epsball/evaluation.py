@@ -25,7 +25,8 @@ def evaluation_mode(module: nn.Module, *, restore: bool = False) -> Iterator[Non
     leaves = [p for p in module.parameters() if p.is_leaf and p.requires_grad] if restore else []
     buffers = [(b, b.detach().clone()) for b in module.buffers()] if restore else []
     try:
-        module.eval()
+        with contextlib.suppress(NotImplementedError):  # a program of torch.export has the one mode that it was exported in
+            module.eval()
         for parameter in leaves:
             parameter.requires_grad_(False)
         yield

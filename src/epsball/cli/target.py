@@ -22,7 +22,12 @@ _EPS, _NORM = "0.1", "linf"
 _EPS_HELP = f"Radius in units of the inputs (pixels in [0, 1]); fractions such as 8/255 are exact.  [default: {_EPS}]"
 _NORM_HELP = f"linf, l2, l1 or l0 (--eps features change to any value).  [default: {_NORM}]"
 
-Model = Annotated[Path, typer.Argument(help="A run folder, a .safetensors checkpoint or an .onnx file.")]
+Model = Annotated[
+    Path,
+    typer.Argument(
+        help="A run folder, a .safetensors checkpoint, an .onnx file, weights (.pt, .pth) with --arch, or model.py:function."
+    ),
+]
 Data = Annotated[str, typer.Option("--data", help="Data set: see `epsball list data`.")]
 Index = Annotated[str, typer.Option("--index", help="Test examples: 7, 0:200, :200, ::20 or 1,5,9.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
@@ -64,6 +69,10 @@ class Opening(Setup):
     threshold: Annotated[
         str | None, typer.Option("--threshold", help="Of a network with one output: class 1 is above it.  [default: 0]")
     ] = None
+    arch: Annotated[
+        str | None,
+        typer.Option("--arch", help="What weights alone are of: cnn-small, mlp:hidden=[20,20], ...; see `epsball list models`."),
+    ] = None
 
     @property
     def reading(self) -> Reading:
@@ -76,7 +85,7 @@ class Opening(Setup):
 
         mean, std = (None if v is None else _numbers(v, name) for v, name in ((self.mean, "--mean"), (self.std, "--std")))
         threshold = 0.0 if self.threshold is None else number(self.threshold, "--threshold")
-        return Reading(cast("Layout | None", self.layout), mean, std, threshold)
+        return Reading(cast("Layout | None", self.layout), mean, std, threshold, self.arch)
 
 
 @dataclass(frozen=True)

@@ -78,12 +78,18 @@ def _example(module: nn.Module, shape: Shape, inputs: torch.dtype) -> torch.Tens
 def _export(module: nn.Module, example: torch.Tensor) -> ExportedProgram:
     try:
         first, second = module(example), module(example)
-    except (RuntimeError, ValueError, IndexError, TypeError) as error:
+    except Exception as error:
         raise BadShape(
-            f"the network cannot be run on inputs of shape {tuple(example.shape[1:])}: {str(error).splitlines()[0]}",
+            f"the network cannot be run on inputs of shape {tuple(example.shape[1:])}: {first_line(error)}",
             fix="give the shape of one sample, without the batch",
         ) from error
     _repeats(first, second, type(module).__name__)
+    if isinstance(module, torch.jit.ScriptModule):
+        raise BadCapture(
+            "a TorchScript module holds no graph that torch.export can read",
+            where=type(module).__name__,
+            fix="give the Python module it was made from; attacks and smoothing take this one as it is",
+        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -96,6 +102,12 @@ def _export(module: nn.Module, example: torch.Tensor) -> ExportedProgram:
             where=type(module).__name__,
             fix="avoid Python control flow on values; see https://pytorch.org/docs/stable/export.html",
         ) from error
+
+
+def first_line(error: Exception) -> str:
+    """Of its message; its kind where it has none, or is a bare key."""
+    text = str(error).strip()
+    return text.splitlines()[0] if text and not isinstance(error, KeyError) else f"{type(error).__name__} {text}".strip()
 
 
 def _repeats(first: object, second: object, where: str) -> None:

@@ -11,7 +11,7 @@ import torch
 from epsball.errors import BadShape
 from epsball.examples import Examples
 from epsball.models.adapters import of_classes
-from epsball.models.opened import Reading, open_model
+from epsball.models.opened import Reading, architecture_of, open_model
 from epsball.ops.network import Network
 from epsball.problem.labels import as_labels
 from epsball.problem.sets import InputSet
@@ -21,7 +21,7 @@ from epsball.record.heading import Heading, Identity, precision
 from epsball.record.origin import digest
 from epsball.rounding import Rounding
 from epsball.run.identity import network_of
-from epsball.run.subject import architecture_of, subject
+from epsball.run.subject import subject
 from epsball.run.word_sets import KIND, Words
 from epsball.values import plain
 
@@ -171,7 +171,7 @@ def open_case(  # noqa: PLR0913 - what a verb's options say
     network = of_classes(Network.capture(module.to(device), shape), reading.threshold)
     words = Words.of(network, data) if norm == KIND else None
     data = _embedded(network, data)
-    called = architecture_of(model)
+    called = architecture_of(model, reading)
     case = Case(model, network, data, index, eps, norm, seed, words=words, reading=reading, architecture=called, threat=threat)
     case.ball(data.test.inputs(index[:1]), index[:1])  # a size that the set cannot have fails here, too
     return case

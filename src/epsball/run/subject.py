@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from epsball.models.store import FILE
 from epsball.problem.threat import Threat
 from epsball.record.slices import sliced
-from epsball.storage import read_description
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from epsball.run.case import Case
 
 
@@ -28,13 +23,6 @@ def subject(case: Case) -> dict[str, Any]:
         "clip": None if data.clip is None else list(data.clip),
         "chosen": {"count": len(case.index), "of": len(data.test.y), "how": sliced(case.index.tolist())},
     }
-
-
-def architecture_of(model: Path) -> str:
-    """The name that a checkpoint of this package gives its architecture; "" for any other file."""
-    found = read_description(model / FILE if model.is_dir() else model)
-    described = found.get("architecture") if isinstance(found, Mapping) else None
-    return str(described.get("name", "")) if isinstance(described, Mapping) else ""
 
 
 def _threat(case: Case) -> str:
