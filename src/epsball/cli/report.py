@@ -14,6 +14,10 @@ def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders; the runs inside a folder come along.")],
     *,
     out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")] = Path("report.html"),
+    export: Annotated[
+        Path | None,
+        typer.Option("--export", help="A new folder for every figure as SVG and PDF and every table as CSV and LaTeX."),
+    ] = None,
     output: Output,
 ) -> None:
     """Write one self-contained HTML report from run folders."""
@@ -21,6 +25,8 @@ def report(
     from epsball.reporting.html import write_report
 
     below = [folder.parent for run in runs if run.is_dir() for folder in sorted(run.glob("*/record.jsonl"))]
-    written = write_report([*(run for run in runs if is_run(run) or run not in {b.parent for b in below}), *below], out)
-    output.result("report", {"report": str(written), "bytes": written.stat().st_size})
+    written = write_report([*(run for run in runs if is_run(run) or run not in {b.parent for b in below}), *below], out, export)
+    output.result("report", {"report": str(written), "bytes": written.stat().st_size, "export": str(export) if export else None})
     output.text(f"{written}  ({written.stat().st_size / 2**20:.1f} MiB)")
+    if export:
+        output.text(f"{export}  ({sum(1 for _ in export.iterdir())} files)")
