@@ -39,7 +39,7 @@ def _shown(page: Page) -> list[str]:
 
 
 def _page(folder: Path, runs, change=list) -> Page:
-    return Page(render(read_runs([sample.write(folder / name, *change(sample.RUNS[name]())) for name in runs])))
+    return Page(render(read_runs([sample.write(folder / name, *change(sample.RUNS[name]())) for name in runs])).text)
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +165,7 @@ def test_a_plugin_adds_a_section_with_its_template_as_text(tmp_path):
     assert _shown(page) == ["inequality", "seeds", "accuracy", "reproduce"]
     assert page.texts["seeds-told"] == "<7>"
     head = sample.header("attack") | {"seed": None}
-    bare = Page(render(read_runs([sample.write(tmp_path / "bare", head)])))
+    bare = Page(render(read_runs([sample.write(tmp_path / "bare", head)])).text)
     assert "No seed. This command makes one:" in bare.texts["missing"]
     assert "epsball demo --seed 1 MODEL {'left': 'alone'}" in bare.texts["missing"]
 

@@ -131,7 +131,7 @@ def test_bad_inputs(case):
 
 
 def test_the_figure_says_what_it_shows(lines):
-    svg = barrier_figure(lines)
+    svg = barrier_figure(lines).inline
     assert svg.startswith("<svg")
     assert "Least margins of 5 images" in svg
     assert "groups of three neurons" in svg

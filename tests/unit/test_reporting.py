@@ -206,7 +206,7 @@ def test_two_radii_make_a_curve(tmp_path):
 
 def test_a_drawing_uses_the_page_and_escapes_names():
     name = "<script>alert(1)</script> $\\frac{1}$"
-    svg = draw(lambda axes: axes.set_title(name, color=ACCENT), alt=f'"{name}', ident="one", size=(2, 1))
+    svg = draw(lambda axes: axes.set_title(name, color=ACCENT), alt=f'"{name}', ident="one", size=(2, 1)).inline
     assert "<script" not in svg
     assert "&lt;script&gt;alert(1)" in svg
     assert "$\\frac{1}$" in svg

@@ -14,12 +14,18 @@ def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders; the runs inside a folder come along.")],
     *,
     out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")] = Path("report.html"),
+    export: Annotated[
+        Path | None,
+        typer.Option("--export", help="A new folder for every figure as SVG and PDF and every table as CSV and LaTeX."),
+    ] = None,
     output: Output,
 ) -> None:
     """Write one self-contained HTML report from run folders."""
     from epsball.record.folder import gathered
     from epsball.reporting.html import write_report
 
-    written = write_report(gathered(runs), out)
-    output.result("report", {"report": str(written), "bytes": written.stat().st_size})
+    written = write_report(gathered(runs), out, export)
+    output.result("report", {"report": str(written), "bytes": written.stat().st_size, "export": str(export) if export else None})
     output.answer(f"{written}  ({written.stat().st_size / 2**20:.1f} MiB)")
+    if export:
+        output.answer(f"{export}  ({sum(1 for _ in export.iterdir())} files)")

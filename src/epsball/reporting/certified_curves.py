@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from epsball.reporting.csv import Sheet
+from epsball.reporting.csv import Sheet, n_of
 from epsball.reporting.drawing import ACCENT, ACCENT_2, ACCENT_3, GREY, INK, MUTED, draw
 from epsball.reporting.figures import Figure, short
 from epsball.smoothing.log import Row, curve
@@ -67,6 +67,7 @@ def certified_figure(ident: str, curves: Sequence[Curve], norm: str, by: str, ca
     rows = tuple((one.name, p.radius, p.accuracy, p.low, p.high) for one, found in zip(curves, points, strict=True) for p in found)
     alt = f"Certified accuracy against radius of {len(curves)} {by}{'s' * (len(curves) != 1)}."
     return Figure(
-        f"figure-{ident}", "Certified accuracy against radius", (draw(paint, alt=alt, ident=ident, size=(5.2, 3.0)),),
+        f"figure-{ident}", "Certified accuracy against radius", n_of([len(one.rows) for one in curves], "input"),
+        (draw(paint, alt=alt, ident=ident, size=(5.2, 3.0)),),
         Sheet(f"{ident}-accuracy.csv", (by, "radius", "accuracy", "low_95", "high_95"), rows), caption,
     )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Collection
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -57,6 +58,13 @@ def number(value: float | None, digits: int = 4) -> str:
 def whole(value: int | None) -> str:
     """An integer with thousands apart."""
     return "–" if value is None else f"{value:,}"
+
+
+def n_of(count: int | Collection[int], unit: str) -> str:
+    """How much a figure or a table is made of: "n = 1,000 inputs", or "n = 20 to 40 inputs" where its parts differ."""
+    counts = [count] if isinstance(count, int) else sorted(count)
+    least, most = (counts[0], counts[-1]) if counts else (0, 0)
+    return f"n = {least:,}{f' to {most:,}' if most > least else ''} {unit}{'s' * (most != 1)}"
 
 
 def duration(seconds: float | None) -> str:

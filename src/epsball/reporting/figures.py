@@ -9,6 +9,7 @@ from epsball.reporting.drawing import ACCENT, ACCENT_2, ACCENT_3, GREY, INK, MUT
 
 if TYPE_CHECKING:
     from epsball.reporting.csv import Sheet
+    from epsball.reporting.drawing import Drawing
 
 WIDE = (4.6, 2.7)
 _LOOKS = {
@@ -28,20 +29,29 @@ class Figure:
 
     Attributes:
         id: unique on the page.
-        svgs: SVG elements, made here and safe to set into a page.
+        n: how much it was made of, such as "n = 200 inputs".
+        drawings: in the order in which they are read.
         sheet: the data.
         caption: how to read it.
         small: many small drawings instead of one.
-        legend: names of what the page's own keys stand for.
+        legend: name and colour of what the page's own keys stand for.
+        across: how many drawings stand in a row of an exported file.
     """
 
     id: str
     title: str
-    svgs: tuple[str, ...]
+    n: str
+    drawings: tuple[Drawing, ...]
     sheet: Sheet
     caption: str
     small: bool = False
-    legend: tuple[str, ...] = ()
+    legend: tuple[tuple[str, str], ...] = ()
+    across: int = 3
+
+    @property
+    def svgs(self) -> tuple[str, ...]:
+        """The drawings as SVG elements, made here and safe to set into a page."""
+        return tuple(drawing.inline for drawing in self.drawings)
 
 
 def look(name: str, position: int) -> tuple[str, str, str]:

@@ -12,7 +12,8 @@ from epsball.errors import BadConfig, BadFile, MissingExtra
 from epsball.files import write_bytes
 from epsball.reporting.claims import claims
 from epsball.reporting.commands import filled
-from epsball.reporting.csv import duration, number, percent, whole
+from epsball.reporting.csv import duration, n_of, number, percent, whole
+from epsball.reporting.export import check_folder, write_exhibits
 from epsball.reporting.numbers import Numbers
 from epsball.reporting.runs import read_runs
 from epsball.reporting.section import ordered, sections
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
     from markupsafe import Markup
 
+    from epsball.reporting.numbers import Exhibit
     from epsball.reporting.runs import Story
     from epsball.reporting.section import Section
 
@@ -51,44 +53,58 @@ class Missing:
         return list(dict.fromkeys(section.missing for section in self.sections))
 
 
-def write_report(runs: Sequence[Path], out: Path) -> Path:
+@dataclass(frozen=True)
+class Page:
+    """A report as text, and the figures and tables on it in their order."""
+
+    text: str
+    exhibits: tuple[Exhibit, ...]
+
+
+def write_report(runs: Sequence[Path], out: Path, export: Path | None = None) -> Path:
     """Write the report of some runs as one self-contained HTML file.
 
     Args:
         runs: run folders (or record files) of any verbs: the page tells what they hold, and names the command for what they lack.
         out: the file; it is written whole and then renamed over an older one.
+        export: a new or empty folder for every figure as SVG and PDF and every table as CSV and LaTeX; None for none.
 
     Returns:
         The file's path.
 
     Raises:
-        BadConfig: no run is given, or `out` is a folder.
+        BadConfig: no run is given, `out` is a folder, or `export` holds files or is none.
         BadFile: a record is missing, foreign or malformed, or the page cannot be written.
         DiskFull: the disk is full.
         MissingExtra: jinja2 or matplotlib is not installed.
     """
     if out.is_dir():
         raise BadConfig("the report's place is a folder", where=str(out), fix="give a file: -o report.html")
+    if export is not None:
+        check_folder(export)
     page = render(read_runs(runs))
     try:
-        write_bytes(out, page.encode("utf-8", "replace"))
+        write_bytes(out, page.text.encode("utf-8", "replace"))
     except OSError as error:
         raise BadFile(
             f"the report could not be written: {error.strerror}", where=str(out), fix="name a file in a folder that can be written"
         ) from error
+    if export is not None:
+        write_exhibits(page.exhibits, export)
     return out
 
 
-def render(story: Story) -> str:
-    """The page as text: the sections that have something to show, by their places, then what the runs do not hold.
+def render(story: Story) -> Page:
+    """The page: the sections that have something to show, by their places, then what the runs do not hold.
 
     Raises:
         MissingExtra: jinja2 or matplotlib is not installed.
     """
-    environment = _environment()
+    numbers = Numbers()
+    environment = _environment(numbers)
     parts, missing = _parts(story, environment)
     told, script = headlines(story), _asset("script.js")
-    return environment.get_template("report.html.jinja").render(
+    text = environment.get_template("report.html.jinja").render(
         story=story,
         title=(told[0].run if told else story.runs[0]).title,
         notices=notices(story),
@@ -99,6 +115,7 @@ def render(story: Story) -> str:
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
+    return Page(text, tuple(numbers.exhibits))
 
 
 def _parts(story: Story, environment: Environment) -> tuple[list[Part], list[Missing]]:
@@ -118,7 +135,7 @@ def _parts(story: Story, environment: Environment) -> tuple[list[Part], list[Mis
     return parts, [Missing(command, kinds) for command, kinds in missing.items()]
 
 
-def _environment() -> Environment:
+def _environment(numbers: Numbers) -> Environment:
     try:
         from jinja2 import ChoiceLoader, Environment, FunctionLoader, PackageLoader, PrefixLoader, StrictUndefined
     except ImportError as error:
@@ -128,8 +145,8 @@ def _environment() -> Environment:
         loader=ChoiceLoader([own, PackageLoader("epsball.reporting")]),
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.globals["numbers"] = Numbers()
-    environment.filters.update(percent=percent, number=number, whole=whole, duration=duration)
+    environment.globals["numbers"] = numbers
+    environment.filters.update(percent=percent, number=number, whole=whole, duration=duration, n_of=n_of)
     return environment
 
 

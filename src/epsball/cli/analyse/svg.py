@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from epsball.reporting.drawing import Drawing
 
 
 def check_place(out: Path) -> None:
@@ -17,10 +21,9 @@ def check_place(out: Path) -> None:
         raise BadConfig("no such folder", where=str(out.parent), fix="make it first, or name a file in another one")
 
 
-def save(out: Path, svg: str) -> None:
-    """Write an SVG element as a file that stands alone."""
+def save(out: Path, drawing: Drawing) -> None:
+    """Write a drawing as a file that stands alone."""
     from epsball.files import write_bytes
+    from epsball.reporting.drawing import svg_file
 
-    if "xmlns=" not in svg.split(">", 1)[0]:
-        svg = svg.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1)
-    write_bytes(out, svg.encode())
+    write_bytes(out, svg_file((drawing,)))

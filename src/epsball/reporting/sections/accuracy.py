@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from epsball.reporting.commands import ATTACK
-from epsball.reporting.csv import Sheet
+from epsball.reporting.csv import Sheet, n_of
 from epsball.reporting.section import Content, Section, given, sections
 
 if TYPE_CHECKING:
@@ -46,6 +46,10 @@ class Accuracies:
 
     run: Run
     rows: tuple[AccuracyRow, ...]
+
+    @property
+    def n(self) -> str:
+        return n_of((self.run.summary.count if self.run.summary else None) or 0, "input")
 
     @property
     def sheet(self) -> Sheet:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from epsball.record.lines import BarrierLine
-from epsball.reporting.csv import Sheet
+from epsball.reporting.csv import Sheet, n_of
 from epsball.reporting.drawing import ACCENT, ACCENT_2, GREY, INK, MUTED, draw
 from epsball.reporting.figures import Figure
 from epsball.reporting.section import Content, Section, given, sections
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from epsball.reporting.csv import Cell
+    from epsball.reporting.drawing import Drawing
     from epsball.reporting.runs import Run, Story
 
 _MARKS = {
@@ -75,13 +76,13 @@ def barrier_panel(run: Run) -> BarrierPanel:
         "Lower bounds of the margin, from CROWN upwards, and the least margin that the attack found. Above zero they prove the "
         "input. What lies between the diamond and the cross no relaxation of single neurons can close."
     )
-    svg = barrier_figure(lines, f"barrier-{run.id}")
-    figure = Figure(f"figure-barrier-{run.id}", "Chains of margins", (svg,), sheet, caption)
+    drawing = barrier_figure(lines, f"barrier-{run.id}")
+    figure = Figure(f"figure-barrier-{run.id}", "Chains of margins", n_of(len(_whole(lines)), "input"), (drawing,), sheet, caption)
     return BarrierPanel(figure, tuple(lines), methods, sheet)
 
 
-def barrier_figure(lines: Sequence[BarrierLine], ident: str = "barrier") -> str:
-    """An SVG element from the lines of type "barrier" of a record, images in the order of their attacked margins.
+def barrier_figure(lines: Sequence[BarrierLine], ident: str = "barrier") -> Drawing:
+    """A drawing of the lines of type "barrier" of a record, images in the order of their attacked margins.
 
     Args:
         lines: those whose chain is whole are drawn.

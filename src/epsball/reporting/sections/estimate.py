@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from epsball.record.lines import EstimateLine
-from epsball.reporting.csv import Sheet
+from epsball.reporting.csv import Sheet, n_of
 from epsball.reporting.drawing import ACCENT, ALARM, INK, draw
 from epsball.reporting.figures import WIDE, Figure
 from epsball.reporting.section import Content, Section, given, sections
@@ -76,7 +76,7 @@ def _figure(run: Run, lines: tuple[EstimateLine, ...], sheet: Sheet) -> Figure |
     drawings = [(title, found) for title, found in (("least margin found", margins), ("estimated radius", radii)) if found]
     if not drawings:
         return None
-    svgs = tuple(
+    drawn = tuple(
         draw(
             _dots(title, found),
             alt=f"{title} of {len(found)} inputs: from {min(v for _, v in found):.4g} to {max(v for _, v in found):.4g}.",
@@ -85,7 +85,7 @@ def _figure(run: Run, lines: tuple[EstimateLine, ...], sheet: Sheet) -> Figure |
         for position, (title, found) in enumerate(drawings)
     )  # fmt: skip
     return Figure(
-        f"figure-estimate-{run.id}", "Margins and radii by sampling", svgs, sheet,
+        f"figure-estimate-{run.id}", "Margins and radii by sampling", n_of(len(lines), "input"), drawn, sheet,
         "Inputs by the least margin that was found. The network really has that margin, so the true least one is no larger. "
         "The radius is the CLEVER score: an estimate, which may lie on either side.",
     )  # fmt: skip
@@ -99,6 +99,7 @@ def _dots(title: str, found: Points) -> Callable[[Axes], None]:
         axes.axhline(0, color=INK, linewidth=0.8)
         axes.set_title(title)
         axes.set_xlabel("input, by margin")
+        axes.set_ylabel(title)
         axes.locator_params(axis="x", integer=True)
         axes.yaxis.set_major_formatter("{x:g}")
 

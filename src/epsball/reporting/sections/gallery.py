@@ -9,10 +9,13 @@ import numpy as np
 
 from epsball.record.lines import WitnessLine
 from epsball.reporting.commands import ATTACK
-from epsball.reporting.pictures import pictured, png
+from epsball.reporting.csv import Sheet, n_of
+from epsball.reporting.figures import Figure
+from epsball.reporting.pictures import PictureTable, pictured, png
 from epsball.reporting.section import Content, Section, given, sections
 
 if TYPE_CHECKING:
+    from epsball.reporting.csv import Cell
     from epsball.reporting.pictures import Pixels
     from epsball.reporting.runs import Run, Story
 
@@ -31,7 +34,9 @@ class GallerySection(Section):
     command: str = ATTACK
 
     def content(self, story: Story) -> Content:
-        return given(pictures=[(run, [picture(run, line) for line in pictured(run)]) for run in story.having(WitnessLine)])
+        return given(
+            pictures=[Gallery(run, tuple(picture(run, line) for line in pictured(run))) for run in story.having(WitnessLine)]
+        )
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,43 @@ class Picture:
     @property
     def id(self) -> str:
         return f"witness-{self.run.id}-{self.witness.index}"
+
+    @property
+    def name(self) -> str:
+        return f"input {self.witness.index}, {self.witness.label} → {self.witness.predicted}"
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """Which input it is, what became of it and how far it was moved."""
+        w = self.witness
+        return w.index, w.label, w.predicted, w.margin, self.largest, self.length
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The adversarial examples of one run that the page shows."""
+
+    run: Run
+    pictures: tuple[Picture, ...]
+
+    @property
+    def figure(self) -> Figure:
+        """Those that are pictures as drawings; all of them as data."""
+        shown = tuple((p.name, tuple((uri, "", 0, 0) for _, uri in p.images)) for p in self.pictures if p.images)
+        ident, n = f"figure-gallery-{self.run.id}", n_of(len(self.pictures), "input")
+        drawn = PictureTable(ident, "", n, ("input", "adversarial", "difference"), shown).drawings
+        return Figure(ident, "Adversarial examples", n, drawn, self.sheet, "")
+
+    @property
+    def sheet(self) -> Sheet:
+        """One row a picture, and one for each change that is listed of what is none."""
+        columns = ("input", "label", "predicted", "margin", "linf", "l2", "feature", "before", "after")
+        nothing = ((None, None, None),)
+        return Sheet(
+            f"gallery-{self.run.id}.csv",
+            columns,
+            tuple((*p.cells, *change) for p in self.pictures for change in (p.changes or nothing)),
+        )
 
 
 def picture(run: Run, witness: WitnessLine) -> Picture:

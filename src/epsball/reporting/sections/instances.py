@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from epsball.record.lines import STATUSES
 from epsball.reporting.commands import VERIFY
+from epsball.reporting.csv import Sheet
 from epsball.reporting.pictures import pictured
 from epsball.reporting.section import Content, Section, given, sections
 
@@ -28,7 +29,10 @@ class InstancesSection(Section):
 
     def content(self, story: Story) -> Content:
         listed = [run for run in story.judged if run.instances]
-        return given(listed=listed, data=_as_json({run.id: _instances(run) for run in listed}) if listed else "")
+        return given(
+            listed=[(run, _sheet(run)) for run in listed],
+            data=_as_json({run.id: _instances(run) for run in listed}) if listed else "",
+        )
 
 
 def _as_json(value: object) -> str:
@@ -56,6 +60,20 @@ def _instances(run: Run) -> dict[str, Any]:
     shown = [witness.index for witness in pictured(run)]
     notes = {line.index: line.note for line in lines if line.note}
     return {"statuses": STATUSES, "steps": steps, "methods": methods, "rows": rows, "witnesses": shown, "notes": notes}
+
+
+def _sheet(run: Run) -> Sheet:
+    """Every input with all digits: for an export, since the page's own script makes its link."""
+    methods = list(dict.fromkeys(name for line in run.instances for name in line.bounds))
+    columns = ("input", "label", "predicted", "status", "by", "margin", "attacked_margin", "seconds", *methods)
+    rows = tuple(
+        (
+            *(line.index, line.label, line.predicted, line.status, line.by, line.margin, line.attacked_margin, line.seconds),
+            *(line.bounds.get(name) for name in methods),
+        )
+        for line in run.instances
+    )
+    return Sheet(f"inputs-{run.id}.csv", columns, rows)
 
 
 def _digits(value: float | None) -> float | None:

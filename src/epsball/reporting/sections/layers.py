@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from epsball.record.lines import LayerLine
-from epsball.reporting.csv import Cell, Sheet
+from epsball.reporting.csv import Cell, Sheet, n_of
 from epsball.reporting.drawing import GREY, draw
 from epsball.reporting.figures import MOST_LAYERS, Figure, look, short
 from epsball.reporting.section import Content, Section, given, sections
@@ -42,6 +42,7 @@ def layer_figures(run: Run) -> list[Figure]:
     widths = {(line.method, line.name): line.width for line in lines if line.width}
     unstable = {(line.method, line.name): 100 * line.unstable for line in lines if line.unstable is not None}
     figures = []
+    n = n_of(len(names), "layer")
     for key, title, values, caption in (
         (
             "width",
@@ -53,14 +54,14 @@ def layer_figures(run: Run) -> list[Figure]:
     ):
         if not values:
             continue
-        svg = draw(
+        drawing = draw(
             _dots(names, methods, values, key),
             alt=f"{title} of {len(names)} layers by {', '.join(methods)}.",
             ident=f"{key}-{run.id}", size=(4.6, 1.2 + 0.32 * len(names)),
         )  # fmt: skip
         rows: tuple[tuple[Cell, ...], ...] = tuple((n, m, values[m, n]) for n in names for m in methods if (m, n) in values)
         sheet = Sheet(f"{key}-{run.id}.csv", ("layer", "method", key), rows)
-        figures.append(Figure(f"figure-{key}-{run.id}", title, (svg,), sheet, caption))
+        figures.append(Figure(f"figure-{key}-{run.id}", title, n, (drawing,), sheet, caption))
     return figures
 
 
@@ -78,6 +79,7 @@ def _dots(names: list[str], methods: list[str], values: dict[tuple[str, str], fl
             axes.plot(at, places, linestyle="", color=colour, marker=marker, markersize=6, label=short(method, 14))
         axes.grid(visible=False, axis="y")
         axes.set_yticks(range(len(names)), [short(name, 20) for name in names])
+        axes.set_ylabel("layer")
         axes.set_ylim(len(names) - 0.4, -0.6)
         axes.grid(axis="x")
         if key == "width":
@@ -85,8 +87,10 @@ def _dots(names: list[str], methods: list[str], values: dict[tuple[str, str], fl
             axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.xaxis.set_major_formatter("{x:g}")
             axes.xaxis.set_minor_formatter("")
+            axes.set_xlabel("mean width")
         else:
             axes.set_xlim(left=0)
+            axes.set_xlabel("unstable neurons")
             axes.xaxis.set_major_formatter("{x:g} %")
         axes.legend(ncols=2, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0, columnspacing=1, handletextpad=0.2)
 

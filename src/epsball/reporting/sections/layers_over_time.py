@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from epsball.record.lines import ReluLine, TightnessLine
-from epsball.reporting.csv import Sheet, number, percent
+from epsball.reporting.csv import Sheet, n_of, number, percent
 from epsball.reporting.drawing import ACCENT, ACCENT_2, ACCENT_3, GREY, INK, MUTED, draw
 from epsball.reporting.figures import WIDE, Figure, short
 
@@ -30,7 +30,7 @@ def relu_figure(story: Story) -> Figure | None:
     shares = [(name, points) for name, points in every if points]
     if not shares:
         return None
-    svgs = tuple(
+    drawings = tuple(
         draw(
             _curves([(name, [(epoch, 100 * share[k]) for epoch, share in points]) for name, points in shares], state),
             alt=f"{state} ReLUs at the end: "
@@ -41,7 +41,8 @@ def relu_figure(story: Story) -> Figure | None:
     )  # fmt: skip
     rows: tuple[tuple[Cell, ...], ...] = tuple((name, epoch, *share) for name, points in shares for epoch, share in points)
     return Figure(
-        "figure-relu-whole", "ReLUs of the whole network", svgs, Sheet("relu-whole.csv", ("run", "epoch", *_STATES), rows),
+        "figure-relu-whole", "ReLUs of the whole network", n_of(len(shares), "run"), drawings,
+        Sheet("relu-whole.csv", ("run", "epoch", *_STATES), rows),
         "Shares of all ReLUs, every layer by its number of neurons, at the radius in force after each epoch: while the radius is 0 "
         "none is unstable.",
         small=True,
@@ -66,6 +67,7 @@ def _curves(curves: list[tuple[str, Points]], title: str) -> Callable[[Axes], No
             )
         axes.set_title(title)
         axes.set_xlabel("epoch")
+        axes.set_ylabel("share of the ReLUs")
         axes.locator_params(axis="x", integer=True)
         axes.set_ylim(0, 100)
         axes.yaxis.set_major_formatter("{x:g} %")
@@ -82,12 +84,12 @@ def tightness_figures(run: Run) -> list[Figure]:
         figure
         for figure in (
             _tightness(
-                run, lines, "growth", "Width of the bounds, by layer", lambda layer, first: _over(layer.width, first),
+                run, lines, "growth", "Width over the input's", lambda layer, first: _over(layer.width, first),
                 "Mean width of what enters each ReLU over that of the input's box. The thesis keeps it near 1 at the start (its "
                 "initialisation, on networks without batch norm) and below 1 / tau in the warm-up (its first regulariser).",
             ),
             _tightness(
-                run, lines, "blur", "Width over clean spread, by layer", lambda layer, _: _over(layer.width, layer.spread),
+                run, lines, "blur", "Width over clean spread", lambda layer, _: _over(layer.width, layer.spread),
                 "Mean width of what enters each ReLU over the deviation of its clean values from example to example: the scale of "
                 "the weights cancels. Above a few units the bounds of different examples overlap.",
             ),
@@ -119,7 +121,7 @@ def _tightness(
     if not known:
         return None
     told = "; ".join(f"{name} from {number(p[0][1], 3)} to {number(p[-1][1], 3)}" for name, p in known.items())
-    svg = draw(_deeper(known), alt=f"{title}: {told}.", ident=f"{key}-{run.id}", size=WIDE)
+    drawing = draw(_deeper(known, title), alt=f"{title}: {told}.", ident=f"{key}-{run.id}", size=WIDE)
     rows: tuple[tuple[Cell, ...], ...] = tuple(
         (line.epoch, layer.name, layer.width, layer.spread, line.input, line.eps, ratio(layer, line.input))
         for line in lines
@@ -127,7 +129,8 @@ def _tightness(
     )
     columns = ("epoch", "layer", "width", "spread", "input_width", "eps", "ratio")
     where = f" Interval bounds at eps {number(lines[-1].eps)} in every epoch; epoch 0 is before the first step."
-    return Figure(f"figure-{key}-{run.id}", title, (svg,), Sheet(f"{key}-{run.id}.csv", columns, rows), caption + where)
+    sheet = Sheet(f"{key}-{run.id}.csv", columns, rows)
+    return Figure(f"figure-{key}-{run.id}", f"{title}, by layer", n_of(len(known), "layer"), (drawing,), sheet, caption + where)
 
 
 def _decades(curves: dict[str, Points]) -> float:
@@ -135,7 +138,7 @@ def _decades(curves: dict[str, Points]) -> float:
     return math.log10(max(values) / min(values))
 
 
-def _deeper(curves: dict[str, Points]) -> Callable[[Axes], None]:
+def _deeper(curves: dict[str, Points], what: str) -> Callable[[Axes], None]:
     """One curve a layer, the deeper the darker; the first and the last are named."""
 
     def paint(axes: Axes) -> None:
@@ -153,6 +156,7 @@ def _deeper(curves: dict[str, Points]) -> Callable[[Axes], None]:
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter("")
         axes.set_xlabel("epoch")
+        axes.set_ylabel(what[0].lower() + what[1:])
         axes.locator_params(axis="x", integer=True)
         axes.legend().set_in_layout(False)
 

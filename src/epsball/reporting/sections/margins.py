@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from epsball.reporting.commands import VERIFY
-from epsball.reporting.csv import Sheet
+from epsball.reporting.csv import Sheet, n_of
 from epsball.reporting.drawing import INK, draw
 from epsball.reporting.figures import WIDE, Figure, look, short
 from epsball.reporting.section import Content, Section, given, sections
@@ -51,7 +51,7 @@ def margin_figure(run: Run) -> Figure | None:
     width = (high - low) / _BINS
     edges = width * np.arange(np.floor(low / width), np.ceil(high / width) + 1)  # zero is an edge: no bin holds both signs
     counts = {name: np.histogram(np.clip(v, edges[0], edges[-1]), edges)[0] for name, v in found.items()}
-    svgs = tuple(
+    drawings = tuple(
         draw(
             _histogram(name, found[name], edges, counts[name], look(name, position)[0]),
             alt=f"Margins by {name}: {sum(v > 0 for v in found[name]):,} of {len(found[name]):,} lie above zero.",
@@ -62,7 +62,7 @@ def margin_figure(run: Run) -> Figure | None:
     rows = tuple((name, float(edges[i]), float(edges[i + 1]), int(n)) for name in found for i, n in enumerate(counts[name]))
     sheet = Sheet(f"margins-{run.id}.csv", ("method", "from", "to", "inputs"), rows)
     return Figure(
-        f"figure-margins-{run.id}", "Distribution by method", svgs, sheet,
+        f"figure-margins-{run.id}", "Margins by method", n_of(len(run.instances), "input"), drawings, sheet,
         "Proven lower bounds of the margin: an input counts as verified right of zero. A method of the ladder sees only what "
         "earlier steps left over. The outermost 0.5 % on each side are in the end bins.",
     )  # fmt: skip

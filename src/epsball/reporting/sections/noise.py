@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from epsball.record.lines import PictureLine
+from epsball.reporting.csv import n_of
 from epsball.reporting.pictures import PictureCell, PictureTable, png
 from epsball.reporting.section import Content, Section, given, sections
 
@@ -35,14 +36,15 @@ def noise_tables(run: Run) -> list[PictureTable]:
     groups: dict[str, list[PictureLine]] = {}
     for line in run.of(PictureLine):
         groups.setdefault(line.group, []).append(line)
-    return [_noise_table(title, lines) for title, lines in groups.items()]
+    return [_noise_table(f"figure-noise-{run.id}-{place}", title, lines) for place, (title, lines) in enumerate(groups.items(), 1)]
 
 
-def _noise_table(title: str, lines: list[PictureLine]) -> PictureTable:
+def _noise_table(ident: str, title: str, lines: list[PictureLine]) -> PictureTable:
     columns = tuple(dict.fromkeys(line.column for line in lines))
     rows = tuple(dict.fromkeys(line.row for line in lines))
     cells = {(line.row, line.column): _cell(line) for line in lines}
-    return PictureTable(title, columns, tuple((row, tuple(cells.get((row, column)) for column in columns)) for row in rows))
+    shown = tuple((row, tuple(cells.get((row, column)) for column in columns)) for row in rows)
+    return PictureTable(ident, title, n_of(len(cells), "picture"), columns, shown)
 
 
 def _cell(line: PictureLine) -> PictureCell:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from epsball.record.lines import PlaneLine
 from epsball.reporting.class_map import away_from, cell_runs, grid_of, paint_cells, shares
-from epsball.reporting.csv import Sheet, number
+from epsball.reporting.csv import Sheet, n_of, number
 from epsball.reporting.drawing import ALARM, INK, MUTED, draw
 from epsball.reporting.figures import Figure, short
 from epsball.reporting.section import Content, Section, given, sections
@@ -43,7 +43,7 @@ def plane_figure(run: Run) -> Figure | None:
     lines = run.of(PlaneLine)
     if not lines:
         return None
-    svgs = tuple(
+    drawings = tuple(
         draw(_plane(line), alt=_told(line), ident=f"plane-{run.id}-{position}", size=(4.4, 4.5))
         for position, line in enumerate(lines)
     )
@@ -53,7 +53,7 @@ def plane_figure(run: Run) -> Figure | None:
     first = lines[0]
     verifier = f" by {first.verifier}" if first.verifier else ""
     return Figure(
-        f"figure-plane-{run.id}", "Classes in a plane through three inputs", svgs,
+        f"figure-plane-{run.id}", "Classes in a plane through three inputs", n_of(len(lines), "network"), drawings,
         Sheet(f"plane-{run.id}.csv", ("network", "class", "left", "right", "bottom", "top"), rows),
         f"Test examples {', '.join(map(str, first.index))} of {first.data or 'the data set'}; axes are Euclidean distances, "
         f"numbers are classes. Around each input the trace of its ball of radius {number(first.eps)}, cut to the valid range: "
@@ -78,6 +78,8 @@ def _plane(line: PlaneLine) -> Callable[[Axes], None]:
             axes.plot(*_closed(trace), color=INK if verified else ALARM, linestyle="-" if verified else ":", linewidth=1.4)
             axes.plot([x], [y], color=INK if verified else ALARM, marker="o", markersize=3.5)
         axes.set_title(short(line.network, 40))
+        axes.set_xlabel("distance along the first two inputs")
+        axes.set_ylabel("distance across")
 
     return paint
 

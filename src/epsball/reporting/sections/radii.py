@@ -10,6 +10,7 @@ import numpy as np
 
 from epsball.record.lines import RadiusLine
 from epsball.reporting.certified_curves import Curve, certified_figure
+from epsball.reporting.csv import Sheet, n_of
 from epsball.reporting.pictures import PictureTable, png
 from epsball.reporting.section import Content, Section, given, sections
 from epsball.smoothing.log import Row
@@ -70,6 +71,7 @@ class RadiiPanel:
 
     figure: Figure
     rows: tuple[MethodRow, ...]
+    sheet: Sheet
     inputs: int
     misclassified: int
     boxes: PictureTable | None
@@ -89,13 +91,17 @@ def radii_panel(run: Run) -> RadiiPanel | None:
         "choice of inputs; the radii themselves are proofs."
     )
     curves = [Curve(name, name, [_row(line, name) for line in lines]) for name in methods]
+    table = tuple(_method(name, lines, right) for name in methods)
+    columns = ("method", "mean", "median", "above_0", "seconds")
+    sheet = Sheet(f"radii-{run.id}.csv", columns, tuple((r.name, r.mean, r.median, r.proven, r.seconds) for r in table))
     figure = certified_figure(f"radii-{run.id}", curves, str(run.header.config.get("norm", "")), "method", caption)
     return RadiiPanel(
         figure,
-        tuple(_method(name, lines, right) for name in methods),
+        table,
+        sheet,
         len(lines),
         len(lines) - len(right),
-        _boxes(lines),
+        _boxes(run, lines),
         statistics.fmean(gains) if gains else None,
     )
 
@@ -112,13 +118,15 @@ def _method(name: str, lines: Sequence[RadiusLine], right: Sequence[RadiusLine])
     return MethodRow(name, statistics.fmean(values), statistics.median(values), sum(v > 0 for v in values), seconds)
 
 
-def _boxes(lines: Sequence[RadiusLine]) -> PictureTable | None:
+def _boxes(run: Run, lines: Sequence[RadiusLine]) -> PictureTable | None:
     shown = [pair for line in lines if (pair := _pair(line)) is not None][:_MOST_BOXES]
     if not shown:
         return None
     columns = tuple(f"input {index}" for index, _, _ in shown)
     return PictureTable(
+        f"figure-boxes-{run.id}",
         "Boxes: bright where the input may change most, black where its radius is 0",
+        n_of(len(shown), "input"),
         columns,
         (("input", tuple(x for _, x, _ in shown)), ("radius", tuple(radius for _, _, radius in shown))),
     )

@@ -12,7 +12,7 @@ import numpy as np
 
 from epsball.record.lines import RegionsLine
 from epsball.reporting.class_map import cell_runs, centres, colour_of, grid_of, paint_cells, shares
-from epsball.reporting.csv import Sheet, number
+from epsball.reporting.csv import Sheet, n_of, number
 from epsball.reporting.drawing import INK, MUTED, draw
 from epsball.reporting.figures import Figure
 
@@ -53,7 +53,7 @@ def _plane(line: RegionsLine, ident: str) -> Figure:
     alt = f"The base classifier around {_example(line)}: {shares(line.classes)}. The smoothed classifier is {certified}."
     rows: tuple[tuple[Cell, ...], ...] = tuple(cell_runs(grid, line.window))
     return Figure(
-        f"figure-regions-{ident}", "Decision regions under the noise",
+        f"figure-regions-{ident}", "Decision regions under the noise", n_of(1, "input"),
         (draw(_painted(line), alt=alt, ident=f"regions-{ident}", size=(4.6, 4.5)),),
         Sheet(f"regions-{ident}.csv", ("class", "left", "right", "bottom", "top"), rows),
         _caption(line),
@@ -122,7 +122,7 @@ def _votes(line: RegionsLine, ident: str) -> Figure:
         else "No class is proven to get more than half of the votes, so the smoothed classifier abstains."
     )
     return Figure(
-        f"figure-region-votes-{ident}", "How the noisy copies vote",
+        f"figure-region-votes-{ident}", "How the noisy copies vote", n_of(line.samples, "vote"),
         (draw(_bars(line, shown), alt=alt, ident=f"region-votes-{ident}", size=(4.6, 4.5)),),
         Sheet(f"region-votes-{ident}.csv", ("class", "votes", "share", "low", "high"), rows),
         f"Share of {line.samples:,} copies under {line.noise or 'the noise'} that the base classifier gives each class. Whiskers: "

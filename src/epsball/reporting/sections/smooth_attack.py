@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from epsball.proportion import lower_bound, upper_bound
 from epsball.record.lines import SmoothAttackLine
-from epsball.reporting.csv import Sheet
+from epsball.reporting.csv import Sheet, n_of
 from epsball.reporting.drawing import ACCENT, ACCENT_2, ACCENT_3, GREY, INK, MUTED, draw
 from epsball.reporting.figures import Figure, short
 from epsball.reporting.section import Content, Section, given, sections
@@ -36,7 +36,7 @@ class SmoothAttackSection(Section):
 
     def content(self, story: Story) -> Content:
         runs = [SmoothAttackRow.of(run) for run in story.having(SmoothAttackLine)]
-        return given(runs=runs, figure=standing_figure(runs) if runs else None)
+        return given(runs=runs, figure=standing_figure(runs) if runs else None, sheet=_sheet(runs) if runs else None)
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,12 @@ class SmoothAttackRow:
         return Sheet(f"smooth-attack-{self.run.id}.csv", columns, rows)
 
 
+def _sheet(runs: list[SmoothAttackRow]) -> Sheet:
+    columns = ("run", "noise", "inputs", "abstained", "attacked", "broken", "abstained_under_attack", "median_distance")
+    rows = tuple((r.run.name, r.noise, len(r.lines), r.abstained, r.attacked, r.broken, r.silenced, r.distance) for r in runs)
+    return Sheet("smooth-attacks.csv", columns, rows)
+
+
 def standing_figure(runs: list[SmoothAttackRow]) -> Figure:
     """The share of inputs that stand against distance, one curve a run, each as far as its attack went."""
 
@@ -124,7 +130,7 @@ def standing_figure(runs: list[SmoothAttackRow]) -> Figure:
     rows: tuple[tuple[Cell, ...], ...] = tuple((row.run.name, *point) for row in runs for point in row.points)
     told = "; ".join(f"{row.broken} of {row.attacked} broken" for row in runs)
     return Figure(
-        "figure-standing", "Inputs that stand, against distance",
+        "figure-standing", "Inputs that stand, against distance", n_of([len(row.lines) for row in runs], "input"),
         (draw(paint, alt=f"Share of inputs that stand, by distance: {told}.", ident="standing", size=(5.2, 3.0)),),
         Sheet("standing.csv", ("run", "distance", "share", "low_95", "high_95"), rows),
         "Share of all inputs that the smoothed classifier has right and that no change of at most this length was found to break: "

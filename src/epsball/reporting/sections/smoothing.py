@@ -11,7 +11,7 @@ from scipy.special import ndtri
 
 from epsball.record.lines import CertificateLine, RegionsLine
 from epsball.reporting.certified_curves import Curve, certified_figure
-from epsball.reporting.csv import Sheet
+from epsball.reporting.csv import Sheet, n_of
 from epsball.reporting.drawing import ACCENT, ALARM, INK, MUTED, SOFT, draw
 from epsball.reporting.figures import WIDE, Figure
 from epsball.reporting.section import Content, Section, given, sections
@@ -72,6 +72,7 @@ class SmoothingPage:
 
     rows: tuple[SmoothedRow, ...]
     curves: Figure
+    sheet: Sheet
     each: tuple[tuple[Run, tuple[Figure, ...]], ...]
 
 
@@ -81,7 +82,10 @@ def smoothing_page(story: Story) -> SmoothingPage | None:
     if not runs:
         return None
     each = tuple((run, tuple(f for f in (_votes(run), _worst_case(run)) if f is not None)) for run in runs)
-    return SmoothingPage(tuple(_row(run) for run in runs), _curves(runs), each)
+    rows = tuple(_row(run) for run in runs)
+    columns = ("run", "noise", "inputs", "accuracy", "abstained", "samples", "alpha", "average_certified_radius", "standard_error")
+    cells = tuple((r.run.name, r.noise, r.images, r.accuracy, r.abstained, r.samples, r.alpha, r.radius, r.error) for r in rows)
+    return SmoothingPage(rows, _curves(runs), Sheet("smoothing.csv", columns, cells), each)
 
 
 def _rows(run: Run) -> list[Row]:
@@ -134,7 +138,8 @@ def _votes(run: Run) -> Figure:
     rows = tuple((float(share[i]), float(share[i + 1]), int(n)) for i, n in enumerate(counts))
     alt = f"Distribution of p_A over {len(lower)} inputs; {int((lower > 0.5).sum())} lie above one half."
     return Figure(
-        f"figure-votes-{run.id}", "How sure the votes are", (draw(paint, alt=alt, ident=f"votes-{run.id}", size=WIDE),),
+        f"figure-votes-{run.id}", "How sure the votes are", n_of(len(lower), "input"),
+        (draw(paint, alt=alt, ident=f"votes-{run.id}", size=WIDE),),
         Sheet(f"votes-{run.id}.csv", ("from", "to", "inputs"), rows),
         "Lower confidence bounds of the share of noisy copies that get the top class, on a scale that spreads both ends. Above one "
         "half something is certified; the first bin also holds what lies below it.",
@@ -162,7 +167,7 @@ def _worst_case(run: Run) -> Figure | None:
     alt = f"A half-space at distance {reach:.3g} from input {line.index}; the noise around the input and a point on its edge."
     rows = ((line.index, sigma, line.lower, reach),)
     return Figure(
-        f"figure-worst-{run.id}", "The worst case of the proof",
+        f"figure-worst-{run.id}", "The worst case of the proof", n_of(1, "input"),
         (draw(_half_space(sigma, reach), alt=alt, ident=f"worst-{run.id}", size=(4.6, 2.5)),),
         Sheet(f"worst-case-{run.id}.csv", ("input", "sigma", "p_A", "distance"), rows),
         f"Input {line.index}, the median one: of all classifiers that give the top class at least p_A = {line.lower:.4f} "
@@ -192,5 +197,6 @@ def _half_space(sigma: float, reach: float) -> Callable[[Axes], None]:
         axes.locator_params(axis="x", nbins=6)
         axes.grid(visible=False)
         axes.set_xlabel("distance from x along the worst direction")
+        axes.set_ylabel("across it")
 
     return paint

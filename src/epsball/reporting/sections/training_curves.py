@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from epsball.record.lines import EpochLine, MetricsLine, ReluLine, ReluShares
-from epsball.reporting.csv import Sheet, number, percent
+from epsball.reporting.csv import Sheet, n_of, number, percent
 from epsball.reporting.drawing import ACCENT, ACCENT_2, ACCENT_3, GREY, INK, MUTED, RULE, draw
 from epsball.reporting.figures import MOST_LAYERS, WIDE, Figure, short
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from epsball.reporting.runs import Run
 
-_SMALL = (3.1, 1.9)
+_SMALL = (3.1, 2.1)
 
 
 def training_figures(run: Run) -> list[Figure]:
@@ -64,7 +64,8 @@ def _losses(run: Run, scale: float | None) -> Figure | None:
     alt = f"Training loss by {unit}: from {number(lines[0].loss)} to {number(lines[-1].loss)}; parts: {', '.join(names) or 'none'}."
     rows = tuple((line.step, line.loss, *(line.parts.get(name) for name in names)) for line in lines)
     return Figure(
-        f"figure-loss-{run.id}", "Loss and its parts", (draw(paint, alt=alt, ident=f"loss-{run.id}", size=WIDE),),
+        f"figure-loss-{run.id}", "Loss and its parts", n_of(len(lines), "logged step"),
+        (draw(paint, alt=alt, ident=f"loss-{run.id}", size=WIDE),),
         Sheet(f"loss-{run.id}.csv", ("step", "total", *names), rows), "The objective, and the parts that the recipe logs.",
     )  # fmt: skip
 
@@ -98,7 +99,8 @@ def _accuracy_curves(run: Run, scale: float | None) -> Figure | None:
     alt = f"Accuracy by {unit}: at the end {percent(last.clean)} percent clean and {percent(judged)} percent {kind}."
     rows = tuple((line.epoch, line.step, line.clean, line.verified, line.noisy) for line in lines)
     return Figure(
-        f"figure-epochs-{run.id}", "Accuracy", (draw(paint, alt=alt, ident=f"epochs-{run.id}", size=WIDE),),
+        f"figure-epochs-{run.id}", "Accuracy", n_of(len(lines), "epoch"),
+        (draw(paint, alt=alt, ident=f"epochs-{run.id}", size=WIDE),),
         Sheet(f"epochs-{run.id}.csv", ("epoch", "step", "clean", "verified", "noisy"), rows),
         f"On the {last.split or 'held-out'} split, after each epoch.",
     )  # fmt: skip
@@ -127,7 +129,8 @@ def _schedule(run: Run, scale: float | None, key: str, title: str, values: list[
 
     alt = f"{title} by {unit}: from {number(known[0])} to {number(known[-1])}, at most {number(max(known))}."
     return Figure(
-        f"figure-{key}-{run.id}", title, (draw(paint, alt=alt, ident=f"{key}-{run.id}", size=(4.6, 1.9)),),
+        f"figure-{key}-{run.id}", title, n_of(len(known), "logged step"),
+        (draw(paint, alt=alt, ident=f"{key}-{run.id}", size=(4.6, 1.9)),),
         Sheet(f"{key}-{run.id}.csv", ("step", key), tuple(zip(steps, values, strict=True))), "The schedule as it was run.",
     )  # fmt: skip
 
@@ -141,7 +144,7 @@ def _relu_curves(run: Run) -> Figure | None:
     for line in lines:
         for layer in line.layers:
             series[layer.name].append((line.epoch, layer))
-    svgs = tuple(
+    drawings = tuple(
         draw(
             _relu_layer(name, series[name]),
             alt=f"Layer {name}: {percent(series[name][-1][1].unstable)} percent of its ReLUs are unstable at the end.",
@@ -152,10 +155,10 @@ def _relu_curves(run: Run) -> Figure | None:
     rows = tuple((epoch, n, s.active, s.inactive, s.unstable) for n, points in series.items() for epoch, s in points)
     more = f" The first {MOST_LAYERS} of {len(names)} layers are drawn; the data have all." if len(names) > MOST_LAYERS else ""
     return Figure(
-        f"figure-relu-{run.id}", "ReLUs of each layer", svgs,
+        f"figure-relu-{run.id}", "ReLUs of each layer", n_of(len(lines), "epoch"), drawings,
         Sheet(f"relu-{run.id}.csv", ("epoch", "layer", "active", "inactive", "unstable"), rows),
         "Share of neurons that are always on, of either sign, or always off over the whole ball, by epoch." + more,
-        small=True, legend=("active", "unstable", "inactive"),
+        small=True, legend=(("active", GREY), ("unstable", ACCENT), ("inactive", RULE)),
     )  # fmt: skip
 
 
@@ -169,6 +172,8 @@ def _relu_layer(name: str, points: list[tuple[float, ReluShares]]) -> Callable[[
         axes.set_title(short(name))
         axes.set_ylim(0, 100)
         axes.set_xlim(epochs[0], epochs[-1])
+        axes.set_xlabel("epoch")
+        axes.set_ylabel("share of the ReLUs")
         axes.yaxis.set_major_formatter("{x:g} %")
 
     return paint
