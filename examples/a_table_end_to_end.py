@@ -24,7 +24,7 @@ FOLDER = Path(sys.argv[3] if len(sys.argv) > 3 else "runs/german")
 # %%
 user.add("german", CSV, csv=Table("credit_risk"))
 data = epsball.load_data("german")
-print(len(data.train), "rows to train on,", len(data.test), "to judge;", len(data.columns), "columns")
+print(len(data.train), "rows to train on,", len(data.test), "to judge;", data.train.shape[0], "features")
 
 # %% [markdown]
 # What may happen to a row. A column that is not named stays as it is.

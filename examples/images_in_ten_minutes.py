@@ -21,9 +21,9 @@ EPS = "0.05"  # every pixel may change by a twentieth of the range from black to
 
 # %%
 rates = {}
-for recipe, options in (("standard", {}), ("fast-ibp", {"eps": EPS})):
+for recipe, eps in (("standard", None), ("fast-ibp", EPS)):
     record = epsball.Record(FOLDER / recipe)
-    record.train(recipe, data="digits", model="mlp", epochs=EPOCHS, batch=64, lr=2e-3, **options)
+    record.train(recipe, data="digits", model="mlp", eps=eps, epochs=EPOCHS, batch=64, lr=2e-3)
     attacked = record.attack("digits", eps=EPS, steps=40, index=slice(0, 100))
     verified = record.verify("digits", eps=EPS, timeout=10, index=slice(0, 100))
     rates[recipe] = verified.accuracy["verified"].value, attacked.accuracy["attacked"].value, verified.accuracy["clean"].value
