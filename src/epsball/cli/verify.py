@@ -71,7 +71,7 @@ def verify(  # noqa: PLR0913 - one parameter an option
         return
     path = out or _default(target, part)
     with output.progress("verifying") as told:
-        summary = Judgement(case, verifier, budget.seconds, told, budget.bytes).run(path, resume=resume, anyway=anyway)
+        summary = Judgement(case, verifier, budget.seconds, told, told.step, budget.bytes).run(path, resume=resume, anyway=anyway)
     output.result("verify", {"run": str(path), **summary.written()})
     _show(output, path, summary)
     if gate:
