@@ -240,7 +240,10 @@ def _numbers(text: str, name: str) -> tuple[float, ...]:
 
 
 def slice_named(index: str) -> str:
-    """What an --index option is called in a folder's name: 0-100, 300-end, 0-end-by-20, 1,5,9, or the number and a digest of a long list; "" for all."""
+    """What an --index option is called in a folder's name: 0-100, 300-end, 0-end-by-20, 1,5,9; "" for all.
+
+    A long list is its length and a digest.
+    """
     if ":" not in index:
         name = index.replace(" ", "")
         return name if len(name) <= _NAMED else f"{name.count(',') + 1}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
