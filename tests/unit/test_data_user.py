@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from epsball.data import arrays as arrays_of_files
 from epsball.data import find, stored, user
 from epsball.errors import BadConfig, BadData, BadFile
 from epsball.storage import read_tensors, write_tensors
@@ -165,6 +166,6 @@ def test_an_npz_that_declares_more_than_it_holds_is_refused_before_memory_is_ask
 
 
 def test_an_npz_larger_than_is_read_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(user, "_LARGEST", 100)
+    monkeypatch.setattr(arrays_of_files, "LARGEST", 100)
     with pytest.raises(BadFile, match="at most 100 are read"):
         user.add("mine", saved(tmp_path / "a.npz"))

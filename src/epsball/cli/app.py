@@ -85,7 +85,7 @@ def main() -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """Run a verb and return its exit code; every error is one message, and so is every warning; a quiet run warns of nothing."""
+    """Run a verb and return its exit code; every error is one message, and so is a warning of this package, unless quiet."""
     with warnings.catch_warnings():
         if {"--quiet", "-q"}.isdisjoint(arguments):
             warnings.simplefilter("always", EpsballWarning)

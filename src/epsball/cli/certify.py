@@ -10,7 +10,7 @@ import typer
 
 from epsball.cli.common import Anyway, Output, Part, Resume, number
 from epsball.cli.spread import defaults
-from epsball.cli.target import Opening, TargetExamples, folder_of
+from epsball.cli.target import Opening, TargetExamples, folder_of, run_named, slice_named
 
 if TYPE_CHECKING:
     from epsball.record.lines import SummaryLine
@@ -71,7 +71,9 @@ def certify(  # noqa: PLR0913 - one parameter an option
     ] = None,
     part: Part = None,
     cluster: Annotated[str | None, typer.Option("--cluster", help="Ray cluster: its address, auto, or local.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; default: MODEL/certify-DATA-NOISE-SIGMA.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Run folder; default: MODEL/certify-DATA-NOISE-SIGMA-SLICE-PROCEDURE.")
+    ] = None,
     resume: Resume = False,
     anyway: Anyway = False,
     setup: Opening,
@@ -85,9 +87,9 @@ def certify(  # noqa: PLR0913 - one parameter an option
     case = target.case(setup, part)
     module = case.network.module if denoiser is None else put_before(denoiser, case.network)
     certifier = smoothing.certifier(module, case, setup.seed)
-    name = f"certify-{target.data}-{smoothing.noise}-{smoothing.sigma}"
-    name += ("" if denoiser is None else "-denoised") + (f"-{part}" if part else "")
-    path = out or folder_of(target.model) / name.replace("/", "_")
+    noise, front = (smoothing.noise, smoothing.sigma), None if denoiser is None else "denoised"
+    name = run_named("certify", target.data, *noise, front, slice_named(target.index), smoothing.procedure, part)
+    path = out or folder_of(target.model) / name
     machines = None if cluster is None else Cluster(cluster, gpus=float(case.device.type == "cuda"))
     with output.progress("certifying") as told:
         summary = Certification(case, certifier, machines, told, denoiser).run(path, resume=resume, anyway=anyway)

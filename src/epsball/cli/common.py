@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from epsball.cli.progress import Told, Unheard, shown
 from epsball.cli.tables import Form, separated, show
 from epsball.errors import BadConfig
-from epsball.run.track import unheard
 
 if TYPE_CHECKING:
     import torch
@@ -35,7 +34,6 @@ Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in th
 Anyway = Annotated[
     bool, typer.Option("--anyway", help="With --resume: go on though another version of the code began; the record says so.")
 ]
-Told = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,21 +118,10 @@ class Output:
     def progress(self, what: str) -> Iterator[Told]:
         """A bar on a terminal, a plain line now and then elsewhere, nothing if quiet."""
         if self.silent:
-            yield unheard
+            yield Unheard()
             return
-        if not self.notes.is_terminal:
-            yield lambda done, total: self.say(f"{what}: {done} of {total}")
-            return
-        columns = (
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=self.notes, transient=True) as bar:
-            task = bar.add_task(what, total=None)
-            yield lambda done, total: bar.update(task, completed=done, total=total)
+        with shown(what, self.notes) as told:
+            yield told
 
 
 def number(text: str, name: str) -> float:

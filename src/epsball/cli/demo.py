@@ -115,7 +115,7 @@ def _verify(output: Output, out: Path, data: str, eps: float, setup: Setup) -> S
     ladder = Ladder(attack=attack, everywhere=("attack", "ibp", "crown-ibp"), seed=setup.seed)
     case = Balls(out / "train", data, ":", str(eps)).case(setup)
     with output.progress("verified") as told:
-        judged = Judgement(case, ladder, 60.0, told).run(out / "verify")
+        judged = Judgement(case, ladder, 60.0, told, told.step).run(out / "verify")
     output.say("3/4  bounds of each layer")
     some = Balls(out / "train", data, ":32", str(eps)).case(setup)
     x = some.data.test.inputs(some.index).to(some.device)

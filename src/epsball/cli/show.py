@@ -60,6 +60,9 @@ def list_(
 ) -> None:
     """List what is registered under a kind."""
     verb, entries = _settings() if kind in _SETTINGS else _registered(kind)
+    if verb == "ops":
+        _operators(entries, output)
+        return
     output.result("list", {"kind": verb, "entries": entries})
     output.table("", (verb, "what it is"), list(entries.items()))
 
@@ -67,6 +70,24 @@ def list_(
 def _registered(kind: str) -> tuple[str, dict[str, str]]:
     registry = _registry(kind)
     return registry.verb, {name: _first_line(entry) for name, entry in registry.items()}
+
+
+def _operators(entries: dict[str, str], output: Output) -> None:
+    """Operators with the methods that cover them: a column a method for programs, for people those that do not."""
+    from epsball.verification.coverage import coverage
+
+    found = coverage()
+    output.result("list", {"kind": "ops", "entries": entries, "methods": found})
+    if output.form is not Form.TABLE:
+        output.table("", ("ops", *next(iter(found.values()))), [(name, *methods.values()) for name, methods in found.items()])
+        return
+    rows = []
+    for name, methods in found.items():
+        less = {word: [key for key, value in methods.items() if value == word] for word in ("no", "affine")}
+        told = [f"not {', '.join(less['no'])}"] if less["no"] else []
+        told += [f"{', '.join(less['affine'])} where all but one argument are constant"] if less["affine"] else []
+        rows.append((name, str(sum(value != "no" for value in methods.values())), "; ".join(told)))
+    output.table("", ("ops", "methods", f"of {len(next(iter(found.values())))}: which do not cover it"), rows)
 
 
 def _settings() -> tuple[str, dict[str, str]]:

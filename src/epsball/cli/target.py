@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from epsball.run.case import Case
 
 NORMS = ("linf", "l2", "l1", "l0")  # those of spec.sets, which would import torch
+_NAMED = 32  # the longest list of examples that a folder is named after
 _EPS, _NORM = "0.1", "linf"
 # typer would show a default of None as nothing, and another text as "(0.1)"
 _EPS_HELP = f"Radius in units of the inputs (pixels in [0, 1]); fractions such as 8/255 are exact.  [default: {_EPS}]"
@@ -244,6 +246,25 @@ class Sets(Balls):
 
 def _numbers(text: str, name: str) -> tuple[float, ...]:
     return tuple(number(part, name) for part in text.split(","))
+
+
+def slice_named(index: str) -> str:
+    """What an --index option is called in a folder's name: 0-100, 300-end, 0-end-by-20, 1,5,9; "" for all.
+
+    A long list is its length and a digest.
+    """
+    if ":" not in index:
+        name = index.replace(" ", "")
+        return name if len(name) <= _NAMED else f"{name.count(',') + 1}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    start, stop, step = (part.strip() for part in (index + "::").split(":")[:3])
+    if not (start or stop or step):
+        return ""
+    return f"{start or 0}-{stop or 'end'}" + (f"-by-{step}" if step not in ("", "1") else "")
+
+
+def run_named(*parts: str | None) -> str:
+    """The name of a run's folder, from what was asked for; no part of it is a path."""
+    return "-".join(part for part in parts if part).replace("/", "_").replace(",", "+")
 
 
 def folder_of(model: Path) -> Path:

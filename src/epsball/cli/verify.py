@@ -9,12 +9,15 @@ import typer
 
 from epsball.cli.common import Anyway, Output, Part, Resume, number, percent
 from epsball.cli.forecast import Limits
-from epsball.cli.target import Opening, Sets, folder_of
+from epsball.cli.target import Opening, Sets, folder_of, run_named, slice_named
 
 if TYPE_CHECKING:
     from epsball.bounding.base import Bounder
     from epsball.record.lines import SummaryLine
     from epsball.verification.rungs import Step
+
+
+_METHOD = "auto"
 
 
 def verify(  # noqa: PLR0913 - one parameter an option
@@ -30,11 +33,13 @@ def verify(  # noqa: PLR0913 - one parameter an option
     ] = None,
     method: Annotated[
         str, typer.Option("--method", help="auto (the ladder), bounders, lp, multi-neuron, sdp; several with commas: auto,lp.")
-    ] = "auto",
+    ] = _METHOD,
     timeout: Annotated[str, typer.Option("--timeout", help="Seconds for one instance.")] = "60",
     float64: Annotated[bool, typer.Option("--float64", help="Bounds in float64 instead of float32.")] = False,
     part: Part = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; default: MODEL/verify-DATA-NORM-EPS.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Run folder; default: MODEL/verify-DATA-NORM-EPS-SLICE-METHOD.")
+    ] = None,
     resume: Resume = False,
     anyway: Anyway = False,
     limits: Limits,
@@ -59,9 +64,9 @@ def verify(  # noqa: PLR0913 - one parameter an option
     title = f"{target.title}, {len(case.index)} examples, if all of them reach every step"
     if limits.told(output, case, _bounders(steps), budget, rows=case.network.classes - 1, title=title):
         return
-    path = out or _default(target, part)
+    path = out or _default(target, method, part)
     with output.progress("verifying") as told:
-        summary = Judgement(case, verifier, budget.seconds, told, budget.bytes).run(path, resume=resume, anyway=anyway)
+        summary = Judgement(case, verifier, budget.seconds, told, told.step, budget.bytes).run(path, resume=resume, anyway=anyway)
     output.result("verify", {"run": str(path), **summary.written()})
     _show(output, path, summary)
     if gate:
@@ -75,9 +80,9 @@ def _bounders(steps: tuple[Step, ...]) -> dict[str, Bounder]:
     return {step: bounders[step]() for step in steps if isinstance(step, str) and step in bounders}
 
 
-def _default(target: Sets, part: str | None) -> Path:
-    name = "-".join(("verify", target.data, *target.around)) + (f"-{part}" if part else "")
-    return folder_of(target.model) / name.replace("/", "_")
+def _default(target: Sets, method: str, part: str | None) -> Path:
+    chosen = None if method == _METHOD else method
+    return folder_of(target.model) / run_named("verify", target.data, *target.around, slice_named(target.index), chosen, part)
 
 
 def _gate(summary: SummaryLine) -> int:

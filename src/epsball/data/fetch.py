@@ -13,6 +13,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+def place(name: str, root: Path | None) -> Path | None:
+    """Where a set belongs below a folder of data sets: where `EPSBALL_DATA` finds it. None is left to `get`.
+
+    Raises:
+        BadConfig: no set has this name.
+    """
+    places = sources[name].places
+    if root is None or not places:
+        return root
+    return next((root / own for own in places if sources[name].holds(root / own)), root / (name if name in places else places[0]))
+
+
 def get(name: str, folder: Path | None = None, *, say: Say, given: Path | None = None) -> Path:
     """Fetch a set into a folder, and return the folder.
 

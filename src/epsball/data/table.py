@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from epsball.data.base import Dataset, digest, table_statistics
+from epsball.data.split import Split
 from epsball.errors import BadConfig, BadData, BadFile, did_you_mean
-from epsball.examples import Examples
 from epsball.problem.columns import Column, Columns, Kind
 
 if TYPE_CHECKING:
@@ -47,8 +47,7 @@ class Table:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 < self.test < 1:
-            raise BadConfig(f"a test part of {self.test:g}", where="test", fix="give a number between 0 and 1, such as 0.2")
+        Split(self.test, self.seed)
         named = (self.target, *self.categorical, *self.integer, *self.drop)
         twice = next((name for name in named if named.count(name) > 1), None)
         if twice is not None:
@@ -79,7 +78,7 @@ def read(name: str, path: Path, table: Table, terms: str) -> Dataset:
         if key != table.target and key not in table.drop
     ]
     columns = Columns(tuple(column for column, _ in parts))
-    train, test = _split(torch.cat([x for _, x in parts], 1), y, table, where)
+    train, test = Split(table.test, table.seed)(torch.cat([x for _, x in parts], 1), y, where)
     mean, std = table_statistics(train, columns)
     return Dataset(
         name, train, test, len(labels), terms, mean, std, None, digest(train, test, columns, labels), columns=columns, labels=labels
@@ -162,21 +161,6 @@ def _number(cell: str) -> float | None:
 def _sorted(values: set[str]) -> list[str]:
     whole = all(_WHOLE.fullmatch(value) and len(value) < 20 for value in values)
     return sorted(values, key=(lambda v: (int(v), v)) if whole else (lambda v: (0, v)))
-
-
-def _split(x: Tensor, y: Tensor, table: Table, where: str) -> tuple[Examples, Examples]:
-    random = torch.Generator().manual_seed(table.seed)
-    train, test = [], []
-    for label in range(int(y.max()) + 1):
-        members = torch.nonzero(y == label)[:, 0]
-        if len(members) < 2:
-            raise BadData("a class with one example", where=where, fix="give two examples a class or more")
-        members = members[torch.randperm(len(members), generator=random)]
-        count = min(max(1, round(table.test * len(members))), len(members) - 1)
-        test.append(members[:count])
-        train.append(members[count:])
-    first, second = (torch.cat(part).sort().values for part in (train, test))
-    return Examples(x[first], y[first]), Examples(x[second], y[second])
 
 
 def words(text: str) -> tuple[str, ...]:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import math
-import zipfile
-import zlib
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
-from epsball.data import idx, stored, table, tiny_imagenet
+from epsball.data import arrays, folders, idx, stored, table, tiny_imagenet
 from epsball.data.base import Dataset, digest, sources, statistics
 from epsball.data.find import load
-from epsball.errors import BadConfig, BadData, BadFile
+from epsball.data.split import Split
+from epsball.errors import BadConfig, BadData
 from epsball.examples import Examples
 
 if TYPE_CHECKING:
@@ -21,20 +18,30 @@ if TYPE_CHECKING:
 
     from epsball.types import Tensor
 
-_LARGEST = 2**34  # bytes of all arrays of an .npz file together
 _TERMS = "the user's own; epsball knows no terms"
 
 
-def add(name: str, path: Path, terms: str = _TERMS, csv: table.Table | None = None) -> Path:
+def add(
+    name: str,
+    path: Path,
+    terms: str = _TERMS,
+    csv: table.Table | None = None,
+    *,
+    keys: str = "",
+    split: Split | None = None,
+) -> Path:
     """Copy a set into the cache, checked, under a name that `load` then knows.
 
     Args:
         name: of the set from now on.
         path: a folder of four idx files in MNIST's layout; an .npz file with x_train, y_train, x_test and y_test, where inputs are
-            uint8 pictures (N, C, H, W) or (N, H, W), or floats (N, *x), and labels are integers (N,) from 0; or a folder or zip
+            uint8 pictures (N, C, H, W) or (N, H, W), or floats (N, *x), and labels are integers (N,) from 0; a .pt file of such
+            tensors by name; a folder of pictures, one folder a class, below `train` and `test` or not; or a folder or zip
             archive in Tiny ImageNet's layout, whole or a part.
         terms: under which the data may be used.
         csv: how a CSV table is read; then path is one.
+        keys: what an .npz or .pt file calls its arrays: "x=images,y=labels", or all four; "" as above.
+        split: of examples that came in one part; a fifth of each class is the test set by default.
 
     Returns:
         The folder in the cache.
@@ -51,7 +58,9 @@ def add(name: str, path: Path, terms: str = _TERMS, csv: table.Table | None = No
         raise BadConfig("the options of a table for what is none", where=str(path), fix="give a .csv file, or leave them out")
     if csv is None and path.suffix.lower() == ".csv":
         raise BadConfig("a table without a target", where=str(path), fix='name the column with the class: csv=Table("NAME")')
-    data = table.read(name, path, csv, terms) if csv else _checked(name, _arrays(path), terms, str(path))
+    if csv is not None and (keys or split):
+        raise BadConfig("keys or a split beside a table", where=str(path), fix="a table's split is csv=Table(..., test=, seed=)")
+    data = table.read(name, path, csv, terms) if csv else _checked(name, _arrays(path, keys, split), terms, str(path))
     if name in stored.names() and stored.read(name).digest != data.digest:
         raise BadConfig(
             f"there is another set {name!r} already",
@@ -105,10 +114,27 @@ def _summary(data: Dataset) -> dict[str, Any]:
     }
 
 
-def _arrays(path: Path) -> dict[str, Tensor]:
+def _arrays(path: Path, keys: str, split: Split | None) -> dict[str, Tensor]:
+    if keys and path.is_dir():
+        raise BadConfig("keys of a folder", where="--keys", fix="they are of .npz and .pt files: leave them out")
+    found = _found(path, arrays.keys_of(keys))
+    if set(found) == set(arrays.WHOLE):
+        x, y = found["x"], found["y"]
+        if x.dim() < 2 or y.shape != x.shape[:1]:
+            raise BadData(f"inputs {tuple(x.shape)} with labels {tuple(y.shape)}", where=str(path), fix="store one label an input")
+        train, test = (split or Split())(x, y, str(path))
+        return dict(zip(stored.KEYS, (train.x, train.y, test.x, test.y), strict=True))
+    if split is not None:
+        raise BadConfig("a split of what has a test set", where="--test, --seed", fix="leave them out")
+    return found
+
+
+def _found(path: Path, keys: arrays.Keys) -> dict[str, Tensor]:
     if tiny_imagenet.laid_out(path):
         return _from_layout(path)
-    return _from_idx(path) if path.is_dir() else _from_npz(path)
+    if path.is_dir():
+        return folders.read(path) if folders.laid_out(path) else _from_idx(path)
+    return arrays.read(path, keys)
 
 
 def _from_layout(path: Path) -> dict[str, Tensor]:
@@ -117,75 +143,15 @@ def _from_layout(path: Path) -> dict[str, Tensor]:
 
 
 def _from_idx(folder: Path) -> dict[str, Tensor]:
-    arrays = {}
+    found = {}
     for key, name in idx.FILES.items():
         data, path = idx.read(folder, name)
-        arrays[key] = idx.parse(data, 3 if key.startswith("x") else 1, str(path))
-    return arrays
+        found[key] = idx.parse(data, 3 if key.startswith("x") else 1, str(path))
+    return found
 
 
-def _from_npz(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise BadFile("no such file or folder", where=str(path), fix="give a folder of idx files or an .npz file")
-    if not zipfile.is_zipfile(path):
-        raise BadFile("not a whole .npz file", where=str(path), fix="save it with numpy.savez; give a folder for idx files")
-    try:
-        _declared(path)
-        with np.load(path, allow_pickle=False) as file:
-            missing = [key for key in stored.KEYS if key not in file.files]
-            if missing:
-                raise BadFile(
-                    f"an .npz file without {', '.join(missing)}",
-                    where=str(path),
-                    fix=f"save it with numpy.savez(path, {', '.join(f'{k}={k}' for k in stored.KEYS)})",
-                )
-            arrays = {key: np.asarray(file[key]) for key in stored.KEYS}
-    except (ValueError, KeyError, OSError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
-        raise BadFile(
-            f"not a whole .npz file of plain arrays: {error}", where=str(path), fix="save it with numpy.savez, without objects"
-        ) from error
-    return {key: _tensor(array, key, str(path)) for key, array in arrays.items()}
-
-
-def _declared(path: Path) -> None:
-    """Raise unless the arrays are as large as their headers say, and small enough to be read; nothing is unpacked to find out.
-
-    Raises:
-        BadFile: a header declares more than its data, or all of them more than is read.
-    """
-    total = 0
-    with zipfile.ZipFile(path) as file:
-        for member in (info for info in file.infolist() if info.filename.removesuffix(".npy") in stored.KEYS):
-            with file.open(member) as raw:
-                readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-                shape, _, dtype = readers[np.lib.format.read_magic(raw)](raw)
-                size, header = math.prod(shape) * dtype.itemsize, raw.tell()
-            total += size
-            if size + header != member.file_size and not dtype.hasobject:
-                raise BadFile(
-                    f"{member.filename} declares {size} bytes of numbers and holds {member.file_size - header}",
-                    where=str(path),
-                    fix="save it again with numpy.savez",
-                )
-    if total > _LARGEST:
-        raise BadFile(
-            f"an .npz file of {total} bytes unpacked, where at most {_LARGEST} are read",
-            where=str(path),
-            fix="store fewer examples, or pictures as uint8",
-        )
-
-
-def _tensor(array: np.ndarray, key: str, where: str) -> Tensor:
-    wanted = "iu" if key.startswith("y") else "f"
-    if array.dtype.kind not in wanted and not (wanted == "f" and array.dtype == np.uint8):
-        kinds = "integers" if wanted == "iu" else "uint8 (pictures) or floats"
-        raise BadData(f"{key} holds {array.dtype}", where=where, fix=f"store {kinds}")
-    dtype = np.int64 if wanted == "iu" else np.uint8 if array.dtype == np.uint8 else np.float32
-    return torch.from_numpy(np.ascontiguousarray(array, dtype=dtype))
-
-
-def _checked(name: str, arrays: dict[str, Tensor], terms: str, where: str) -> Dataset:
-    train, test = (_examples(arrays, part, where) for part in ("train", "test"))
+def _checked(name: str, found: dict[str, Tensor], terms: str, where: str) -> Dataset:
+    train, test = (_examples(found, part, where) for part in ("train", "test"))
     if train.shape != test.shape or train.x.dtype != test.x.dtype:
         raise BadData(
             f"training inputs are {train.x.dtype} {train.shape}, test inputs {test.x.dtype} {test.shape}",
@@ -215,8 +181,8 @@ def _checked(name: str, arrays: dict[str, Tensor], terms: str, where: str) -> Da
     )
 
 
-def _examples(arrays: dict[str, Tensor], part: str, where: str) -> Examples:
-    x, y = arrays[f"x_{part}"], arrays[f"y_{part}"].long()
+def _examples(found: dict[str, Tensor], part: str, where: str) -> Examples:
+    x, y = found[f"x_{part}"], found[f"y_{part}"].long()
     if x.dtype == torch.uint8 and x.dim() == 3:
         x = x[:, None]
     if x.dim() == 4 and x.shape[-1] in (1, 3) and x.shape[1] not in (1, 3):

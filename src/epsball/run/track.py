@@ -6,6 +6,7 @@ Lines are imported when the first one comes: the command line reads this file be
 from __future__ import annotations
 
 import sys
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
@@ -13,10 +14,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from epsball.record.continued import Continued
     from epsball.record.lines import EpochLine, Line, MetricsLine
+
+
+_EVERY = 5.0  # seconds between two plain lines
 
 
 def unheard(done: int, total: int) -> None:
@@ -104,25 +108,42 @@ class RichTracker:
         self._progress.stop()
 
 
-@dataclass(frozen=True, eq=False)
 class PlainTracker:
-    """One line an epoch, for logs and pipes."""
+    """A line at most every few seconds, for logs and pipes: the last epoch, or the step in a long one. The end is always told.
 
-    stream: TextIO
+    Args:
+        stream: where lines go.
+        clock: in seconds.
+    """
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        self.stream, self._clock = stream, clock
+        self._said, self._waiting = clock(), ""
+        self._task, self._total = "", 0
 
     def start(self, task: str, total: int, done: int = 0) -> None:
-        self.stream.write(f"{task}: step {done} of {total}\n")
-        self.stream.flush()
+        self._task, self._total = task, total
+        self._say(f"{task}: step {done} of {total}")
 
     def log(self, line: Line) -> None:
-        from epsball.record.lines import EpochLine
+        from epsball.record.lines import EpochLine, MetricsLine
 
+        late = self._clock() - self._said >= _EVERY
         if isinstance(line, EpochLine):
-            self.stream.write(_epoch(line) + "\n")
-            self.stream.flush()
+            self._waiting = _epoch(line)
+        if late and self._waiting:
+            self._say(self._waiting)
+        elif late and isinstance(line, MetricsLine):
+            self._say(f"{self._task}: step {line.step} of {self._total}  {_metrics(line)}")
 
     def finish(self) -> None:
+        if self._waiting:
+            self._say(self._waiting)
+
+    def _say(self, text: str) -> None:
+        self.stream.write(text + "\n")
         self.stream.flush()
+        self._said, self._waiting = self._clock(), ""
 
 
 def screen(*, quiet: bool = False, stream: TextIO | None = None) -> Tracker:

@@ -22,6 +22,7 @@ from epsball.run.case import Case, headline
 from epsball.run.track import unheard
 from epsball.verification.divided import Cells
 from epsball.verification.doubts import warn_near_chance
+from epsball.verification.heard import Heard, listening, nobody
 from epsball.verification.ladder import Ladder
 from epsball.verification.soundness import CONTRADICTION
 from epsball.verification.summary import summarise
@@ -45,6 +46,7 @@ class Judgement:
         verifier: how; the default is the ladder.
         seconds: budget of one instance.
         progress: called with the number of instances done so far and in all.
+        steps: called with a step's name, the sample that it begins, counted from 1, and how many it was given.
         memory: bytes for bounds; it changes no result, so a run may be resumed with another.
     """
 
@@ -52,6 +54,7 @@ class Judgement:
     verifier: Verifier = field(default_factory=Ladder)
     seconds: float = float("inf")
     progress: Callable[[int, int], None] = unheard
+    steps: Heard = nobody
     memory: int = Budget.bytes
 
     def __post_init__(self) -> None:
@@ -76,7 +79,9 @@ class Judgement:
         with continued(path, heading, resume=resume, anyway=anyway) as record:
             done = {line.index for line in record.of(InstanceLine)}
             for batch in batches([i for i in case.index.tolist() if i not in done]):
-                record.append(*self._judge(batch, WITNESSES - len(record.of(WitnessLine))))
+                with listening(self.steps):
+                    lines = list(self._judge(batch, WITNESSES - len(record.of(WitnessLine))))
+                record.append(*lines)
                 self.progress(len(record.of(InstanceLine)), len(case.index))
             judged = record.of(InstanceLine)
             summary = summarise(judged, **headline(case))

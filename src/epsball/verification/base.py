@@ -13,6 +13,7 @@ from epsball.registry import Registry
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from epsball.ops.operator import Operator
     from epsball.problem.problem import Budget, Problem
     from epsball.types import Tensor
 
@@ -151,6 +152,10 @@ class Verifier(ABC):
     def name(self) -> str:
         """What verdicts call it."""
         return verifiers.name_of(type(self))
+
+    def covers(self, kind: type[Operator]) -> bool:
+        """Whether it bounds networks with operators of this class; where it does not, UnsupportedOp says so. By default all."""
+        return True
 
     @abstractmethod
     def __call__(self, problem: Problem, budget: Budget) -> list[Verdict]:

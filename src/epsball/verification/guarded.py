@@ -13,6 +13,7 @@ import torch
 from epsball.errors import EpsballError
 from epsball.problem.problem import Budget, Problem
 from epsball.verification.base import Evidence, Status, Verdict, Witness
+from epsball.verification.heard import tell
 
 if TYPE_CHECKING:
     from epsball.types import Int, Tensor
@@ -83,7 +84,7 @@ def guarded(
             Any other exception is the verdict "error" of its sample. KeyboardInterrupt is raised, too.
         Unsound: an answer is "verified" without a margin above 0.
     """
-    outcomes = outcomes_of(problem, budget, decide, chunk=chunk, spend=spend)
+    outcomes = outcomes_of(problem, budget, decide, name=name, chunk=chunk, spend=spend)
     return [_verdict(outcome, name, problem.network.arithmetic) for outcome in outcomes]
 
 
@@ -92,6 +93,7 @@ def outcomes_of(
     budget: Budget,
     decide: Callable[[Problem, Budget], Sequence[T]],
     *,
+    name: str,
     chunk: int = 1,
     spend: Spend = all_of_it,
 ) -> list[Outcome[T]]:
@@ -103,6 +105,7 @@ def outcomes_of(
         if not left > 0:
             done.extend([Outcome(None, "timeout")] * len(index))
             return
+        tell(name, len(done) + 1, len(problem))
         start, note, said = time.perf_counter(), "", list[T]()
         try:
             said = list(decide(problem.take(index), replace(budget, seconds=spend(left, len(problem) - len(done)))))

@@ -81,7 +81,8 @@ class Attacked(Rung):
         return sample.status != "misclassified"
 
     def __call__(self, problem: Problem, samples: Sequence[Sample], budget: Budget) -> None:
-        for sample, outcome in zip(samples, outcomes_of(problem, budget, self._decide, chunk=self.chunk), strict=True):
+        outcomes = outcomes_of(problem, budget, self._decide, name=self.name, chunk=self.chunk)
+        for sample, outcome in zip(samples, outcomes, strict=True):
             if outcome.said is not None:
                 replayed, i = outcome.said
                 sample.see(Evidence(self.name, seconds=outcome.seconds), replayed, i, "falsified")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from epsball.cli.common import Output, indices, number
-from epsball.cli.target import Data, Index, Seed
+from epsball.cli.target import Data, Index, Seed, run_named, slice_named
 
 
 def noise(  # noqa: PLR0913 - one parameter an option
@@ -18,7 +18,9 @@ def noise(  # noqa: PLR0913 - one parameter an option
     sizes: Annotated[str, typer.Option("--sizes", help="Sides in pixels that each picture file is shown at.")] = "56,224",
     data: Data = "mnist",
     index: Index = "0:3",
-    out: Annotated[Path, typer.Option("--out", "-o", help="Run folder for `epsball report`.")] = Path("runs/noise"),
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Run folder; default: runs/noise-DATA-SLICE or -PICTURES.")
+    ] = None,
     seed: Seed = 0,
     output: Output,
 ) -> None:
@@ -40,9 +42,13 @@ def noise(  # noqa: PLR0913 - one parameter an option
         examples = load_data(data).test
         chosen = indices(index, len(examples))
         groups = {f"{data} under noise": [(f"{int(i)}", examples.inputs(i[None])[0]) for i in chosen]}
+    shown = [path.stem for path in pictures] if pictures else [data, slice_named(index)]
+    folder = out or Path("runs") / run_named("noise", *shown)
     looked_at = hashed([[picture for _, picture in rows] for rows in groups.values()])
     lines = [line for group, rows in groups.items() for line in gallery(rows, scales, group, seed)]
-    with continued(out, Heading("analyse", config, Identity(None, None, looked_at, "float32"), seed, "cpu", "float32")) as record:
+    with continued(
+        folder, Heading("analyse", config, Identity(None, None, looked_at, "float32"), seed, "cpu", "float32")
+    ) as record:
         record.append(*lines)
-    output.result("analyse", {"run": str(out), "pictures": len(lines)})
-    output.answer(f"{len(lines)} pictures in {out}; see them with: epsball report {out} -o noise.html")
+    output.result("analyse", {"run": str(folder), "pictures": len(lines)})
+    output.answer(f"{len(lines)} pictures in {folder}; see them with: epsball report {folder} -o noise.html")

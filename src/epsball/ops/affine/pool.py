@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from epsball.graph.graph import Node, Shape
 from epsball.ops.affine.shape import Rearranging
-from epsball.ops.operator import Autodiff, Operator, Sums, operators
+from epsball.ops.operator import Affine, Autodiff, Sums, operators
 from epsball.types import Tensor
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Interpolation(AveragePool):
         return self.value(magnitudes[0].amax(axes, keepdim=True).expand_as(magnitudes[0]))
 
 
-def _make_avg_pool(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:
+def _make_avg_pool(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Affine:
     a = node.attrs
     settings = {
         "kernel_size": a["kernel"],
@@ -65,7 +65,7 @@ def _make_avg_pool(node: Node, constants: tuple[Tensor | None, ...], shapes: tup
     return AveragePool(partial(getattr(F, node.op), **settings), shapes[0], prod(a["kernel"]))
 
 
-def _make_adaptive(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:
+def _make_adaptive(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Affine:
     pool = partial(getattr(F, node.op), output_size=node.attrs["size"])
     return AveragePool(pool, shapes[0], prod(shapes[0][1:]))
 
@@ -76,7 +76,7 @@ for _axes in (1, 2, 3):
 
 
 @operators.register("interpolate")
-def make_interpolate(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:
+def make_interpolate(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Affine:
     """Linear interpolation: its weights are not negative and sum to 1."""
     a = node.attrs
     resize = partial(F.interpolate, size=a["size"], scale_factor=a["scales"], mode=a["mode"], align_corners=a["corners"])

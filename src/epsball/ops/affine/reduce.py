@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from epsball.graph.graph import Node, Shape
 from epsball.ops.affine.shape import Rearranging
-from epsball.ops.operator import Operator, Sums, operators
+from epsball.ops.operator import Affine, Sums, operators
 from epsball.types import Tensor
 
 
@@ -37,12 +37,12 @@ class Reduce(Rearranging):
 
 
 @operators.register("sum")
-def make_sum(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:
+def make_sum(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Affine:
     return _reduce(node, shapes[0], 1.0)
 
 
 @operators.register("mean")
-def make_mean(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:
+def make_mean(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Affine:
     return _reduce(node, shapes[0], 1.0 / math.prod(shapes[0][d] for d in node.attrs["dims"]))
 
 

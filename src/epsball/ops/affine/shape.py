@@ -12,7 +12,7 @@ from torch.nn.functional import pad
 from epsball.forms.interval import Interval
 from epsball.forms.rows import Rows, node_flat, node_sum
 from epsball.graph.graph import Node, Shape
-from epsball.ops.operator import MOVES, Affine, Operator, Sums, operators, unsupported
+from epsball.ops.operator import MOVES, Affine, Sums, operators, unsupported
 from epsball.rounding import Ends, outside
 from epsball.types import Tensor
 
@@ -200,41 +200,41 @@ class Expand(Rearranging):
 
 
 @operators.register("reshape")
-def make_reshape(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:
+def make_reshape(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Affine:
     return Reshape(shapes[0], node.shape)
 
 
 @operators.register("permute")
-def make_permute(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:
+def make_permute(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Affine:
     order = (0, *(d + 1 for d in node.attrs["dims"]))
     return Permute(order, tuple(order.index(i) for i in range(len(order))))
 
 
 @operators.register("cat")
-def make_cat(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:
+def make_cat(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Affine:
     axis, varying = node.attrs["dim"], iter(shapes)
     sizes = tuple(next(varying)[axis] if c is None else c.shape[axis] for c in constants)
     return Cat(axis + 1, sizes, constants)
 
 
 @operators.register("take")
-def make_take(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:
+def make_take(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Affine:
     if constants[1] is None:
         raise unsupported(node, "the index depends on the input", "a constant index")
     return Take(constants[1], shapes[0])
 
 
 @operators.register("slice")
-def make_slice(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:
+def make_slice(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Affine:
     a = node.attrs
     return Slice(a["dim"] + 1, a["start"], a["stop"], a["step"], shapes[0])
 
 
 @operators.register("pad")
-def make_pad(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:
+def make_pad(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Affine:
     return Pad(node.attrs["pads"], node.attrs["value"])
 
 
 @operators.register("expand")
-def make_expand(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:
+def make_expand(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Affine:
     return Expand(shapes[0], node.shape)

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from epsball.forms.interval import Interval
 from epsball.forms.rows import Rows
 from epsball.graph.graph import Node, Shape
-from epsball.ops.operator import Lossy, Nonlinear, Operator, Relaxed, Slope, operators
+from epsball.ops.operator import Lossy, Nonlinear, Relaxed, Slope, operators
 from epsball.types import Tensor
 
 
@@ -115,6 +115,6 @@ class MaxPoolLines(Relaxed):
 
 
 @operators.register("max_pool2d")
-def make(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:
+def make(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Nonlinear:
     a = node.attrs
     return MaxPool(PoolWindows(a["kernel"], a["stride"], a["padding"], a["dilation"], shapes[0], node.shape), a["ceil"])

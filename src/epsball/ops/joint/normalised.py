@@ -15,7 +15,7 @@ import torch
 from epsball.forms.interval import Interval
 from epsball.forms.rows import Rows
 from epsball.graph.graph import Node, Shape
-from epsball.ops.operator import Lossy, Nonlinear, Operator, Relaxed, Slope, operators
+from epsball.ops.operator import Lossy, Nonlinear, Relaxed, Slope, operators
 from epsball.rounding import SLACK, Ends, outside
 from epsball.types import Tensor
 
@@ -102,6 +102,6 @@ class Kept(Relaxed):
 
 
 @operators.register("normalised")
-def make(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:
+def make(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Nonlinear:
     a = node.attrs
     return Normalised(tuple(d + 1 for d in a["dims"]), a["eps"], a["centred"])

@@ -19,7 +19,7 @@ import torch
 from epsball.forms.interval import Interval
 from epsball.forms.rows import Rows
 from epsball.graph.graph import Node, Shape
-from epsball.ops.operator import Lossy, Nonlinear, Operator, Relaxed, Slope, operators
+from epsball.ops.operator import Lossy, Nonlinear, Relaxed, Slope, operators
 from epsball.rounding import SLACK, Ends, Rounding, outside
 from epsball.types import Tensor
 
@@ -230,10 +230,10 @@ class LogSumExp(Nonlinear):
 
 
 @operators.register("softmax")
-def make_softmax(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:
+def make_softmax(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Nonlinear:
     return Softmax(node.attrs["dim"] + 1)
 
 
 @operators.register("logsumexp")
-def make_logsumexp(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Operator:
+def make_logsumexp(node: Node, constants: tuple[Tensor | None, ...], shapes: tuple[Shape, ...]) -> Nonlinear:
     return LogSumExp(node.attrs["dim"] + 1)

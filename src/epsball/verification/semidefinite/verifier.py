@@ -14,6 +14,7 @@ from epsball.bounding.budget.within import Within
 from epsball.bounding.linear.crown import Crown
 from epsball.errors import BadConfig, BadShape
 from epsball.forms.rows import Rows
+from epsball.ops.operator import Affine, Nonlinear, Operator
 from epsball.problem.problem import Budget, Problem
 from epsball.types import Float, Tensor
 from epsball.verification.base import Verdict, Verifier, verifiers
@@ -195,6 +196,10 @@ class SdpVerifier(Verifier):
     def name(self) -> str:
         """What verdicts call it: the name it is registered under, if it has no label."""
         return self.label or super().name
+
+    def covers(self, kind: type[Operator]) -> bool:
+        """Affine operators, and those that are linear on either side of 0."""
+        return issubclass(kind, Affine) or kind.leak is not Nonlinear.leak
 
     def __call__(self, problem: Problem, budget: Budget) -> list[Verdict]:
         """One verdict a sample; "timeout" for what the budget did not reach or cut short."""
