@@ -24,11 +24,11 @@ from epsball.given import (
     NormName,
     Radius,
     captured,
+    function_of,
     input_set_of,
     inputs_of,
     labels_of,
     norm_of,
-    outputs_of,
     property_of,
     radius_of,
 )
@@ -164,12 +164,12 @@ def attack(  # noqa: PLR0913 - the public surface names every option
         BadData: labels out of range, or inputs outside the valid range.
         BadShape: inputs, labels and network do not fit; labels that are not one integer a sample.
     """
-    function = net.module if isinstance(net, Network) else net
     chosen = attacks[method]() if isinstance(method, str) else method
     input_set = input_set_of(inputs_of(x, net), eps, norm, clip, threat)
     centre = input_set.centre
     generator = torch.Generator(device=centre.device).manual_seed(check_seed(seed))
-    return chosen(function, input_set, property_of(y, input_set, outputs_of(function, centre), threshold), generator)
+    function, outputs = function_of(net, centre)
+    return chosen(function, input_set, property_of(y, input_set, outputs, threshold), generator)
 
 
 def verify(  # noqa: PLR0913 - the public surface names every option
@@ -208,7 +208,7 @@ def verify(  # noqa: PLR0913 - the public surface names every option
         BadData, BadShape, UnsupportedOp: as for `attack` and `bounds`.
     """
     input_set = input_set_of(inputs_of(x, net), eps, norm, clip, threat)
-    network = captured(net, input_set.centre)
+    network = captured(net, input_set.centre, mixed=True)
     network.plan.boundable()  # before an attack is run for nothing
     prop = property_of(y, input_set, network.classes, threshold)
     problem = Problem(network.prepare(), input_set, prop, network.module)

@@ -12,7 +12,7 @@ from torch import nn
 
 from epsball.attacks.untouched import untouched
 from epsball.errors import BadConfig, BadData, BadShape, did_you_mean
-from epsball.graph.capture import floating
+from epsball.graph.settled import floating, initialised, settled
 from epsball.ops.network import Network
 from epsball.problem.labels import as_labels
 from epsball.problem.problem import check_input
@@ -112,14 +112,26 @@ def property_of(y: Labels, input_set: InputSet, classes: int, threshold: float) 
     return robust(as_labels(labels_of(y), count=len(x)).to(x.device), classes, x.dtype, threshold)
 
 
-def captured(net: Net, x: Tensor) -> Network:
+def captured(net: Net, x: Tensor, *, mixed: bool = False) -> Network:
     """A network as it is, a module captured for inputs of x's shape.
+
+    Args:
+        net: the network.
+        x: (B, *x).
+        mixed: whether inputs may have another precision than the network.
 
     Raises:
         BadShape: x does not fit the network.
+        BadData: nor does its precision.
     """
     network = net if isinstance(net, Network) else Network.capture(net, tuple(x.shape[1:]), x.dtype)
     check_input(x, network.input_shape)
+    if not mixed and x.dtype != network.dtype:
+        raise BadData(
+            f"inputs of {x.dtype} for a network that computes in {network.dtype}",
+            where="x",
+            fix=f"give x.to({network.dtype}), or the network in the precision of the inputs",
+        )
     return network
 
 
@@ -162,22 +174,21 @@ def input_set_of(x: Any, eps: Radius | None, norm: NormName, clip: Clip, threat:
     return Box(x, size.view(-1, *(1,) * (x.dim() - 1)) if each else size, clip)
 
 
-def outputs_of(function: Any, x: Tensor) -> int:
-    """How many outputs a function has, seen at one input.
+def function_of(net: Net, x: Tensor) -> tuple[Any, int]:
+    """A network as an attack may ask it, which leaves its input as it is; and how many outputs it has, seen at one input.
 
     Raises:
         BadShape: it does not take such inputs, or answers with something else than logits (B, K).
+        BadCapture, BadConfig, BadData: see `settled`.
     """
-    try:
-        with untouched(function), torch.no_grad():
-            found: tuple[int, ...] = tuple(function(x[:1]).shape)
-    except (RuntimeError, ValueError, IndexError) as error:
-        raise BadShape(
-            f"the network cannot be run on inputs of shape {tuple(x.shape[1:])}: {error}",
-            fix="give a batch (B, *x) of the shape that the network takes",
-        ) from error
+    function = net.module if isinstance(net, Network) else net
+    initialised(function)
+    with untouched(function), torch.no_grad():
+        function = settled(function, x[:1])
+        found = tuple(function(x[:1]).shape)
     if len(found) != 2:
         raise BadShape(
-            f"the network answers a batch of one input with shape {found}", fix="return logits (B, K), or one score (B, 1)"
+            f"the network answers a batch of one input with shape {found}",
+            fix="return logits (B, K), or one score (B, 1): .flatten(1) keeps the batch axis, .squeeze() eats it",
         )
-    return found[1]
+    return function, found[1]
