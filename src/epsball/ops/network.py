@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import torch
 from torch import nn
 
-from epsball.errors import BadCapture, BadData
+from epsball.errors import BadCapture, BadData, BadShape
 from epsball.evaluation import evaluation_mode
 from epsball.graph.capture import asked, capture, unwrap
 from epsball.graph.settled import first_line, floating
@@ -57,6 +57,11 @@ class Network:
             BadShape: it takes other inputs.
             UnsupportedOp: an operator has no bounds.
         """
+        try:
+            input_shape = tuple(int(n) for n in input_shape)
+        except (TypeError, ValueError, RuntimeError) as error:
+            what = f"the shape of one sample is no {type(input_shape).__name__}"
+            raise BadShape(what, where="input_shape", fix="give a tuple: tuple(x.shape[1:])") from error
         own = unwrap(module)
         shape: Shape = getattr(own, "embedded_shape", input_shape) if _is_words(own, input_shape) else tuple(input_shape)
         plain = asked(own, shape, inputs)

@@ -222,6 +222,8 @@ class Smoothed:
 
     def _check(self, x: Tensor, images: Sequence[int] | None) -> Sequence[int]:
         check_mode(self.module)
+        if not isinstance(x, torch.Tensor):
+            raise BadShape(f"inputs must be a tensor, not {type(x).__name__}", fix="give torch.as_tensor(x)")
         if x.dim() < 2 or not x.is_floating_point():
             raise BadShape(f"inputs must be floating-point of shape (B, *x), not {x.dtype} {tuple(x.shape)}", fix="use x[None]")
         if not bool(x.isfinite().all()):
