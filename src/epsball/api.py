@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import nn
 
-from epsball.attacks.base import Attack, attacks
+from epsball.attacks.base import Attack
 from epsball.bounding.base import Bounder, bounders, output_interval
 from epsball.bounding.budget.within import Within
 from epsball.bounding.radius.by_name import Search, radius_by, widest
@@ -23,14 +23,18 @@ from epsball.given import (
     Net,
     NormName,
     Radius,
+    attack_of,
     captured,
+    check_clip,
+    function_of,
     input_set_of,
     inputs_of,
     labels_of,
     norm_of,
-    outputs_of,
     property_of,
     radius_of,
+    sets_of,
+    verifier_of,
 )
 from epsball.models.adapters import TwoClasses, of_classes
 from epsball.models.opened import Layout, Reading, open_model
@@ -50,7 +54,6 @@ from epsball.values import build
 from epsball.verification.base import Verifier
 from epsball.verification.divided import Cells
 from epsball.verification.doubts import warn_near_chance
-from epsball.verification.ladder import Ladder, steps_named
 from epsball.verification.verdicts import Verdicts
 
 if TYPE_CHECKING:
@@ -125,7 +128,7 @@ def bounds(net: Net, input_set: InputSet, method: str | Bounder = "crown", budge
         BadShape: the set and the network do not fit.
         UnsupportedOp: the network has an operator without a bound rule.
     """
-    network = captured(net, input_set.centre)
+    network = captured(net, sets_of(input_set).centre)
     chosen = bounders[method]() if isinstance(method, str) else method
     with torch.no_grad(), exact_arithmetic():
         return output_interval(Within(chosen, budget or Budget()), network.prepare(), input_set, (budget or Budget()).bytes)
@@ -165,12 +168,11 @@ def attack(  # noqa: PLR0913 - the public surface names every option
         BadData: labels out of range, or inputs outside the valid range.
         BadShape: inputs, labels and network do not fit; labels that are not one integer a sample.
     """
-    function = net.module if isinstance(net, Network) else net
-    chosen = attacks[method]() if isinstance(method, str) else method
     input_set = input_set_of(inputs_of(x, net), eps, norm, clip, threat)
     centre = input_set.centre
     generator = torch.Generator(device=centre.device).manual_seed(check_seed(seed))
-    return chosen(function, input_set, property_of(y, input_set, outputs_of(function, centre), threshold), generator)
+    function, outputs = function_of(net, centre)
+    return attack_of(method)(function, input_set, property_of(y, input_set, outputs, threshold), generator)
 
 
 def verify(  # noqa: PLR0913 - the public surface names every option
@@ -209,12 +211,11 @@ def verify(  # noqa: PLR0913 - the public surface names every option
         BadData, BadShape, UnsupportedOp: as for `attack` and `bounds`.
     """
     input_set = input_set_of(inputs_of(x, net), eps, norm, clip, threat)
-    network = captured(net, input_set.centre)
+    network = captured(net, input_set.centre, mixed=True)
     network.plan.boundable()  # before an attack is run for nothing
     prop = property_of(y, input_set, network.classes, threshold)
     problem = Problem(network.prepare(), input_set, prop, network.module)
-    verifier = Ladder(steps_named(method)) if isinstance(method, str) else Ladder() if method is None else method
-    if isinstance(verifier, Cells) and not isinstance(input_set, Divisible):
+    if isinstance(verifier := verifier_of(method), Cells) and not isinstance(input_set, Divisible):
         raise BadConfig(
             f"a {type(input_set).__name__} has no cells", where="method", fix="give the ladder itself: method=cells.ladder"
         )
@@ -256,6 +257,7 @@ def radius(  # noqa: PLR0913 - the public surface names every option
         BadConfig: an unknown method or norm, or a budget that does not hold one row of one sample.
         BadData, BadShape, UnsupportedOp: as for `attack` and `bounds`.
     """
+    check_clip(clip)
     x, y, name = inputs_of(x, net), labels_of(y), norm_of(norm)
     network = captured(net, x)
     reach = widest(name, clip, x[0].numel()) if high is None else float(radius_of(high, "high"))

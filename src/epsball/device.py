@@ -81,7 +81,7 @@ def check_seed(seed: int, where: str = "seed") -> int:
     Raises:
         BadConfig: below 0, or of more than 63 bits.
     """
-    if not 0 <= seed < 2**63:
+    if not isinstance(seed, int) or not 0 <= seed < 2**63:
         raise BadConfig(f"a seed of {seed}", where=where, fix="give a whole number from 0 to 2^63 - 1")
     return seed
 

@@ -217,7 +217,7 @@ def _checked(function: Function, input_set: InputSet, prop: Property) -> tuple[T
 
 def _warn_of_softmax(y: Tensor) -> None:
     """Probabilities saturate: where the network is sure, they have no gradient to climb, and a margin of 1 is lost to rounding."""
-    if y.shape[1] > 1 and bool(((y >= 0).all() & ((y.sum(1) - 1).abs() <= _SUM)).all()):
+    if len(y) and y.shape[1] > 1 and bool(((y >= 0).all() & ((y.sum(1) - 1).abs() <= _SUM)).all()):
         warnings.warn(
             "the network's outputs are probabilities, such as of a softmax at its end: where it is sure their gradient vanishes, "
             "and an attack finds less than there is. Leave the softmax out: the order of the logits is the same",

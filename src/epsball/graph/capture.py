@@ -7,7 +7,7 @@ live, so training differentiates through the graph that verification reads.
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
@@ -20,6 +20,7 @@ from epsball.graph.constants import Ref
 from epsball.graph.conversion import Conversion
 from epsball.graph.graph import Graph, Node, Shape
 from epsball.graph.refused import noise, whole_precision
+from epsball.graph.settled import first_line, floating, initialised, name_of, settled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +46,6 @@ def capture(module: nn.Module, input_shape: Shape, inputs: torch.dtype = torch.f
     """
     plain = unwrap(module)
     example = _example(plain, input_shape, inputs)
-    whole_precision(example.dtype, type(plain).__name__)
     if torch.is_autocast_enabled(example.device.type):
         raise BadCapture(
             "the network is captured under autocast, whose casts have no bounds",
@@ -56,17 +56,33 @@ def capture(module: nn.Module, input_shape: Shape, inputs: torch.dtype = torch.f
         return _convert(_export(plain, example))
 
 
+def asked(module: nn.Module, input_shape: Shape, inputs: torch.dtype = torch.float32) -> nn.Module:
+    """A module under its wrappers, ready to be captured: given a copy of its input if it writes into it.
+
+    Raises:
+        BadCapture, BadShape: see `settled`.
+        UnsupportedOp: half precision.
+    """
+    if not isinstance(module, nn.Module):
+        initialised(module)
+        raise BadCapture(
+            "a function holds no parameters that its bounds could name",
+            where=name_of(module),
+            fix="put it and its layers into a torch.nn.Module; attacks and smoothing take a function as it is",
+        )
+    plain = unwrap(module)
+    initialised(plain)
+    example = _example(plain, input_shape, inputs)
+    whole_precision(example.dtype, type(plain).__name__)
+    with evaluation_mode(plain):
+        return cast("nn.Module", settled(plain, example))
+
+
 def unwrap(module: nn.Module) -> nn.Module:
     """The user's own module under compile and data-parallel wrappers."""
     while isinstance(inner := getattr(module, "_orig_mod", getattr(module, "module", None)), nn.Module):
         module = inner
     return module
-
-
-def floating(module: nn.Module, inputs: torch.dtype) -> torch.Tensor:
-    """A tensor of the dtype and device that a module computes in: one of its own, or an empty one of its inputs' dtype."""
-    own = (p for p in (*module.parameters(), *module.buffers()) if p.is_floating_point())
-    return next(own, torch.empty(0, dtype=inputs))
 
 
 def _example(module: nn.Module, shape: Shape, inputs: torch.dtype) -> torch.Tensor:
@@ -77,7 +93,7 @@ def _example(module: nn.Module, shape: Shape, inputs: torch.dtype) -> torch.Tens
 
 def _export(module: nn.Module, example: torch.Tensor) -> ExportedProgram:
     try:
-        first, second = module(example), module(example)
+        first, second = module(example.clone()), module(example.clone())
     except Exception as error:
         raise BadShape(
             f"the network cannot be run on inputs of shape {tuple(example.shape[1:])}: {first_line(error)}",
@@ -102,12 +118,6 @@ def _export(module: nn.Module, example: torch.Tensor) -> ExportedProgram:
             where=type(module).__name__,
             fix="avoid Python control flow on values; see https://pytorch.org/docs/stable/export.html",
         ) from error
-
-
-def first_line(error: Exception) -> str:
-    """Of its message; its kind where it has none, or is a bare key."""
-    text = str(error).strip()
-    return text.splitlines()[0] if text and not isinstance(error, KeyError) else f"{type(error).__name__} {text}".strip()
 
 
 def _repeats(first: object, second: object, where: str) -> None:
@@ -139,7 +149,8 @@ def _convert(program: ExportedProgram) -> Graph:
     if not isinstance(output, Node) or not output.varies:
         raise BadCapture("the network's output does not depend on its input", fix="return the logits")
     if len(output.shape) != 1:
-        raise BadCapture(f"the network's output has per-sample shape {output.shape}", fix="return logits of shape (B, K)")
+        what = f"the network's output has per-sample shape {output.shape}"
+        raise BadCapture(what, fix="return logits (B, K), or one score (B, 1): out[:, None]")
     nodes = _reachable(convert.builder.nodes, output.name)
     return Graph(nodes, "input", output.name, tuple(convert.dropped))
 

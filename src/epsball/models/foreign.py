@@ -140,8 +140,8 @@ def load_weights(path: Path, part: str | None, arch: str, input_shape: Shape) ->
         BadConfig, BadShape: an architecture that does not exist, or not for such inputs.
         BadFile: see `read_state_dict`; or the tensors do not fit.
     """
-    name, options = _parsed(arch)
     state = read_state_dict(path, part)
+    name, options = _parsed(arch)
     last = list(_without_counters(state).values())[-1:]
     classes = options.pop("classes", len(last[0]) if last and last[0].dim() else 0)
     if isinstance(classes, bool) or not isinstance(classes, int):

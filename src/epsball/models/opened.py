@@ -116,7 +116,7 @@ def open_model(path: Path, data_shape: Shape | None = None, reading: Reading | N
             what = "weights without their architecture" if file.suffix in _WEIGHTS else "not a network that this package reads"
             fix = "say --arch NAME, in Python arch='NAME': cnn-small, mlp:hidden=[20,20], ...; see: epsball list models"
             raise BadConfig(what, where=str(path), fix=fix if file.suffix in _WEIGHTS else _FILES)
-        shape = _known(data_shape, path)
+        shape = _known(data_shape, path) if file.is_file() else ()
         module = load_weights(file, part, reading.arch or "", shape)
     if reading.mean is None or reading.std is None:
         return module, shape

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import torch
 from torch import nn
 
-from epsball.errors import BadCapture, BadData
+from epsball.errors import BadCapture, BadData, BadShape
 from epsball.evaluation import evaluation_mode
-from epsball.graph.capture import capture, floating, unwrap
+from epsball.graph.capture import asked, capture, unwrap
+from epsball.graph.settled import first_line, floating
 from epsball.ops.plan import Plan, plan
 from epsball.ops.prepared import Prepared, prepare
 from epsball.rounding import Rounding
@@ -51,18 +52,25 @@ class Network:
             inputs: dtype of the inputs, where the module has no parameter or buffer to say it.
 
         Raises:
-            BadCapture: the graph and the module differ: the module mixes its batch or froze a literal.
-            BadData: a parameter holds NaN or infinity.
+            BadCapture: the graph and the module differ: the module mixes its batch or froze a literal; or it has no graph.
+            BadData: a parameter or an answer holds NaN or infinity.
+            BadShape: it takes other inputs.
             UnsupportedOp: an operator has no bounds.
         """
-        plain = unwrap(module)
+        try:
+            input_shape = tuple(int(n) for n in input_shape)
+        except (TypeError, ValueError, RuntimeError) as error:
+            what = f"the shape of one sample is no {type(input_shape).__name__}"
+            raise BadShape(what, where="input_shape", fix="give a tuple: tuple(x.shape[1:])") from error
+        own = unwrap(module)
+        shape: Shape = getattr(own, "embedded_shape", input_shape) if _is_words(own, input_shape) else tuple(input_shape)
+        plain = asked(own, shape, inputs)
         for name, tensor in (*plain.named_parameters(), *plain.named_buffers()):
             if tensor.is_floating_point() and not torch.isfinite(tensor).all():
                 raise BadData(
                     f"the network's {name!r} holds NaN or infinity",
                     fix="train it again, or load a whole checkpoint",
                 )
-        shape: Shape = getattr(plain, "embedded_shape", input_shape) if _is_words(plain, input_shape) else tuple(input_shape)
         network = cls(plain, plan(capture(plain, shape, inputs)), inputs)
         _check(network)
         return network
@@ -199,14 +207,28 @@ def _compare(module: nn.Module, like: Prepared, slack: float = 0.0) -> None:
     try:
         with evaluation_mode(module), torch.no_grad():
             together, ours = module(x), like.forward(x)
-            alone = torch.cat([module(x[i : i + 1]) for i in range(len(x))])
+            one = [module(x[i : i + 1]) for i in range(len(x))]
             ours_alone = torch.cat([like.forward(x[i : i + 1]) for i in range(len(x))])
-    except (RuntimeError, ValueError, IndexError, TypeError) as error:
+    except Exception as error:
         raise BadCapture(
-            f"the network answers a batch, and not one sample alone: {str(error).splitlines()[0]}",
+            f"the network answers a batch, and not one sample alone: {first_line(error)}",
             where=type(module).__name__,
             fix="treat each sample on its own: no batch statistics, no literal batch size in view() or reshape()",
         ) from error
+    if not bool(together.isfinite().all()):
+        raise BadData(
+            "the network's output is NaN or infinite on inputs in [0, 1], where its graph is compared with it",
+            where=type(module).__name__,
+            fix="keep what log, sqrt and divisions are given away from 0: .clamp(min=1e-6)",
+        )
+    lost = next((tuple(answer.shape) for answer in one if answer.shape != (1, *together.shape[1:])), None)
+    if lost is not None:
+        raise BadCapture(
+            f"the network answers one sample alone with shape {lost}, and {len(x)} with {tuple(together.shape)}",
+            where=type(module).__name__,
+            fix="keep the batch axis of a single sample: squeeze one axis by its number, or .flatten(1)",
+        )
+    alone = torch.cat(one)
     scale = 1e-4 * (1 + together.abs().max()) + slack
     for other, what in (
         (ours, "the captured graph"),

@@ -44,9 +44,12 @@ def as_labels(y: Tensor, classes: int | None = None, *, count: int | None = None
     if y.dim() == 2 and y.shape[1] > 1 and bool((y.double().sum(1) == 1).all()) and bool(((y == 0) | (y == 1)).all()):
         raise BadShape(f"{what}s of shape {tuple(y.shape)} are one-hot", fix="give the numbers of the classes: y.argmax(1)")
     if y.dim() != 1 or y.dtype not in _WHOLE:
+        single = y.dim() == 2 and y.shape[1] == 1
         raise BadShape(
             f"{what}s must be integers of shape (B,), not {y.dtype} {tuple(y.shape)}",
-            fix="give one integer a sample, such as torch.tensor([3]); y.long() makes integers of whole numbers",
+            fix="take the axis of one away: y.flatten()"
+            if single
+            else "give one integer a sample, such as torch.tensor([3]); y.long() makes integers of whole numbers",
         )
     if count is not None and len(y) != count:
         raise BadShape(f"{count} inputs and {len(y)} {what}s", fix="give one label for each input")

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from epsball.errors import BadConfig, RunInUse
+from epsball.errors import BadConfig, BadFile, RunInUse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +29,7 @@ class RunFolder:
 
     Raises:
         BadConfig: the folder holds something else, or a run and `resume` is False; `anyway` without `resume`.
+        BadFile: no such folder can be made.
         RunInUse: another process writes to it.
     """
 
@@ -40,7 +41,11 @@ class RunFolder:
         self.path = path
         self.anyway = anyway
         _check(path, resume=resume)
-        path.mkdir(parents=True, exist_ok=True)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            what = f"no folder can be made here: {error.strerror}"
+            raise BadFile(what, where=str(path), fix="give another folder with --out") from error
         self._lock = _lock(path)
         for part in path.glob(".*.part"):  # what a killed process was writing
             part.unlink(missing_ok=True)

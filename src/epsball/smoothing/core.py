@@ -13,8 +13,10 @@ from typing import cast
 
 import torch
 
+from epsball.attacks.untouched import untouched
 from epsball.device import check_seed, generator
 from epsball.errors import BadConfig, BadData, BadShape, WideNoise
+from epsball.graph.settled import initialised, settled
 from epsball.smoothing.noises.continuous import Gaussian, Laplace, Noise, Uniform
 from epsball.smoothing.results import Certificate, Prediction
 from epsball.smoothing.sampling.blocks import run
@@ -220,6 +222,8 @@ class Smoothed:
 
     def _check(self, x: Tensor, images: Sequence[int] | None) -> Sequence[int]:
         check_mode(self.module)
+        if not isinstance(x, torch.Tensor):
+            raise BadShape(f"inputs must be a tensor, not {type(x).__name__}", fix="give torch.as_tensor(x)")
         if x.dim() < 2 or not x.is_floating_point():
             raise BadShape(f"inputs must be floating-point of shape (B, *x), not {x.dtype} {tuple(x.shape)}", fix="use x[None]")
         if not bool(x.isfinite().all()):
@@ -229,6 +233,9 @@ class Smoothed:
                 f"an input lies outside the valid range {self.clip}: {float(x.min()):.4g} to {float(x.max()):.4g}",
                 fix="sigma is in the units of the inputs: scale them, give their own range, or clip=None",
             )
+        initialised(self.module)
+        with untouched(self.module):
+            settled(self.module, x[:1])
         numbers = range(len(x)) if images is None else list(images)
         if len(numbers) != len(x) or len(set(numbers)) != len(x):
             raise BadConfig(f"{len(numbers)} image numbers for {len(x)} inputs", fix="give each input a number of its own")

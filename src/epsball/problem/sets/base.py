@@ -20,6 +20,7 @@ Clip = Range | None
 
 
 @runtime_checkable
+@runtime_checkable
 class InputSet(Protocol):
     """A set of inputs, one for each sample of a batch. All tensors are (B, *x)."""
 
@@ -107,6 +108,10 @@ def check_inputs(x: Tensor, clip: Clip) -> None:
         BadData: NaN, infinity, or values outside the valid range.
         BadConfig: an empty valid range.
     """
+    if isinstance(x, torch.Tensor) and x.dim() >= 2 and not x.is_floating_point():
+        raise BadShape(
+            f"inputs must be floating-point, not {x.dtype}", fix="give x.float(), and pixels from 0 to 255 as x.float() / 255"
+        )
     if x.dim() < 2 or not x.is_floating_point():
         raise BadShape(
             f"inputs must be floating-point of shape (B, *x), not {x.dtype} {tuple(x.shape)}",

@@ -45,7 +45,7 @@ class Box:
         except RuntimeError as error:
             raise BadShape(
                 f"a radius of shape {tuple(radius.shape)} does not fit inputs of shape {tuple(self.x.shape)}",
-                fix="give one number, or one radius for each feature",
+                fix="give one number, one radius for each feature, or one a channel: eps[:, None, None]",
             ) from error
         if not bool((torch.isfinite(radius) & (radius >= 0)).all()):
             raise BadData("a radius is negative, NaN or infinite", fix="give radii of at least 0")
