@@ -147,7 +147,7 @@ def test_text_of_a_record_stays_text(poisoned, demo):
 @pytest.mark.parametrize("verb", ["train", "attack", "verify", "bounds", "demo"])
 def test_a_header_alone_makes_a_page_that_says_what_is_missing(tmp_path, verb):
     page = _render(tmp_path, sample.write(tmp_path / "run", sample.header(verb)))
-    assert _shown(page) == ["reproduce", "missing"]
+    assert _shown(page) == ["reproduce"]
     said = page.texts["missing"]
     offered = [button["data-copy"] for button in page.of("button")]
     for name, section in ordered():
@@ -182,7 +182,7 @@ FILLED = (
 @pytest.mark.parametrize(("keep", "filled"), enumerate(FILLED))
 def test_each_run_alone_makes_a_page(tmp_path, keep, filled):
     page = _render(tmp_path, sample.demo(tmp_path, 200)[keep])
-    assert _shown(page) == [*filled, "reproduce", "missing"]
+    assert _shown(page) == [*filled, "reproduce"]
     for name, section in ordered():
         assert (section.missing in page.texts["missing"]) == (name not in [*filled, "reproduce"])
 
