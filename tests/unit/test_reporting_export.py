@@ -31,7 +31,7 @@ _PICTURES = ("figure-gallery", "figure-noise", "figure-boxes")  # they have no a
 def whole(tmp_path_factory):
     """The page of a run of every kind, and the folder of its export."""
     folder = tmp_path_factory.mktemp("whole")
-    page = render(read_runs([sample.write(folder / name, *lines()) for name, lines in sample.RUNS.items()]))
+    page = render(read_runs([sample.made(folder, name) for name in (*sample.RUNS, *sample.LOGS)]))
     write_exhibits(page.exhibits, folder / "export")
     return page, folder / "export"
 
