@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,26 @@ def write(folder: Path, *lines: Line) -> Path:
     text = "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines)
     (folder / "record.jsonl").write_text(text, encoding="utf-8")
     return folder
+
+
+def log_text(count: int = 30) -> str:
+    """A log of smoothing as the field writes it: every tenth image is abstained from, every seventh is wrong."""
+    rows = ["idx\tlabel\tpredict\tradius\tcorrect\ttime"]
+    for index in range(count):
+        predicted = -1 if index % 10 == 9 else index % 3 + (index % 7 == 6)
+        radius = 0.0 if predicted < 0 else 0.03 * index
+        rows.append(f"{20 * index}\t{index % 3}\t{predicted}\t{radius:.3}\t{int(predicted == index % 3)}\t0:00:14.551244")
+    return "\n".join(rows) + "\n"
+
+
+def made(folder: Path, name: str, change: Callable[[list[Line]], list[Line]] = list) -> Path:
+    """A run of RUNS or a log of LOGS, by name."""
+    if name in RUNS:
+        return write(folder / name, *change(RUNS[name]()))
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.tsv"
+    path.write_text(LOGS[name](), encoding="utf-8")
+    return path
 
 
 def rate(hits: int, count: int) -> dict[str, float]:
@@ -356,4 +377,5 @@ RUNS = {
     "bounds": bounds_lines, "plane": plane_lines, "regions": regions_lines, "certify": certify_lines, "radius": radius_lines,
     "noise": picture_lines, "smooth-attack": smooth_attack_lines, "estimate": estimate_lines, "barrier": barrier_lines,
 }  # fmt: skip
-"""A run of every kind. Together they fill every section of a report: whoever adds a section adds what fills it."""
+LOGS = {"log": log_text}
+"""A run of every kind, and logs. Together they fill every section of a report: whoever adds a section adds what fills it."""

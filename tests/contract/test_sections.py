@@ -20,12 +20,13 @@ from html_page import Page
 
 EVERY = dict(ordered())
 NAMES = list(EVERY)
+ALL = [*sample.RUNS, *sample.LOGS]
 
 
 @pytest.fixture(scope="module")
 def stories(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
-    return {name: read_runs([sample.write(folder / name, *lines())]) for name, lines in sample.RUNS.items()}
+    return {name: read_runs([sample.made(folder, name)]) for name in ALL}
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +40,12 @@ def _shown(page: Page) -> list[str]:
 
 
 def _page(folder: Path, runs, change=list) -> Page:
-    return Page(render(read_runs([sample.write(folder / name, *change(sample.RUNS[name]())) for name in runs])).text)
+    return Page(render(read_runs([sample.made(folder, name, change) for name in runs])).text)
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> Page:
-    return _page(tmp_path_factory.mktemp("whole"), sample.RUNS)
+    return _page(tmp_path_factory.mktemp("whole"), ALL)
 
 
 def test_places_and_words_are_each_sections_own():
@@ -122,7 +123,7 @@ def test_the_command_that_fills_a_section_is_one_of_the_command_line(name):
 
 @pytest.mark.slow
 def test_text_of_a_record_stays_text_in_every_section(tmp_path, whole):
-    page = _page(tmp_path, sample.RUNS, sample.poison)
+    page = _page(tmp_path, ALL, sample.poison)
     assert _shown(page) == NAMES
     for tag in ("script", "title", "meta", "link", "section", "img", "nav", "h2"):
         assert len(page.of(tag)) == len(whole.of(tag)), tag

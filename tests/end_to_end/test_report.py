@@ -129,7 +129,7 @@ def test_the_skeleton_is_the_golden_one(demo):
 def test_every_figure_has_its_data(demo):
     text = demo[1].read_text("utf-8")
     figures = re.findall(r'<figure(?: id="figure-[\w-]+"| class="axis-figure")>.*?</figure>', text, re.DOTALL)
-    assert len(figures) == 13
+    assert len(figures) == 14
     assert all('href="data:text/csv' in figure for figure in figures)
 
 
@@ -147,7 +147,7 @@ def test_text_of_a_record_stays_text(poisoned, demo):
 @pytest.mark.parametrize("verb", ["train", "attack", "verify", "bounds", "demo"])
 def test_a_header_alone_makes_a_page_that_says_what_is_missing(tmp_path, verb):
     page = _render(tmp_path, sample.write(tmp_path / "run", sample.header(verb)))
-    assert _shown(page) == ["reproduce", "missing"]
+    assert _shown(page) == ["reproduce"]
     said = page.texts["missing"]
     offered = [button["data-copy"] for button in page.of("button")]
     for name, section in ordered():
@@ -171,7 +171,7 @@ def _shown(page: Page) -> list[str]:
 
 
 FILLED = (
-    ["training"],
+    ["training", "tradeoff"],
     ["inequality", "accuracy"],
     ["inequality", "accuracy", "funnel", "margins", "instances", "gallery"],
     ["layers"],
@@ -182,7 +182,7 @@ FILLED = (
 @pytest.mark.parametrize(("keep", "filled"), enumerate(FILLED))
 def test_each_run_alone_makes_a_page(tmp_path, keep, filled):
     page = _render(tmp_path, sample.demo(tmp_path, 200)[keep])
-    assert _shown(page) == [*filled, "reproduce", "missing"]
+    assert _shown(page) == [*filled, "reproduce"]
     for name, section in ordered():
         assert (section.missing in page.texts["missing"]) == (name not in [*filled, "reproduce"])
 

@@ -33,6 +33,10 @@ for (const svg of document.querySelectorAll("main svg[role=img]")) {
 }
 return found;
 """
+_HINTS = """
+const done = arguments[0], state = (box) => [box.scrollWidth > box.clientWidth + 1, box.classList.contains("more")];
+requestAnimationFrame(() => setTimeout(() => done([...document.querySelectorAll(".scroll")].map(state)), 50));
+"""
 
 
 @pytest.fixture
@@ -73,6 +77,7 @@ def test_a_reader_clicks_through_it(browser, tmp_path):
     _row(browser)
     images = _find(browser, "#gallery img")
     assert [browser.execute_script("return arguments[0].naturalWidth", image) for image in images] == [28] * 18
+    _find(browser, "#missing summary")[0].click()
     for button in _find(browser, "button.copy"):
         button.click()
         assert browser.execute_script("return arguments[0].dataset.copy", button).startswith("epsball ")
@@ -159,13 +164,16 @@ def test_nothing_is_wider_than_the_screen_from_a_phone_to_a_desk(browser, tmp_pa
     browser.get(write_report(runs, tmp_path / "report.html").as_uri())
     browser.execute_script("document.querySelectorAll('.panel[hidden]').forEach(panel => { panel.hidden = false; })")
     assert browser.execute_script("return document.querySelectorAll('main svg[role=img] text').length") > 100
-    found = {}
+    found, shown = {}, {}
     for width in (360, 768, 1280, 1920):
         screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
         assert browser.execute_script("return innerWidth") == width
         found[width] = browser.execute_script(_BEYOND)
+        shown[width] = browser.execute_async_script(_HINTS)
+        assert all(wide == told for wide, told in shown[width])
     assert found == {360: [], 768: [], 1280: [], 1920: []}
+    assert any(wide for wide, _ in shown[360])
     plant = "document.querySelector('main').insertAdjacentHTML('beforeend', '<p style=\"width: 2000px\">x</p>');"
     moved = "document.querySelector('main svg[role=img] text').setAttribute('transform', 'translate(900 0)');"
     browser.execute_script(plant + moved)

@@ -23,6 +23,7 @@ from epsball.record.lines import EpochLine, MetricsLine, Rate, WitnessLine
 from epsball.reporting import tables, write_report
 from epsball.reporting.csv import Sheet, duration, number, percent
 from epsball.reporting.drawing import ACCENT, draw
+from epsball.reporting.numbers import Numbers
 from epsball.reporting.pictures import png
 from epsball.reporting.runs import read_runs
 from epsball.reporting.sections.accuracies import results
@@ -33,6 +34,7 @@ from epsball.reporting.sections.layers_over_time import relu_figure, tightness_f
 from epsball.reporting.sections.margins import margin_figure
 from epsball.reporting.sections.training import best_epoch
 from epsball.reporting.sections.training_curves import training_figures
+from html_page import Page
 
 
 def _rows(sheet: Sheet) -> list[list[str]]:
@@ -365,9 +367,40 @@ def test_axes_have_names_and_counts_have_whole_ticks(tmp_path):
 @pytest.mark.parametrize("kind", ["Figure", "Table"])
 def test_figures_and_tables_are_numbered_as_they_stand_on_the_page(tmp_path, kind):
     page = write_report(sample.demo(tmp_path, 40), tmp_path / "r.html").read_text("utf-8")
-    found = [int(number) for number in re.findall(rf'<span class="numbered">{kind} (\d+)\.</span>', page)]
+    found = re.findall(rf'<span class="numbered">{kind} (\d+)([a-z]*)\.</span>', page)
     assert len(found) > 2
-    assert found == list(range(1, len(found) + 1))
+    assert len(set(found)) == len(found)
+    seen = [int(number) for number, letter in found if letter in ("", "a")]
+    assert seen == list(range(1, len(seen) + 1))
+
+
+def test_what_hides_behind_a_tab_takes_no_number_from_what_is_seen(tmp_path):
+    runs = sample.demo(tmp_path, 40)
+    page = Page(write_report(runs, tmp_path / "r.html").read_text("utf-8"))
+    numbers = {i: re.match(r"Table (\w+)\.", t.strip())[1] for i, t in page.texts.items() if re.match(r"\s*Table \w+\.", t)}
+    assert (numbers["accuracy-table-run-3"], numbers["accuracy-table-run-2"], numbers["funnel-table-run-3"]) == ("1a", "1b", "2")
+    one = Page(write_report(runs[2:3], tmp_path / "one.html").read_text("utf-8"))
+    assert one.texts["accuracy-table-run-1"].strip().startswith("Table 1. ")
+
+
+def test_numbers_of_panels_share_and_go_on_above_the_longest():
+    numbers, sheet = Numbers(), Sheet("a", ("b",), ())
+
+    def told(count):
+        return [numbers.table("t", sheet) for _ in range(count)]
+
+    assert told(1) == ["1"]
+    shown = []
+    for place, count in enumerate((1, 3, 2)):
+        assert numbers.panel(place, 3) == ""
+        shown.append(told(count))
+    assert shown == [["2a"], ["2b", "3b", "4b"], ["2c", "3c"]]
+    assert numbers.after() == ""
+    assert told(1) == ["5"]
+    numbers.panel(0, 28)
+    numbers.panel(27, 28)
+    assert told(1) == ["6ab"]
+    assert len({exhibit.number for exhibit in numbers.exhibits}) == len(numbers.exhibits)
 
 
 def test_the_legend_of_the_axis_tells_the_broken_from_the_misclassified(tmp_path):

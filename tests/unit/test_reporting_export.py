@@ -31,7 +31,7 @@ _PICTURES = ("figure-gallery", "figure-noise", "figure-boxes")  # they have no a
 def whole(tmp_path_factory):
     """The page of a run of every kind, and the folder of its export."""
     folder = tmp_path_factory.mktemp("whole")
-    page = render(read_runs([sample.write(folder / name, *lines()) for name, lines in sample.RUNS.items()]))
+    page = render(read_runs([sample.made(folder, name) for name in (*sample.RUNS, *sample.LOGS)]))
     write_exhibits(page.exhibits, folder / "export")
     return page, folder / "export"
 
@@ -48,7 +48,7 @@ def test_every_figure_and_table_of_the_page_is_there(whole):
     assert len(numbered) > 30
     endings = {"Figure": {"svg", "pdf", "csv"}, "Table": {"csv", "tex"}}
     for kind, number, title in numbered:
-        found = list(folder.glob(f"{kind.lower()}-{number.zfill(2)}-*"))
+        found = list(folder.glob(f"{kind.lower()}-{re.sub('^(?=[0-9][a-z]*$)', '0', number)}-*"))
         assert {path.suffix[1:] for path in found} == endings[kind], (kind, number)
         first = re.sub("[^a-z]+", "-", title.lower()).split("-")[0]
         assert len({path.stem for path in found}) == 1

@@ -7,6 +7,7 @@ import pytest
 from epsball.errors import BadConfig, BadFile
 from epsball.smoothing.log import Row, abstentions, average_radius, curve, read, write
 
+HEAD = "idx\tlabel\tpredict\tradius\tcorrect\ttime\n"
 GOLDEN = """idx\tlabel\tpredict\tradius\tcorrect\ttime
 0\t3\t3\t0.571\t1\t0:00:14.551244
 20\t7\t7\t0.313\t1\t0:00:14.508134
@@ -76,15 +77,31 @@ def test_rows_from_certificates():
         ("idx,label\n", "not a certification log"),
         ("idx\tlabel\tpredict\tradius\tcorrect\ttime\n0\t1\t1\n", ":2"),
         ("idx\tlabel\tpredict\tradius\tcorrect\ttime\n0\t1\t1\tx\t1\t0:00:01\n", "malformed"),
-        ("idx\tlabel\tpredict\tradius\tcorrect\ttime\n0\t1\t1\tnan\t1\t0:00:01\n", "radius of nan"),
+        ("idx\tlabel\tpredict\tradius\tcorrect\ttime\n0\t1\t1\tnan\t1\t0:00:01\n", "radius is 'nan'"),
+        (f"{HEAD}0\t1\t1\t0.5\n", "has 4 cells"),
+        (f"{HEAD}0\t1\t1\t-0.5\t1\t0:00:01\n", "radius is '-0.5'"),
+        (f"{HEAD}0\t1\t1\tinf\t1\t0:00:01\n", "radius is 'inf'"),
+        (f"{HEAD}0\t1\t1\t0.5\t2\t0:00:01\n", "correct is '2'"),
+        (f"{HEAD}0\t1\t1\t0.5\t1\tnan\n", "time is 'nan'"),
+        (f"{HEAD}0\t-1\t-1\t0.0\t1\t1\n", "label is '-1'"),  # or an abstention would count as right
+        (f"{HEAD}0\t1\t-1\t0.5\t0\t1\n", "abstention with a radius"),
+        (f"{HEAD}0\t1\t1\t0.5\t1\t1\n\n0\t1\t1\t0.5\t1\t1\n", "image 0 stands twice"),
         ("idx\tlabel\tpredict\tradius\tcorrect\ttime\n0\t1\t2\t0.5\t1\t0:00:01\n", "correct says 1"),
     ],
 )
 def test_malformed_logs(tmp_path, text, message):
     path = tmp_path / "bad.tsv"
     path.write_text(text)
-    with pytest.raises(BadFile, match=message):
+    with pytest.raises(BadFile, match=message) as caught:
         read(path)
+    assert caught.value.fix
+    assert str(path) in caught.value.where
+
+
+def test_a_clock_above_a_day(tmp_path):
+    path = tmp_path / "slow.tsv"
+    path.write_text(f"{HEAD}0\t1\t1\t0.5\t1\t1 day, 2:03:04\n1\t1\t1\t0.5\t1\t2 days, 0:00:01.5\n")
+    assert [row.seconds for row in read(path)] == [86400 + 7384, 2 * 86400 + 1.5]
 
 
 def test_missing_and_empty(tmp_path):

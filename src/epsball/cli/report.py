@@ -11,7 +11,7 @@ from epsball.cli.common import Output
 
 
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders; the runs inside a folder come along.")],
+    runs: Annotated[list[Path], typer.Argument(help="Run folders, with the runs inside them, and logs of smoothing (.tsv).")],
     *,
     out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")] = Path("report.html"),
     export: Annotated[

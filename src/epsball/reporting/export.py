@@ -64,4 +64,4 @@ def _name(exhibit: Exhibit) -> str:
     """Such as figure-03-margins: letters, digits and hyphens, whatever the title holds."""
     plain = unicodedata.normalize("NFKD", re.split("[:;]", exhibit.title)[0]).encode("ascii", "ignore").decode().lower()
     slug = re.sub("[^a-z0-9]+", "-", plain)[:_LONGEST].strip("-")
-    return "-".join(part for part in (exhibit.kind, exhibit.number.zfill(2), slug) if part)
+    return "-".join(part for part in (exhibit.kind, re.sub("^(?=[0-9](?![0-9]))", "0", exhibit.number), slug) if part)

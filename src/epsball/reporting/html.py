@@ -106,7 +106,7 @@ def render(story: Story) -> Page:
     told, script = headlines(story), _asset("script.js")
     text = environment.get_template("report.html.jinja").render(
         story=story,
-        title=(told[0].run if told else story.runs[0]).title,
+        title=told[0].run.title if told else story.title,
         notices=notices(story),
         claims=claims(story),
         parts=parts,

@@ -19,6 +19,8 @@ from epsball.record.lines import (
 )
 from epsball.record.read import typed
 from epsball.reporting.shards import merged
+from epsball.smoothing import log
+from epsball.smoothing.log import Row, is_log
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,10 +104,29 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Log:
+    """A certification log that was given as a file: one row an image, at least one."""
+
+    name: str
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
 class Story:
-    """All the runs of a report, in the order they were given."""
+    """All the runs of a report, in the order they were given, and the logs of smoothing that were given beside them."""
 
     runs: tuple[Run, ...]
+    logs: tuple[Log, ...] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """Of the runs, then of the logs."""
+        return [*(run.name for run in self.runs), *(log.name for log in self.logs)]
+
+    @property
+    def title(self) -> str:
+        """What the first run did; of a page without runs, its logs."""
+        return self.runs[0].title if self.runs else f"Certified by smoothing: {', '.join(self.names)}"
 
     @property
     def judged(self) -> list[Run]:
@@ -129,14 +150,26 @@ def _verb(run: Run) -> str:
 def read_runs(paths: Sequence[Path]) -> Story:
     """The records of run folders (or of record files), in order; a folder given twice counts once, and shards are one run.
 
+    A file of tab-separated rows is a log of smoothing.
+
     Raises:
         BadConfig: no run is given, or shards that overlap or do not belong together.
-        BadFile: no record, a foreign one, or a malformed line; the message names the file and the line.
+        BadFile: no record, a foreign one, or a malformed line of a record or a log; the message names the file and the line.
     """
     if not paths:
         raise BadConfig("a report needs at least one run", fix="epsball report RUN... -o report.html")
-    records = list(dict.fromkeys(path / "record.jsonl" if path.is_dir() else path for path in paths))
-    return Story(merged([_read(path, f"run-{number}") for number, path in enumerate(records, 1)]))
+    given = list(dict.fromkeys(path / "record.jsonl" if path.is_dir() else path for path in paths))
+    logs = [path for path in given if is_log(path)]
+    records = [path for path in given if path not in logs]
+    runs = merged([_read(path, f"run-{number}") for number, path in enumerate(records, 1)])
+    return Story(runs, tuple(_log(path) for path in logs))
+
+
+def _log(path: Path) -> Log:
+    rows = tuple(log.read(path))
+    if not rows:
+        raise BadFile("a certification log without a row", where=str(path), fix="give a log of at least one image")
+    return Log(_printable(path.name), rows)
 
 
 def _read(path: Path, ident: str) -> Run:

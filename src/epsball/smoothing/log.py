@@ -8,7 +8,7 @@ curve comes first.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +19,7 @@ from epsball.proportion import lower_bound, upper_bound
 
 COLUMNS = ("idx", "label", "predict", "radius", "correct", "time")
 ABSTAINED = -1
+_LONGEST = 1000
 
 
 @dataclass(frozen=True)
@@ -70,21 +71,59 @@ def read(path: Path) -> list[Row]:
         raise BadFile(
             "not a certification log", where=f"{path}:1", fix=f"the first line must be {' '.join(COLUMNS)}, tab-separated"
         )
-    return [_parsed(line, f"{path}:{number}") for number, line in enumerate(lines[1:], 2) if line.strip()]
+    rows: dict[int, Row] = {}
+    for number, line in enumerate(lines[1:], 2):
+        if line.strip():
+            row = _parsed(line, f"{path}:{number}")
+            if row.image in rows:
+                raise BadFile(
+                    f"image {row.image} stands twice in a certification log",
+                    where=f"{path}:{number}",
+                    fix="keep one row for each image: a second one would count it twice",
+                )
+            rows[row.image] = row
+    return list(rows.values())
+
+
+def is_log(path: Path) -> bool:
+    """Whether a file means to be a log: it is called .tsv, or its first line holds tabs, which no line of a record does."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return path.suffix == ".tsv" or b"\t" in file.readline(_LONGEST)
 
 
 def _parsed(line: str, where: str) -> Row:
     cells = line.split("\t")
-    try:
-        image, label, predicted, radius, correct, clock = cells
-        row = Row(int(image), int(label), int(predicted), float(radius), bool(int(correct)), _seconds(clock))
-    except ValueError as error:
-        raise BadFile(f"a malformed row of a certification log: {error}", where=where) from error
-    if not (math.isfinite(row.radius) and row.radius >= 0):
-        raise BadFile(f"a radius of {row.radius}", where=where)
+    if len(cells) != len(COLUMNS):
+        raise BadFile(
+            f"a row of a certification log has {len(cells)} cells",
+            where=where,
+            fix=f"it needs {len(COLUMNS)}: {', '.join(COLUMNS)}",
+        )
+    found = {name: _cell(name, cell, where) for name, cell in zip(COLUMNS, cells, strict=True)}
+    image, label, predicted, correct = (int(found[name]) for name in ("idx", "label", "predict", "correct"))
+    row = Row(image, label, predicted, found["radius"], bool(correct), found["time"])
+    if row.predicted == ABSTAINED and row.radius > 0:
+        raise BadFile(
+            f"an abstention with a radius of {row.radius}", where=where, fix="a row that predicts -1 certifies nothing: radius 0"
+        )
     if row.correct != (row.predicted == row.label):
-        raise BadFile(f"label {row.label}, predicted {row.predicted}, but correct says {int(row.correct)}", where=where)
+        fix = "correct is 1 where predict is the label, and else 0"
+        raise BadFile(f"label {row.label}, predicted {row.predicted}, but correct says {int(row.correct)}", where=where, fix=fix)
     return row
+
+
+def _cell(name: str, cell: str, where: str) -> float:
+    """A number of one column in its range."""
+    read, least, most, told = _RANGES[name]
+    try:
+        value = read(cell)
+    except ValueError:
+        value = math.nan
+    if not least <= value <= most:
+        raise BadFile(f"a malformed row of a certification log: {name} is {cell[:40]!r}", where=where, fix=f"write {told}")
+    return value
 
 
 def _clock(seconds: float) -> str:
@@ -96,8 +135,20 @@ def _clock(seconds: float) -> str:
 def _seconds(clock: str) -> float:
     if ":" not in clock:
         return float(clock)
-    hours, minutes, seconds = clock.split(":")
-    return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+    days, _, rest = clock.rpartition(" day")  # a timedelta above a day: "1 day, 2:03:04"
+    hours, minutes, seconds = rest.rpartition(" ")[2].split(":")
+    return int(days or 0) * 86400 + int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+
+
+_WHOLE = 10**9
+_RANGES: dict[str, tuple[Callable[[str], float], float, float, str]] = {
+    "idx": (int, 0, 2**53, "the number of an image, a whole number from 0"),
+    "label": (int, 0, _WHOLE, "a class, a whole number from 0"),
+    "predict": (int, ABSTAINED, _WHOLE, "a class, or -1 for an abstention"),
+    "radius": (float, 0.0, 1e30, "a finite radius from 0"),
+    "correct": (int, 0, 1, "1 where the prediction is right, else 0"),
+    "time": (_seconds, 0.0, 1e15, "seconds, or h:mm:ss"),
+}
 
 
 class CertifiedPoint(NamedTuple):

@@ -35,6 +35,14 @@
     if (panel && panel.hidden) document.getElementById(panel.getAttribute("aria-labelledby")).click();
   };
 
+  // Tables wider than the screen say so.
+  const wide = (box) => box.classList.toggle("more", box.scrollWidth > box.clientWidth + 1);
+  const watch = new ResizeObserver((entries) => entries.forEach((entry) => wide(entry.target.closest(".scroll"))));
+  for (const box of document.querySelectorAll(".scroll")) {
+    watch.observe(box);
+    watch.observe(box.querySelector("table"));
+  }
+
   // Contents: mark the section that is being read.
   const links = new Map([...document.querySelectorAll("nav a")].map((link) => [link.hash.slice(1), link]));
   const mark = () => {
