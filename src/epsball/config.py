@@ -194,25 +194,6 @@ def _options(made: object) -> Table:
 
 def dump(config: RunConfig) -> str:
     """The configuration with every default filled in, as TOML that `load` reads back to equal values."""
-    return "\n".join(f"[{name}]\n{_lines(table)}" for name, table in config.as_dict().items())
+    import tomli_w
 
-
-def _lines(table: Table) -> str:
-    return "".join(f"{_key(key)} = {_emit(value)}\n" for key, value in table.items())
-
-
-def _key(key: str) -> str:
-    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key)
-
-
-def _emit(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, (int, float)):
-        return repr(value)
-    if isinstance(value, list):
-        return f"[{', '.join(_emit(part) for part in value)}]"
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{_key(k)} = {_emit(v)}" for k, v in value.items()) + "}"
-    # JSON's escapes are TOML's, except for DEL
-    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
+    return tomli_w.dumps(config.as_dict())

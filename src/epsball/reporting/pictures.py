@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import struct
-import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -86,14 +84,9 @@ def pictured(run: Run) -> list[WitnessLine]:
 
 def png(pixels: Pixels) -> str:
     """A picture (H, W, C) of values in [0, 1], one or three channels, as a PNG in a data: link."""
-    height, width, channels = pixels.shape
-    values = np.clip(np.rint(pixels * 255), 0, 255).astype(np.uint8).reshape(height, width * channels)
-    rows = np.concatenate((np.zeros((height, 1), np.uint8), values), axis=1).tobytes()  # filter 0 before each row
-    header = struct.pack(">IIBBBBB", width, height, 8, 0 if channels == 1 else 2, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows, 9)), (b"IEND", b""))
-    data = b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(name, body) for name, body in chunks)
-    return "data:image/png;base64," + base64.b64encode(data).decode()
+    from PIL import Image
 
-
-def _chunk(name: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+    values = np.clip(np.rint(pixels * 255), 0, 255).astype(np.uint8)
+    out = io.BytesIO()
+    Image.fromarray(values[:, :, 0] if values.shape[2] == 1 else values).save(out, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()

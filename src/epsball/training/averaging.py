@@ -9,6 +9,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 import torch
+from torch.optim.swa_utils import get_ema_multi_avg_fn, get_swa_multi_avg_fn
 
 from epsball.training.state import copied
 from epsball.training.statistics import clean_pass
@@ -83,9 +84,9 @@ class Average:
         if not self.weights:
             self.weights = copied(live)
             return
-        share = 1 - self._config.ema_decay if kind == "ema" else 1 / self.count
-        for name, value in live.items():
-            self.weights[name].lerp_(value.detach(), share)
+        decay = self._config.ema_decay
+        mean = get_ema_multi_avg_fn(decay) if kind == "ema" else get_swa_multi_avg_fn()  # type: ignore[no-untyped-call]
+        mean([self.weights[name] for name in live], [value.detach() for value in live.values()], self.count - 1)
 
     @contextlib.contextmanager
     def put_in(self) -> Iterator[None]:
