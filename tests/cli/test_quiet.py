@@ -105,8 +105,8 @@ def test_a_warning_is_not_told(capfd, monkeypatch, option):
         return kind, {"a": "b"}
 
     monkeypatch.setattr(show, "_registered", warned)
-    assert call(capfd, "list", "ops", option) == (0, "ops\twhat it is\na\tb\n", "")
-    assert "of ours" in call(capfd, "list", "ops")[2]
+    assert call(capfd, "list", "attacks", option) == (0, "attacks\twhat it is\na\tb\n", "")
+    assert "of ours" in call(capfd, "list", "attacks")[2]
 
 
 def test_a_quiet_error_is_told(capfd):
