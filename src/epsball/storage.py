@@ -51,7 +51,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise BadFile(
             "a safetensors file that epsball did not write",
             where=str(path),
-            fix="load its weights into your own module, and pass the module",
+            fix="say what its weights are of, --arch NAME; or load them into your own module, and pass the module",
         )
     try:
         metadata = json.loads(described)

@@ -9,6 +9,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 import epsball
@@ -79,6 +80,14 @@ def test_what_weights_alone_do_not_say_is_asked_for(module, tmp_path):
         with pytest.raises(kind) as caught:
             epsball.load(path, **given)
         assert fix in caught.value.fix
+
+
+def test_a_safetensors_file_of_others(module, tmp_path):
+    save_file({name: tensor.contiguous() for name, tensor in module.state_dict().items()}, tmp_path / "w.safetensors")
+    with pytest.raises(BadFile, match="did not write") as caught:
+        epsball.load(tmp_path / "w.safetensors")
+    assert "--arch NAME" in caught.value.fix
+    assert torch.equal(epsball.load(tmp_path / "w.safetensors", arch="mlp:hidden=[5]", shape=(4,)).module(X), module(X))
 
 
 def _trap(tmp_path):

@@ -102,7 +102,7 @@ def open_model(path: Path, data_shape: Shape | None = None, reading: Reading | N
     elif file.suffix == ".py":
         _says_its_own(path, reading)
         module, shape = made_by(file, part), _known(data_shape, path)
-    elif _is_ours(file):
+    elif _is_ours(file, reading):
         _says_its_own(path, reading)
         module, architecture, _ = load_model(file)
         shape = architecture.input_shape
@@ -140,10 +140,10 @@ def _parted(path: Path) -> tuple[Path, str | None]:
     return (path.with_name(name), part) if colon and name and not path.exists() else (path, None)
 
 
-def _is_ours(file: Path) -> bool:
+def _is_ours(file: Path, reading: Reading) -> bool:
     """Whether a path is a run folder, a checkpoint of this package, or nothing that could be another kind."""
     if file.suffix == ".safetensors":
-        return not file.is_file() or read_description(file) is not None
+        return reading.arch is None or read_description(file) is not None
     return (file.is_dir() and not (file / "saved_model.pb").exists()) or (not file.exists() and file.suffix not in _WEIGHTS)
 
 
