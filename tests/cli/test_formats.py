@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 from test_verbs import call, trained  # noqa: F401 - the fixture
 
-from epsball.cli.tables import Form, separated, show
+from epsball.cli.tables import TableForm, separated, show
 
 BALL = ("--data", "digits", "--eps", "1/16", "--index", ":2")
 
@@ -91,8 +91,8 @@ def test_two_forms_are_refused(capsys):
 
 
 def test_a_cell_of_tabs_and_lines_stays_one_cell():
-    assert separated(Form.TSV, ("a", "b"), [("1\t2", "x\ny")]) == "a\tb\n1 2\tx y\n"
-    assert separated(Form.CSV, ("a", "b"), [('1,"2', "x")]) == 'a,b\n"1,""2",x\n'
+    assert separated(TableForm.TSV, ("a", "b"), [("1\t2", "x\ny")]) == "a\tb\n1 2\tx y\n"
+    assert separated(TableForm.CSV, ("a", "b"), [('1,"2', "x")]) == 'a,b\n"1,""2",x\n'
 
 
 def rendered(width: int, *table: object) -> list[str]:

@@ -15,7 +15,7 @@ from test_verbs import trained  # noqa: F401 - the fixture
 from torch import nn
 
 from epsball.cli.common import Output
-from epsball.cli.progress import Lines
+from epsball.cli.progress import ProgressLines
 from epsball.ops.network import Network
 from epsball.problem.problem import Budget, Problem
 from epsball.problem.property import robust
@@ -35,7 +35,7 @@ class Clock:
 
 def test_a_line_every_five_seconds_with_the_step_and_its_time():
     said, clock = [], Clock()
-    lines = Lines("verifying", said.append, clock=clock)
+    lines = ProgressLines("verifying", said.append, clock=clock)
     for second in range(100):
         clock.now = second / 10
         lines(second, 100)
@@ -51,7 +51,7 @@ def test_a_line_every_five_seconds_with_the_step_and_its_time():
 
 def test_what_takes_long_is_heard_of_meanwhile():
     said = []
-    lines = Lines("verifying", said.append, every=0.1)
+    lines = ProgressLines("verifying", said.append, every=0.1)
     with lines.running():
         lines.step("sdp", 2, 5)
         time.sleep(0.55)
@@ -110,7 +110,7 @@ def test_epochs_are_told_every_few_seconds_and_the_last_always():
 @pytest.mark.parametrize("method", ["lp", "multi-neuron", "sdp"])
 def test_ctrl_c_within_a_long_step(trained, tmp_path, method):  # noqa: F811
     """The thread that tells must not keep the first one from its interrupt."""
-    often = "progress.Lines.__init__.__kwdefaults__['every'] = 0.2"
+    often = "progress.ProgressLines.__init__.__kwdefaults__['every'] = 0.2"
     code = f"from epsball.cli import progress; {often}; from epsball.cli.app import main; main()"
     options = ("--data", "digits", "--eps", "1/4", "--index", ":300", "--method", method, "--out", str(tmp_path / "v"))
     process = subprocess.Popen(

@@ -10,7 +10,7 @@ from torch import nn
 
 from epsball.cli.common import Output
 from epsball.cli.results import show_results
-from epsball.cli.tables import Form
+from epsball.cli.tables import TableForm
 from epsball.errors import BadConfig
 from epsball.examples import Examples
 from epsball.ops.network import Network
@@ -131,11 +131,11 @@ def test_seeds_have_a_mean_and_a_deviation_on_each_part():
 
 
 def test_the_table_names_verifier_protocol_and_every_part(capsys):
-    show_results(Output(shape=Form.TABLE, quiet=True), Path("r"), _run(0.5))
+    show_results(Output(shape=TableForm.TABLE, quiet=True), Path("r"), _run(0.5))
     text = capsys.readouterr().out
     for wanted in ("verified by ibp", "train", "validation", "protocol validation: epoch 3 of 4", "75.00 [", "next:"):
         assert wanted in text
-    show_results(Output(shape=Form.TABLE, quiet=True), Path("r"), summarise({0: _run(0.5), 1: _run(0.7)}, 2.0))
+    show_results(Output(shape=TableForm.TABLE, quiet=True), Path("r"), summarise({0: _run(0.5), 1: _run(0.7)}, 2.0))
     text = capsys.readouterr().out
     assert "60.00 +- 14.14" in text
     assert "standard deviation of 2 runs" in text

@@ -24,7 +24,7 @@ from epsball.cli.predict import predict
 from epsball.cli.report import report
 from epsball.cli.show import list_, show
 from epsball.cli.spread import add
-from epsball.cli.tables import Form
+from epsball.cli.tables import TableForm
 from epsball.cli.train import train
 from epsball.cli.verify import verify
 from epsball.errors import EpsballError, EpsballWarning
@@ -131,7 +131,7 @@ def _usage(arguments: list[str]) -> str:
 def _as_json(arguments: list[str]) -> bool:
     """Whether the result was to be JSON: options that could not be read are known by their text alone."""
     formats = [*pairwise(arguments), *(tuple(argument.split("=", 1)) for argument in arguments)]
-    return "--json" in arguments or ("--format", Form.JSON) in formats
+    return "--json" in arguments or ("--format", TableForm.JSON) in formats
 
 
 def _fail(arguments: list[str], kind: str, what: str, where: str | None, fix: str | None, code: int) -> int:

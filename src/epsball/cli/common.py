@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 from epsball.cli.progress import Told, Unheard, shown
-from epsball.cli.tables import Form, separated, show
+from epsball.cli.tables import TableForm, separated, show
 from epsball.errors import BadConfig
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object with a versioned schema instead of text.")]
 Shape = Annotated[
-    Form | None,
+    TableForm | None,
     typer.Option("--format", help="Of tables; default: table on a terminal, tsv elsewhere; json is --json.", show_default=False),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print results only.")]
@@ -52,20 +52,20 @@ class Output:
     quiet: Quiet = False
 
     def __post_init__(self) -> None:
-        if self.as_json and self.shape not in (None, Form.JSON):
+        if self.as_json and self.shape not in (None, TableForm.JSON):
             raise BadConfig("two forms of one result", where=f"--json --format {self.shape}", fix="leave one of them out")
 
     @cached_property
-    def form(self) -> Form:
+    def form(self) -> TableForm:
         """The form that was asked for, or the one that suits where the results go."""
         if self.as_json:
-            return Form.JSON
-        return self.shape or (Form.TABLE if self.console.is_terminal else Form.TSV)
+            return TableForm.JSON
+        return self.shape or (TableForm.TABLE if self.console.is_terminal else TableForm.TSV)
 
     @property
     def silent(self) -> bool:
         """Whether nothing is told of the progress."""
-        return self.quiet or self.form is Form.JSON
+        return self.quiet or self.form is TableForm.JSON
 
     @cached_property
     def console(self) -> Console:
@@ -89,9 +89,9 @@ class Output:
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """A table of results; a column of numbers is one whose cells all are."""
-        if self.form is Form.TABLE:
+        if self.form is TableForm.TABLE:
             show(self.console, title, columns, rows)
-        elif self.form is not Form.JSON:
+        elif self.form is not TableForm.JSON:
             if title.strip():
                 self.say(title.strip())
             sys.stdout.write(("\n" if self._written else "") + separated(self.form, columns, rows))
@@ -99,19 +99,19 @@ class Output:
 
     def text(self, text: str) -> None:
         """A sentence beside a table."""
-        if self.form is Form.TABLE:
+        if self.form is TableForm.TABLE:
             self.console.print(text, markup=False)
         else:
             self.say(text)
 
     def answer(self, text: str) -> None:
         """The whole result of a verb without a table."""
-        if self.form is not Form.JSON:
+        if self.form is not TableForm.JSON:
             self.console.print(text, markup=False)
 
     def result(self, schema: str, body: Mapping[str, Any]) -> None:
         """The verb's result as JSON, if asked for."""
-        if self.form is Form.JSON:
+        if self.form is TableForm.JSON:
             sys.stdout.write(json.dumps({"schema": f"epsball.{schema}/1", **body}, default=str) + "\n")
 
     @contextlib.contextmanager

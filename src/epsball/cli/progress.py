@@ -39,7 +39,7 @@ class Unheard(Told):
         """Nothing."""
 
 
-class Lines(Told):
+class ProgressLines(Told):
     """A line at most every few seconds, and one as often where nothing new is heard: a long sample is seen to go on.
 
     Args:
@@ -111,7 +111,7 @@ class _Bar(Told):
 def shown(what: str, console: Console) -> Iterator[Told]:
     """A bar on a terminal, lines elsewhere."""
     if not console.is_terminal:
-        lines = Lines(what, lambda text: console.print(text, markup=False))
+        lines = ProgressLines(what, lambda text: console.print(text, markup=False))
         with lines.running():
             yield lines
         return

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from epsball.cli.common import Output
-from epsball.cli.tables import Form
+from epsball.cli.tables import TableForm
 from epsball.errors import BadConfig, did_you_mean
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _operators(entries: dict[str, str], output: Output) -> None:
 
     found = coverage()
     output.result("list", {"kind": "ops", "entries": entries, "methods": found})
-    if output.form is not Form.TABLE:
+    if output.form is not TableForm.TABLE:
         output.table("", ("ops", *next(iter(found.values()))), [(name, *methods.values()) for name, methods in found.items()])
         return
     rows = []
@@ -113,7 +113,7 @@ def show(
     options = _options(entry)
     text = inspect.getdoc(entry if callable(entry) else type(entry)) or ""
     output.result("show", {"name": name, "doc": text, "options": options})
-    if output.form is not Form.TABLE:
+    if output.form is not TableForm.TABLE:
         rows = [*(("doc", line) for line in text.splitlines()), *((f"option {key}", value) for key, value in options.items())]
         output.table("", ("what", "text"), rows)
         return

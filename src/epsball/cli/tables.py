@@ -23,7 +23,7 @@ _LEAST = 16  # cells that a wrapped column keeps
 Rows = Sequence[Sequence[str]]
 
 
-class Form(StrEnum):
+class TableForm(StrEnum):
     """How results are printed."""
 
     TABLE = "table"
@@ -32,9 +32,9 @@ class Form(StrEnum):
     JSON = "json"
 
 
-def separated(form: Form, columns: Sequence[str], rows: Rows) -> str:
+def separated(form: TableForm, columns: Sequence[str], rows: Rows) -> str:
     """The columns' names, and a line a row: with commas and quotes for CSV, else with tabs; a cell is one line."""
-    if form is Form.CSV:
+    if form is TableForm.CSV:
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([columns, *rows])
         return text.getvalue()

@@ -104,7 +104,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Log:
+class SmoothingLog:
     """A certification log that was given as a file: one row an image, at least one."""
 
     name: str
@@ -116,7 +116,7 @@ class Story:
     """All the runs of a report, in the order they were given, and the logs of smoothing that were given beside them."""
 
     runs: tuple[Run, ...]
-    logs: tuple[Log, ...] = ()
+    logs: tuple[SmoothingLog, ...] = ()
 
     @property
     def names(self) -> list[str]:
@@ -165,11 +165,11 @@ def read_runs(paths: Sequence[Path]) -> Story:
     return Story(runs, tuple(_log(path) for path in logs))
 
 
-def _log(path: Path) -> Log:
+def _log(path: Path) -> SmoothingLog:
     rows = tuple(log.read(path))
     if not rows:
         raise BadFile("a certification log without a row", where=str(path), fix="give a log of at least one image")
-    return Log(_printable(path.name), rows)
+    return SmoothingLog(_printable(path.name), rows)
 
 
 def _read(path: Path, ident: str) -> Run:

@@ -12,7 +12,7 @@ from epsball.smoothing.log import abstentions, average_radius, curve
 
 if TYPE_CHECKING:
     from epsball.reporting.csv import Cell
-    from epsball.reporting.runs import Log, Story
+    from epsball.reporting.runs import SmoothingLog, Story
 
 _COLUMNS = ("log", "images", "accuracy", "low_95", "high_95", "abstained", "average_certified_radius", "standard_error")
 
@@ -42,6 +42,6 @@ class LogsSection(Section):
         )
 
 
-def _row(log: Log) -> tuple[Cell, ...]:
+def _row(log: SmoothingLog) -> tuple[Cell, ...]:
     start = curve(log.rows, [0.0])[0]
     return log.name, len(log.rows), start.accuracy, start.low, start.high, abstentions(log.rows), *average_radius(log.rows)
