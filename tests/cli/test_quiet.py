@@ -31,6 +31,7 @@ def verbs(trained: Path, tmp: Path) -> dict[str, tuple]:  # noqa: F811
         "bounds": (trained, *BALL),
         "verify": (trained, *BALL, "--method", "auto,lp", "--out", tmp / "v"),
         "certify": (trained, "--data", "digits", "--index", ":2", "--set", "cap=512", "--out", tmp / "c"),
+        "predict": (trained, "--data", "digits", "--index", ":2", "--samples", "100"),
         "report": (trained, "--out", tmp / "r.html"),
         "analyse init": ("--trials", "2"),
         "analyse plane": (trained, "--resolution", "8", "--out", tmp / "p"),
