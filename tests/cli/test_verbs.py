@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+
 import pytest
 from rich.text import Text
 
