@@ -39,7 +39,7 @@ def test_an_estimate_is_recorded_as_one(capsys, model, tmp_path):
     lines = [line for line in read(tmp_path / "e" / "record.jsonl") if line["type"] == "estimate"]
     assert lines == found["estimates"]
     assert {line["status"] for line in lines} == {"estimate"}
-    assert run(["analyse", "estimate", *(str(a) for a in _options(model)), *few]) == 0
+    assert run(["analyse", "estimate", *(str(a) for a in _options(model)), *few, "--format", "table"]) == 0
     assert "estimates, not proofs" in capsys.readouterr().out
 
 
