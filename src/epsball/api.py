@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -45,10 +45,11 @@ from epsball.problem.property import Property, check_threshold, robust
 from epsball.problem.sets import Clip, InputSet
 from epsball.problem.sets.base import Divisible
 from epsball.smoothing.core import Smoothed
-from epsball.training.base import Recipe, fitted, recipes
+from epsball.training.base import Recipe
 from epsball.training.config import TrainConfig
 from epsball.training.evaluate import judged_at
 from epsball.training.loop import fit
+from epsball.training.named import named_recipe
 from epsball.training.schedule import milestones
 from epsball.values import build
 from epsball.verification.base import Verifier
@@ -328,26 +329,12 @@ def train(
     if eps is not None and not isinstance(recipe, str):
         raise BadConfig("a recipe has its own eps", where="eps", fix=f"leave it out, or give {type(recipe).__name__}(eps={eps})")
     chosen = named_recipe(recipe, eps, epochs) if isinstance(recipe, str) else recipe
-    own = {"milestones": milestones(epochs)} if isinstance(recipe, str) else {}
-    config = build(TrainConfig, {"epochs": epochs, **own, **options}, "train")
+    config = build(TrainConfig, {"epochs": epochs, **options}, "train")
+    if isinstance(recipe, str) and "milestones" not in options:
+        config = replace(config, milestones=milestones(config.epochs))
     chosen = chosen.over(data.columns)
     network = of_classes(Network.capture(net, data.train.shape))
     judge = judged_at(chosen, config, data.clip)
     for _ in fit(network, chosen, data.train, config, judge, test=data.test):
         pass
     return network
-
-
-def named_recipe(name: str, eps: float | None, epochs: int) -> Recipe:
-    """A recipe by name, its schedule fitted to a number of epochs.
-
-    Raises:
-        BadConfig: unknown, it needs an eps, or it has none and one was given.
-    """
-    kind = recipes[name]
-    has_eps = any(field.name == "eps" for field in fields(cast("Any", kind)))
-    if eps is not None and not has_eps:
-        raise BadConfig(
-            f"the recipe {name!r} has no eps", where="eps", fix="leave it out; test_eps is the radius that epochs are judged at"
-        )
-    return build(kind, fitted(kind, epochs) | ({} if eps is None else {"eps": eps}), "recipe")

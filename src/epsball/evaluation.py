@@ -25,8 +25,7 @@ def evaluation_mode(module: nn.Module, *, restore: bool = False) -> Iterator[Non
     leaves = [p for p in module.parameters() if p.is_leaf and p.requires_grad] if restore else []
     buffers = [(b, b.detach().clone()) for b in module.buffers()] if restore else []
     try:
-        with contextlib.suppress(NotImplementedError):  # a program of torch.export has the one mode that it was exported in
-            module.eval()
+        evaluate(module)
         for parameter in leaves:
             parameter.requires_grad_(False)
         yield
@@ -38,3 +37,16 @@ def evaluation_mode(module: nn.Module, *, restore: bool = False) -> Iterator[Non
         with torch.no_grad():
             for buffer, before in buffers:
                 buffer.copy_(before)
+
+
+def evaluate(module: nn.Module) -> None:
+    """Evaluation mode for good, for every part of a module.
+
+    A program of torch.export has the one mode that it was exported in and refuses to be told; `Module.eval` would end there, and
+    leave the layers that come after it as they were.
+    """
+    try:
+        module.eval()
+    except NotImplementedError:
+        for part in module.modules():
+            part.training = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -13,9 +13,10 @@ from epsball.data.base import Dataset, digest
 from epsball.device import resolve
 from epsball.errors import BadConfig, BadData
 from epsball.examples import Examples
-from epsball.given import captured, inputs_of, labels_of, norm_of, radius_of
+from epsball.given import captured, check_clip, inputs_of, labels_of, norm_of, radius_of
 from epsball.models.adapters import of_classes
 from epsball.models.store import FILE
+from epsball.problem.sets import Clip
 from epsball.problem.threat import Threat
 from epsball.record.folder import gathered, is_run
 from epsball.run.case import Case, open_case
@@ -26,10 +27,10 @@ from epsball.values import options as chosen
 
 if TYPE_CHECKING:
     from epsball.given import Inputs, Labels, Net, NormName, Radius
-    from epsball.problem.sets import Clip
     from epsball.record.lines import SummaryLine
 
 Index = slice | list[int] | torch.Tensor | None
+Range = Clip | Literal["own"]
 
 
 class Record:
@@ -45,7 +46,7 @@ class Record:
         path: the folder. A run that `train` or `epsball train` left there is the network of the record.
         net: another network: a module, or one from `epsball.load`.
         name: what the report calls that network; default: the name of its class.
-        device: where it runs.
+        device: where a network that is trained or read here runs; one that is given stays where it is.
         seed: of everything random but training, which has its own.
 
     Every method returns the summary that stands in its run's record: `.accuracy["verified"].value`, `.status`, `.seconds`, ...
@@ -113,7 +114,7 @@ class Record:
         eps: Radius | None = None,
         norm: NormName = "linf",
         threat: Threat | str | Path | None = None,
-        clip: Clip = (0.0, 1.0),
+        clip: Range = "own",
         index: Index = None,
         method: str = "auto",
         cells: int | None = None,
@@ -130,7 +131,7 @@ class Record:
             eps: radius of a ball.
             norm: its norm.
             threat: instead of both, or the TOML file that says it.
-            clip: valid range of inputs, or None; a data set has its own.
+            clip: valid range of inputs, or None; "own": a data set's own, and (0, 1) of inputs alone.
             index: which examples, as a slice, numbers or None: all.
             method: auto, or the steps of the ladder with commas between.
             cells: of sets that can be divided.
@@ -160,7 +161,7 @@ class Record:
         eps: Radius | None = None,
         norm: NormName = "linf",
         threat: Threat | str | Path | None = None,
-        clip: Clip = (0.0, 1.0),
+        clip: Range = "own",
         index: Index = None,
         method: str = "pgd",
         name: str | None = None,
@@ -184,7 +185,7 @@ class Record:
         radius: float | None = None,
         procedure: str | None = None,
         alpha: float | None = None,
-        clip: Clip = (0.0, 1.0),
+        clip: Range = "own",
         index: Index = None,
         name: str | None = None,
         resume: bool = False,
@@ -248,7 +249,7 @@ class Record:
         eps: Radius | None,
         norm: NormName,
         threat: Threat | str | Path | None,
-        clip: Clip,
+        clip: Range,
         index: Index,
     ) -> tuple[Case, str]:
         """What is judged, and its part of a folder's name."""
@@ -270,15 +271,17 @@ class Record:
         if self._net is None:
             case = open_case(self.path, data, which, about, norm=kind, seed=self.seed, device=self.device, threat=against)
             return case, called
-        network = of_classes(captured(self._net, data.test.inputs(which[:1]).to(self.device)), 0.0)
+        network = of_classes(captured(self._net, data.test.inputs(which[:1])), 0.0)
         label = Path(self._name or type(network.module).__name__)
         limits = None if against is None else against.of(data.columns).within(data.clip)
         case = Case(label, network, data, which, about, kind, self.seed, threat=limits, architecture=str(label))
         case.ball(data.test.inputs(which[:1]), which[:1])
         return case, called
 
-    def _data(self, x: Any, y: Labels, clip: Clip) -> Dataset:
+    def _data(self, x: Any, y: Labels, clip: Range) -> Dataset:
         if isinstance(x, (str, Dataset)):
+            if clip != "own":
+                raise BadConfig("a data set has its own valid range", where="clip", fix="leave clip out, or give inputs and labels")
             if y is not None:
                 raise BadConfig("a data set has its own labels", where="y", fix="leave y out, or give inputs and labels")
             return find.load(x) if isinstance(x, str) else x
@@ -291,9 +294,11 @@ class Record:
             raise BadData(f"inputs of {inputs.dtype}", where="x", fix="give floats in the valid range, such as x / 255")
         if not len(inputs):
             raise BadData("no inputs", where="x", fix="give a batch (B, *x)")
+        limits = (0.0, 1.0) if clip == "own" else clip
+        check_clip(limits)
         test = Examples(inputs.cpu(), labels.cpu())
         train = test.take(slice(0, 0))
-        return Dataset("inputs", train, test, int(test.y.max()) + 1, "given in Python", (), (), clip, digest(train, test))
+        return Dataset("inputs", train, test, int(test.y.max()) + 1, "given in Python", (), (), limits, digest(train, test))
 
 
 def _text(value: object) -> str:

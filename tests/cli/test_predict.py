@@ -70,11 +70,16 @@ def test_what_it_refuses(capsys, model, tmp_path):
         assert code == 2, name
         assert told.lower() in err.lower(), err
         assert "Traceback" not in err
+    np.save(tmp_path / "x.npy", np.zeros((2, 1, 8, 8)))
+    for more in (["--data", "digits"], ["--index", "3"]):
+        code, _, err = call(capsys, "predict", model, "--inputs", tmp_path / "x.npy", *more)
+        assert code == 2
+        assert f"{more[0]} beside a file" in err
     for more, told in (
         (["--inputs", tmp_path / "x.csv"], ".csv file"),
-        (["--samples", "3"], "can never answer"),
-        (["--noise", "gausian"], "gaussian"),
+        (["--data", "digits", "--samples", "3"], "can never answer"),
+        (["--data", "digits", "--noise", "gausian"], "gaussian"),
     ):
-        code, _, err = call(capsys, "predict", model, "--data", "digits", *more)
+        code, _, err = call(capsys, "predict", model, *more)
         assert code == 2
         assert told in err

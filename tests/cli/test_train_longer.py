@@ -5,9 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 
 from epsball.cli.app import run
+from epsball.config import load
+from epsball.errors import BadConfig
 from epsball.record.journal import read
+from epsball.run.track import Trackers
+from epsball.run.train import start
 from epsball.storage import read_tensors
 
 SHORT = ["--data", "digits", "--model", "mlp", "--eps", "0.02", "--set", "warmup=0", "--set", "ramp=1", "--set", "milestones=[1.5]"]
@@ -53,3 +58,14 @@ def test_what_does_not_go_on(tmp_path, capsys, more, told):
     assert train("--resume", str(short), *more) == 2
     assert told in capsys.readouterr().err
     assert ((short / "record.jsonl").read_bytes(), (short / "config.toml").read_bytes()) == before
+
+
+def test_a_shorter_run_is_another_run_also_before_its_first_checkpoint(tmp_path):
+    short = tmp_path / "short"
+    assert train("ibp", *SHORT, "--epochs", "2", "--out", str(short)) == 0
+    (short / "checkpoint.safetensors").unlink()
+    before = (short / "config.toml").read_bytes()
+    config = load(short / "config.toml", ["train.epochs=1"])
+    with pytest.raises(BadConfig, match="epochs = 2 there and 1 here"):
+        start(config, short, Trackers(()), device=torch.device("cpu"), resume=True)
+    assert (short / "config.toml").read_bytes() == before

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from epsball.evaluation import evaluation_mode
+from epsball.evaluation import evaluate, evaluation_mode
 
 
 def _mixed():
@@ -31,3 +31,17 @@ def test_buffers_and_flags_come_back_where_that_is_asked_for(restore):
         net[0].running_mean.fill_(7.0)
     assert net[0].weight.requires_grad
     assert torch.equal(net[0].running_mean, torch.full((2,), 0.0 if restore else 7.0))
+
+
+def test_layers_behind_an_exported_program_are_evaluated_too() -> None:
+    """Its `eval` raises, and with it `Module.eval` of whatever it stands in."""
+    batch = ({0: torch.export.Dim.AUTO},)
+    exported = torch.export.export(nn.Sequential(nn.Linear(4, 4)).eval(), (torch.rand(2, 4),), dynamic_shapes=batch).module()
+    module = nn.Sequential(exported, nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 2))
+    with evaluation_mode(module):
+        assert not any(part.training for part in module.modules())
+        x = torch.rand(3, 4)
+        assert torch.allclose(module(x)[:2], module(x[:2]))  # batch statistics and noise would move it
+    assert module[1].training
+    evaluate(module)
+    assert not module[1].training

@@ -62,6 +62,8 @@ def test_what_a_record_refuses(tmp_path):
         (BadConfig, "needs its radius", lambda: record.verify(X, Y)),
         (BadConfig, "beside a radius", lambda: record.verify(X, Y, eps=0.1, threat=epsball.Threat(0.1))),
         (BadConfig, "labels of its own|its own labels", lambda: record.verify("digits", Y, eps=0.1)),
+        (BadConfig, "its own valid range", lambda: record.verify("digits", eps=0.1, clip=None)),
+        (BadConfig, "no valid range", lambda: record.verify(X, Y, eps=0.1, clip=(1, 0))),
         (BadConfig, "nothing was recorded", record.report),
         (BadConfig, "network of its own", lambda: record.train("standard")),
         (BadConfig, "unknown method|'crwn'", lambda: record.verify(X, Y, eps=0.1, method="crwn")),

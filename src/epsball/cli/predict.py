@@ -16,6 +16,8 @@ from epsball.errors import BadConfig, BadFile
 if TYPE_CHECKING:
     from epsball.types import Tensor
 
+_INDEX = ":10"
+
 
 @dataclass(frozen=True)
 class Votes:
@@ -34,10 +36,11 @@ class Votes:
 
 
 def predict(
-    target: Annotated[TargetExamples, defaults(index=":10")],
+    target: Annotated[TargetExamples, defaults(index=_INDEX)],
     *,
     inputs: Annotated[
-        Path | None, typer.Option("--inputs", help="A .npy file of inputs (B, ...) as the network takes them, instead of --data.")
+        Path | None,
+        typer.Option("--inputs", help="A .npy file of inputs (B, ...), in the network's precision, instead of --data."),
     ] = None,
     votes: Votes,
     setup: Opening,
@@ -61,10 +64,14 @@ def predict(
         network, x, numbers = case.network, case.data.test.inputs(case.index), case.index.tolist()
         device, what = case.device, f"{target.data} {target.index}"
     else:
+        for name, value, default in (("--data", target.data, TargetExamples.data), ("--index", target.index, _INDEX)):
+            if value != default:
+                raise BadConfig(f"{name} beside a file of inputs", where=f"{name} {value}", fix=f"leave {name} or --inputs out")
         x, device = _read(inputs), resolve(setup.device)
         module, shape = open_model(target.model, tuple(x.shape[1:]), setup.reading)
         network = of_classes(Network.capture(module.to(device), shape), setup.reading.threshold)
         check_input(x, network.input_shape)
+        x = x.to(network.dtype)
         numbers, what = list(range(len(x))), str(inputs)
     smoothed = Smoothed(network.module, kind, network.classes, batch=votes.batch, seed=setup.seed)
     with output.progress("predicting") as told:
@@ -87,7 +94,7 @@ def predict(
 
 
 def _read(path: Path) -> Tensor:
-    """Inputs from a .npy file; nothing in it is executed.
+    """Inputs from a .npy file, in its own precision; nothing in it is executed.
 
     Raises:
         BadFile: no such file, or no array of numbers.
@@ -110,4 +117,4 @@ def _read(path: Path) -> Tensor:
             where=str(path),
             fix="give floats (B, ...), in the units that the network was trained on, such as x / 255",
         )
-    return torch.from_numpy(np.ascontiguousarray(found)).float()
+    return torch.from_numpy(np.ascontiguousarray(found))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import contextlib
 import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ import torch
 from torch import nn
 
 from epsball.errors import BadFile, EpsballError, did_you_mean
+from epsball.evaluation import evaluate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,8 +38,7 @@ def made_by(path: Path, name: str | None) -> nn.Module:
         made = _run(path, name)
     if not isinstance(made, nn.Module):
         raise BadFile(f"this makes a {type(made).__name__}", where=f"{path}:{name}", fix="return a torch.nn.Module")
-    with contextlib.suppress(NotImplementedError):  # a program of torch.export has the one mode that it was exported in
-        made.eval()
+    evaluate(made)
     return made
 
 

@@ -63,7 +63,7 @@ class Heading:
         arithmetic: what was and what was not proven about rounding.
         sources: files of code besides the package.
         subject: what is judged, for a reader; it is never compared.
-        grown: options, by dotted names, that may differ from those that the run was begun with: the record will say so.
+        grown: options, by dotted names, whose numbers may be larger than those that the run was begun with: the record says so.
     """
 
     verb: str
@@ -157,7 +157,8 @@ class Heading:
 
     def _check(self, header: Raw, path: Path) -> None:
         """Name everything in which the options or the hashes differ."""
-        options = [found for found in _differences(header["config"], self.config) if found[0] not in self.grown]
+        differing = _differences(header["config"], self.config)
+        options = [(name, there, here) for name, there, here in differing if not (name in self.grown and here > there)]
         hashes = list(_differences(header["identity"], asdict(self.identity)))
         if not options and not hashes:
             return
