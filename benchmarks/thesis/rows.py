@@ -26,8 +26,7 @@ ARMS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 
 # CNN-7 at an eighth of its width; 10,000 training images and 1,000 more that are held out. MNIST's batch is halved with its
-# images, so that an epoch has the 78 steps that 20,000 images in batches of 256 have: those would take two hours a run on the
-# two slow cores that these runs were made on (1.0 to 1.5 s a step), and a run must end inside a session.
+# images, so that an epoch has the 78 steps that 20,000 images in batches of 256 have: a run must end inside a session.
 _MINIATURE = {
     "mnist": ("model.width=8", "data.examples=11000", "train.validation=1/11", "train.batch=128"),
     "cifar10": ("model.width=8", "data.examples=11000", "train.validation=1/11"),
