@@ -20,7 +20,6 @@ Clip = Range | None
 
 
 @runtime_checkable
-@runtime_checkable
 class InputSet(Protocol):
     """A set of inputs, one for each sample of a batch. All tensors are (B, *x)."""
 
