@@ -135,3 +135,19 @@ def test_an_answer_for_each_sample_and_none_for_no_sample():
     with pytest.raises(ValueError, match="argument 2 is longer"):
         guarded(_problem(), Budget(), lambda *_: [], name="mine")
     assert guarded(_problem().take(torch.zeros(0, dtype=torch.int64)), Budget(), lambda *_: [], name="mine") == []
+
+
+@pytest.mark.parametrize("chained", ["cause", "context"])
+def test_an_interrupt_behind_another_error_is_an_interrupt(chained):
+    """An extension that is interrupted as it is imported says "ImportError: initialization failed", and that would be a verdict."""
+
+    def decide(_: Problem, __: Budget) -> list[Answer]:
+        try:
+            raise KeyboardInterrupt  # noqa: TRY301
+        except KeyboardInterrupt as stop:
+            if chained == "cause":
+                raise ImportError("initialization failed") from stop
+            raise ImportError("initialization failed")  # noqa: B904 - as a C extension leaves it
+
+    with pytest.raises(KeyboardInterrupt):
+        guarded(_problem(), Budget(), decide, name="mine", chunk=3)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import nn
 
-from epsball.errors import BadCapture, BadShape
+from epsball.errors import BadCapture, BadShape, EpsballError
 from epsball.evaluation import evaluation_mode
 from epsball.graph.attention import plain_attention
 from epsball.graph.builder import SAMPLES
@@ -94,6 +94,8 @@ def _example(module: nn.Module, shape: Shape, inputs: torch.dtype) -> torch.Tens
 def _export(module: nn.Module, example: torch.Tensor) -> ExportedProgram:
     try:
         first, second = module(example.clone()), module(example.clone())
+    except EpsballError:
+        raise
     except Exception as error:
         raise BadShape(
             f"the network cannot be run on inputs of shape {tuple(example.shape[1:])}: {first_line(error)}",

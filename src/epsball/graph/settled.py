@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from epsball.errors import BadCapture, BadConfig, BadData, BadShape
+from epsball.errors import BadCapture, BadConfig, BadData, BadShape, EpsballError
 
 if TYPE_CHECKING:
     from epsball.types import Function, Tensor
@@ -111,6 +111,8 @@ def floating(module: nn.Module, inputs: torch.dtype) -> torch.Tensor:
 def _asked(function: Function, x: Tensor) -> object:
     try:
         return function(x)
+    except EpsballError:
+        raise
     except Exception as error:
         dtype = floating(function, x.dtype).dtype if isinstance(function, nn.Module) else x.dtype
         if dtype != x.dtype:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import torch
 from torch import nn
 
-from epsball.errors import BadCapture, BadData, BadShape
+from epsball.errors import BadCapture, BadData, BadShape, EpsballError
 from epsball.evaluation import evaluation_mode
 from epsball.graph.capture import asked, capture, unwrap
 from epsball.graph.settled import first_line, floating
@@ -209,6 +209,8 @@ def _compare(module: nn.Module, like: Prepared, slack: float = 0.0) -> None:
             together, ours = module(x), like.forward(x)
             one = [module(x[i : i + 1]) for i in range(len(x))]
             ours_alone = torch.cat([like.forward(x[i : i + 1]) for i in range(len(x))])
+    except EpsballError:
+        raise
     except Exception as error:
         raise BadCapture(
             f"the network answers a batch, and not one sample alone: {first_line(error)}",

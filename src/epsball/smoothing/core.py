@@ -235,7 +235,7 @@ class Smoothed:
             )
         initialised(self.module)
         with untouched(self.module):
-            settled(self.module, x[:1])
+            settled(self.module, x.new_zeros(1, *self.law.shape(tuple(x.shape[1:]))))  # what a noisy copy looks like
         numbers = range(len(x)) if images is None else list(images)
         if len(numbers) != len(x) or len(set(numbers)) != len(x):
             raise BadConfig(f"{len(numbers)} image numbers for {len(x)} inputs", fix="give each input a number of its own")

@@ -111,7 +111,9 @@ def outcomes_of(
             said = list(decide(problem.take(index), replace(budget, seconds=spend(left, len(problem) - len(done)))))
         except EpsballError:
             raise
-        except Exception as error:  # noqa: BLE001 - one failed sample is a verdict, the rest of a long run goes on
+        except Exception as error:
+            if interrupted(error):
+                raise KeyboardInterrupt from error
             note = told(error)
         seconds = (time.perf_counter() - start) / len(index)
         if not note:
@@ -126,6 +128,16 @@ def outcomes_of(
     for index in torch.split(everyone, chunk) if len(everyone) else ():
         run(index)
     return done
+
+
+def interrupted(error: BaseException) -> bool:
+    """Whether an error came of a Ctrl-C: an extension that is interrupted as it is imported raises an ImportError from it."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, KeyboardInterrupt):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
 
 
 def told(error: Exception) -> str:
