@@ -44,12 +44,12 @@ from epsball.problem.problem import Budget, Problem
 from epsball.problem.property import Property, check_threshold, robust
 from epsball.problem.sets import Clip, InputSet
 from epsball.problem.sets.base import Divisible
+from epsball.run.named_recipe import named_recipe
 from epsball.smoothing.core import Smoothed
 from epsball.training.base import Recipe
 from epsball.training.config import TrainConfig
 from epsball.training.evaluate import judged_at
 from epsball.training.loop import fit
-from epsball.training.named import named_recipe
 from epsball.training.schedule import milestones
 from epsball.values import build
 from epsball.verification.base import Verifier
