@@ -18,7 +18,9 @@ from epsball.verification.divided import Cells
 from epsball.verification.ladder import Ladder
 from epsball.verification.replay import Replay
 from epsball.verification.rungs import named_steps
+from epsball.verification.rungs import verifier as named
 
+EVERY = ("ibp", "crown", *verifiers)
 SEEK = ("cells", "ladder", "lp", "multi-neuron")  # evaluate points of their own
 F64 = torch.float64
 
@@ -56,9 +58,9 @@ class ButAt(nn.Module):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", verifiers)
+@pytest.mark.parametrize("name", EVERY)
 def test_verdicts_bear_the_registered_name(name):
-    verifier, problem = verifiers[name](), _problem(0.1, 0.3)
+    verifier, problem = named(name), _problem(0.1, 0.3)
     assert verifier.name == name
     for verdict in verifier(problem, Budget()):
         assert verdict.method == verdict.evidence[-1].method
@@ -73,10 +75,10 @@ def test_verdicts_bear_the_registered_name(name):
     assert (name in named_steps()) != verifier.composed
 
 
-@pytest.mark.parametrize("name", verifiers)
+@pytest.mark.parametrize("name", EVERY)
 def test_a_witness_breaks_the_users_own_module_or_is_none(name):
     problem = _problem(0.1, 0.3)
-    proven, broken = verifiers[name]()(problem, Budget())
+    proven, broken = named(name)(problem, Budget())
     assert proven.status == "verified"
     assert proven.witness is None
     assert broken.status == ("falsified" if name in SEEK else "unknown")
@@ -87,12 +89,12 @@ def test_a_witness_breaks_the_users_own_module_or_is_none(name):
     assert bool(Replay(problem.take(torch.tensor([1])))(broken.witness.x[None]).broken)
     # the captured network is broken there as before, the module is not
     sure = replace(problem, function=ButAt(problem.function, broken.witness.x, 1.0))
-    first, second = verifiers[name]()(sure, Budget())
+    first, second = named(name)(sure, Budget())
     assert first.status == "verified"
     assert second.status == "unknown"
     assert second.witness is None
     # and without a module it is the captured network that counts
-    assert verifiers[name]()(replace(problem, function=None), Budget())[1].status == "falsified"
+    assert named(name)(replace(problem, function=None), Budget())[1].status == "falsified"
 
 
 @pytest.mark.parametrize("name", ["lp", "multi-neuron"])
@@ -112,12 +114,12 @@ def test_a_module_that_breaks_where_its_network_does_not_is_falsified(name):
 
     box, prop = Box(torch.zeros(1, 2, dtype=F64), 1.0), robust(torch.tensor([0]), 2, F64)
     problem = Problem(Network.capture(module, (2,)).prepare(), box, prop, looked)
-    (verdict,) = verifiers[name]()(problem, Budget())
+    (verdict,) = named(name)(problem, Budget())
     assert (verdict.status, verdict.steps[name].exact) == ("unknown", False)
     assert verdict.margin == pytest.approx(-0.5)
     assert verdict.found == min(margin for _, margin in visited) >= 0.5 - 1e-9
     last = visited[-1][0]
-    (verdict,) = verifiers[name]()(replace(problem, function=ButAt(module, last, -9.0)), Budget())
+    (verdict,) = named(name)(replace(problem, function=ButAt(module, last, -9.0)), Budget())
     assert verdict.status == "falsified"
     assert torch.equal(verdict.witness.x, last)
     assert float(verdict.witness.y[0]) == verdict.found < -6

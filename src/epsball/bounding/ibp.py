@@ -14,7 +14,7 @@ from epsball.forms.interval import Interval
 
 if TYPE_CHECKING:
     from epsball.forms.rows import Rows
-    from epsball.ops.prepared import Prepared
+    from epsball.ops.prepared import Layer, Prepared
     from epsball.problem.sets import InputSet
     from epsball.types import Tensor
 
@@ -31,10 +31,12 @@ def intervals(network: Prepared, box: Interval) -> Intervals:
     Cost:    two forward passes.
     Paper:   Gowal et al. 2018, arXiv:1810.12715, Sec. 3.
     """
-    found: Intervals = {0: box}
-    for step in network.before_frontier:
-        found[step.slot] = step.op.interval(*[found[slot] for slot in step.args])
-    return found
+    return network.walk(interval, {0: box}, network.before_frontier)
+
+
+def interval(step: Layer, args: list[Interval]) -> Interval:
+    """A step's own interval rule."""
+    return step.op.interval(*args)
 
 
 def concretise(pulled: Pulled, losses: Losses) -> Tensor:
@@ -84,9 +86,7 @@ class Ibp:
         if not network.tail_is_direct:
             return None
         found = _at_frontier(network, input_set.hull())
-        for step in network.tail:
-            found[step.slot] = step.op.interval(*[found[slot] for slot in step.args])
-        low, high = found[network.plan.output]
+        low, high = network.walk(interval, found, network.tail)[network.plan.output]
         return Interval(unproven(low), -unproven(-high))
 
 

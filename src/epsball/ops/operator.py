@@ -182,6 +182,10 @@ class Nonlinear(ABC):
         """a, where it is `max(x, a x)` of each element, 0 <= a <= 1: linear on either side of 0. None for any other."""
         return None
 
+    def slopes(self, pre: Interval) -> Interval | None:
+        """The range of an elementwise operator's derivative over a box (B, *in), in real numbers; None where it is not known."""
+        return None
+
     def rounded(self, rounding: Rounding, elements: int) -> Self:
         """The same operator, bounded for an arithmetic; its result has so many elements."""
         return replace(self, rounding=rounding)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 
@@ -15,11 +15,13 @@ from epsball.ops.operator import Affine, Nonlinear, Operator
 from epsball.rounding import Rounding
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from epsball.graph.graph import Node
     from epsball.ops.plan import Plan, Step
     from epsball.types import Params, Tensor
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,10 +55,15 @@ class Prepared:
 
     def forward(self, x: Tensor) -> Tensor:
         """The network's value on a batch (B, *x)."""
-        values: dict[int, Tensor] = {0: x}
-        for step in self.steps:
-            values[step.slot] = step.op.value(*[values[slot] for slot in step.args])
-        return values[self.plan.output]
+        return self.walk(lambda step, xs: step.op.value(*xs), {0: x}, self.steps)[self.plan.output]
+
+    @staticmethod
+    def walk(rule: Callable[[Layer, list[T]], T], found: Mapping[int, T], steps: Iterable[Layer]) -> dict[int, T]:
+        """What a rule finds for each slot from what it found for the arguments, step by step; `found` is where it starts from."""
+        values = dict(found)
+        for step in steps:
+            values[step.slot] = rule(step, [values[slot] for slot in step.args])
+        return values
 
     @cached_property
     def frontier(self) -> frozenset[int]:

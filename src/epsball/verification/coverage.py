@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Literal, get_args, get_type_hints
 
-from epsball.bounding.base import bounders
 from epsball.ops.elementwise import relaxations
 from epsball.ops.operator import Operator, operators
-from epsball.verification.base import Verifier, verifiers
-from epsball.verification.incomplete import Incomplete
-from epsball.verification.rungs import named_steps
+from epsball.verification.base import Verifier
+from epsball.verification.rungs import named_steps, verifier
 
 Covered = Literal["yes", "no", "affine"]  # "affine": where all but one argument are constant
 
@@ -27,12 +25,8 @@ def kinds(name: str) -> tuple[type[Operator], ...]:
 
 def coverage() -> dict[str, dict[str, Covered]]:
     """For every registered operator and every step of a ladder that bounds: whether it covers it."""
-    steps = {name: _step(name) for name in named_steps()}
+    steps = {name: verifier(name) for name in named_steps()}
     return {name: {key: _covered(step, name) for key, step in steps.items()} for name in operators}
-
-
-def _step(name: str) -> Verifier:
-    return Incomplete(name) if name in bounders else verifiers[name]()
 
 
 def _covered(step: Verifier, name: str) -> Covered:

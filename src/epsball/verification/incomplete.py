@@ -12,7 +12,7 @@ from epsball.bounding.budget.within import Within
 from epsball.device import exact_arithmetic
 from epsball.errors import BadConfig
 from epsball.problem.problem import Budget, Problem
-from epsball.verification.base import Verdict, Verifier, verifiers
+from epsball.verification.base import Verdict, Verifier
 from epsball.verification.guarded import Answer, guarded
 
 if TYPE_CHECKING:
@@ -68,29 +68,3 @@ def lower_margins(method: Bounder, problem: Problem) -> Float[Tensor, " B"]:
     input_set, prop = problem.input_set.to(network.dtype, network.device), problem.prop.to(network.dtype)
     with torch.no_grad(), exact_arithmetic():
         return least_margins(method, network, input_set, prop)
-
-
-@verifiers.register("ibp")
-@dataclass(frozen=True)
-class IbpVerifier(Incomplete):
-    """Interval bound propagation (Gowal et al. 2018, arXiv:1810.12715)."""
-
-    method: str | Bounder = "ibp"
-    chunk: int = 256
-
-
-@verifiers.register("crown-ibp")
-@dataclass(frozen=True)
-class CrownIbpVerifier(Incomplete):
-    """CROWN with intermediate bounds from intervals (Zhang et al. 2020, arXiv:1906.06316)."""
-
-    method: str | Bounder = "crown-ibp"
-    chunk: int = 64
-
-
-@verifiers.register("crown")
-@dataclass(frozen=True)
-class CrownVerifier(Incomplete):
-    """CROWN at every neuron that intervals leave unstable (Zhang et al. 2018, arXiv:1811.00866)."""
-
-    method: str | Bounder = "crown"

@@ -120,9 +120,18 @@ class Proved(Rung):
                 sample.hear(heard)
 
 
+def verifier(name: str) -> Verifier:
+    """The verifier of a name: every bound method is one, and what `verifiers` holds.
+
+    Raises:
+        BadConfig: unknown.
+    """
+    return Incomplete(name) if name in bounders else verifiers[name]()
+
+
 def named_steps() -> tuple[str, ...]:
     """What a ladder's step may be called, besides "clean" and "attack"."""
-    return (*bounders, *(name for name, kind in verifiers.items() if name not in bounders and not kind.composed))
+    return (*bounders, *(name for name, kind in verifiers.items() if not kind.composed))
 
 
 def rungs_of(steps: Sequence[Step], attack: Attacked) -> list[Rung]:
@@ -142,4 +151,4 @@ def _named(step: Step, own: dict[str, Rung]) -> tuple[str, Verifier]:
     known = (*own, *named_steps())
     if step not in known:
         raise BadConfig(f"unknown step {step!r}", fix=did_you_mean(step, known) or f"use some of {', '.join(known)}")
-    return step, Incomplete(step) if step in bounders else verifiers[step]()
+    return step, verifier(step)

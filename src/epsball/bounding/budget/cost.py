@@ -102,9 +102,8 @@ class Facts:
         """By the slot that is read: the most elements of one sample that intervals leave unstable, on the first samples."""
         some = self.input_set.take(torch.arange(min(_COUNTED, len(self.input_set.centre)), device=self.input_set.centre.device))
         with torch.no_grad():
-            found = {0: some.hull()}
-            for step in self.network.before_frontier:
-                found[step.slot] = step.op.interval(*[found[slot] for slot in step.args])
+            steps = self.network.before_frontier
+            found = self.network.walk(lambda step, args: step.op.interval(*args), {0: some.hull()}, steps)
         counts: dict[int, float] = {}
         for step in self.network.before_frontier:
             if isinstance(step.op, Affine):

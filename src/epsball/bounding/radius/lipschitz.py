@@ -15,7 +15,6 @@ from epsball.bounding.linear.walk import pull_back
 from epsball.errors import BadConfig, UnsupportedOp
 from epsball.forms.interval import Interval
 from epsball.forms.rows import Rows, node_flat, node_sum
-from epsball.ops.activations.s_shaped import SShaped
 from epsball.ops.affine.conv import Conv
 from epsball.ops.affine.linear import Linear
 from epsball.ops.elementwise import Elementwise
@@ -92,15 +91,13 @@ def slopes(op: Operator, pre: Interval, where: str) -> Interval:
     Raises:
         UnsupportedOp: the operator's derivative is not known here.
     """
-    if isinstance(op, Nonlinear) and op.leak is not None:
-        a, one = op.leak, torch.ones_like(pre.lower)
-        return Interval(torch.where(pre.lower > 0, one, a * one), torch.where(pre.upper < 0, a * one, one))
-    if isinstance(op, SShaped):
-        ends = op.derivative(pre.lower), op.derivative(pre.upper)
-        near = torch.zeros_like(pre.lower).clamp(min=pre.lower, max=pre.upper)
-        return Interval(torch.minimum(*ends), op.derivative(near))
+    found = op.slopes(pre) if isinstance(op, Nonlinear) else None
+    if found is not None:
+        return found
     raise UnsupportedOp(
-        f"no Lipschitz constant for `{type(op).__name__}`", where=where, fix="use ReLU, leaky ReLU, sigmoid or tanh, or CROWN"
+        f"no Lipschitz constant for `{type(op).__name__}`",
+        where=where,
+        fix="use ReLU, sigmoid, tanh, erf, atan, or CROWN",
     )
 
 
@@ -115,15 +112,14 @@ def global_constant(network: Prepared, norm: Norm) -> dict[int, float]:
         raise BadConfig(f"no operator norms for {norm!r}", fix="use linf or l2")
     shapes = {step.slot: step.node.shape for step in network.steps} | {0: network.plan.graph.input_shape}
     like = torch.empty(0, dtype=network.dtype, device=network.device)
-    found = {0: 1.0}
-    for step in network.steps:
-        largest = max(found[slot] for slot in step.args)
+    line = torch.full((1, 1), math.inf, dtype=torch.float64)
+
+    def constant(step: Layer, args: list[float]) -> float:
         if isinstance(step.op, Affine):
-            found[step.slot] = largest * operator_norm(step.op, tuple(shapes[slot] for slot in step.args), norm, like)
-        else:
-            line = torch.full((1, 1), math.inf, dtype=torch.float64)
-            found[step.slot] = largest * float(slopes(step.op, Interval(-line, line), str(step.node.where)).upper)
-    return found
+            return max(args) * operator_norm(step.op, tuple(shapes[slot] for slot in step.args), norm, like)
+        return max(args) * float(slopes(step.op, Interval(-line, line), str(step.node.where)).upper)
+
+    return network.walk(constant, {0: 1.0}, network.steps)
 
 
 def local_gradient(network: Prepared, input_set: InputSet, rows: Rows) -> Float[Tensor, "P B *x"]:

@@ -49,6 +49,12 @@ class LeakyRelu(Elementwise):
     def linear(self, *pre: Interval) -> Tensor:
         return (pre[0].lower >= 0) | (pre[0].upper <= 0)
 
+    def slopes(self, pre: Interval) -> Interval:
+        """From a to 1; both at the kink."""
+        one = torch.ones_like(pre.lower)
+        least = self.negative_slope * one
+        return Interval(torch.where(pre.lower > 0, one, least), torch.where(pre.upper < 0, least, one))
+
     def lines(self, pre: Interval, slope: Slope = "adaptive") -> Lines:
         low, high = pre.lower.clamp(max=0), pre.upper.clamp(min=0)
         share = high / (high - low).clamp(min=torch.finfo(high.dtype).tiny)

@@ -23,13 +23,19 @@ _STEPS = 40
 
 
 class SShaped(Elementwise):
-    """A function that is convex, then concave, with its inflection at 0."""
+    """A function that is convex, then concave, with its inflection at 0: its derivative falls on either side of it."""
 
     centre: float
 
     @abstractmethod
     def derivative(self, x: Tensor) -> Tensor:
         """f'(x)."""
+
+    def slopes(self, pre: Interval) -> Interval:
+        """The derivative is largest nearest to 0, least at an end."""
+        ends = self.derivative(pre.lower), self.derivative(pre.upper)
+        nearest = torch.zeros_like(pre.lower).clamp(min=pre.lower, max=pre.upper)
+        return Interval(torch.minimum(*ends), self.derivative(nearest))
 
     def lines(self, pre: Interval, slope: Slope = "adaptive") -> Lines:
         upper_slope, upper_bias = self._above(pre.lower, pre.upper)
